@@ -1,0 +1,1 @@
+"""Colonoscopy frame quality: random crops for the networks, and the hand-crafted baseline."""

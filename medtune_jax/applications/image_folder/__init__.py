@@ -1,0 +1,51 @@
+"""Classification of whole images by the user's own labels: the application for any 2-D task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medtune_jax.applications.image_folder.reader import read_images
+from medtune_jax.applications.image_folder.table import read_table
+from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.splits import test_split
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.roc import one_vs_rest_auc
+from medtune_jax.patches import Images
+
+
+def load(config: ConfigDict, size: int) -> Dataset:
+    """Read `config.data.dir` and fix the test set, by patient."""
+    data = config.data
+    if not data.dir:
+        raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
+    directory = Path(data.dir)
+    table = read_table(directory, data.patient_pattern)
+    classes = tuple(sorted({row.label for row in table.rows}))
+    labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
+    groups = np.array([row.patient for row in table.rows])
+    if table.rows[0].split:
+        test = np.array([row.split == "test" for row in table.rows])
+    else:
+        test = test_split(labels, groups, data.test_fraction, data.split_seed)
+    return Dataset(
+        patches=Images(read_images([directory / row.image for row in table.rows], size)),
+        labels=labels,
+        classes=classes,
+        groups=groups,
+        names=np.array([row.image for row in table.rows]),
+        test=test,
+        units=groups,
+        groups_known=table.patients_known,
+    )
+
+
+def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
+    """AUC on the test images; with more than two classes the mean of one-vs-rest AUCs."""
+    return {"test_auc": one_vs_rest_auc(dataset.labels[dataset.test], probabilities)}
+
+
+IMAGE_FOLDER = Application("image_folder", load, evaluate)

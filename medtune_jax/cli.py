@@ -1,0 +1,241 @@
+"""medtune <verb>: the command line. Everything it does can be done from Python as well."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from medtune_jax.errors import UserError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: what it does, an example, its flags, and the function that runs it."""
+
+    summary: str
+    example: str
+    define: Callable[[flags.FlagValues], None]
+    run: Callable[[flags.FlagValues, Sequence[str]], None]
+    arguments: str = ""
+
+
+def main() -> None:
+    """The console command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code: 0, 2 for bad input, 130 for Ctrl-C."""
+    try:
+        return _dispatch(list(arguments))
+    except UserError as error:
+        print(f"medtune: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(
+            "medtune: interrupted; finished runs are kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "--helpfull", "help"):
+        print(_overview())
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in VERBS:
+        near = difflib.get_close_matches(name, VERBS, 1, 0)[0]
+        raise UserError(f"unknown verb '{name}'; did you mean 'medtune {near}'?")
+    verb = VERBS[name]
+    values = flags.FlagValues()
+    verb.define(values)
+    if any(argument in ("-h", "--help", "--helpfull") for argument in rest):
+        print(_help(name, verb, values))
+        return 0
+    verb.run(values, _parse(name, values, rest))
+    return 0
+
+
+def _parse(name: str, values: flags.FlagValues, rest: list[str]) -> list[str]:
+    """Positional arguments; flags go into `values`. Any trouble becomes one sentence."""
+    argv = [f"medtune {name}", *rest]
+    sys.argv = argv  # ml_collections looks there for the overrides of a config
+    try:
+        return values(argv)[1:]
+    except flags.Error as error:
+        raise UserError(_flag_trouble(str(error), values)) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").strip("\"'").split())
+        raise UserError(f"a config field does not fit: {text}") from error
+    except (OSError, SyntaxError, ImportError) as error:
+        raise UserError(
+            f"the config file cannot be read: {_first_line(error)}; give --config=configs/NAME.py"
+        ) from error
+
+
+def _flag_trouble(message: str, values: flags.FlagValues) -> str:
+    unknown = re.search(r"Unknown command line flag '([^']+)'", message)
+    if not unknown:
+        return _first_line(message)
+    known = [*_config_fields(values), *values]
+    near = difflib.get_close_matches(unknown.group(1), known, 1, 0)
+    return f"there is no flag --{unknown.group(1)}; did you mean --{near[0]}?"
+
+
+def _config_fields(values: flags.FlagValues) -> list[str]:
+    if "config" not in values or values["config"].value is None:
+        return []
+    return [f"config.{name}" for name in _flatten(values["config"].value.to_dict())]
+
+
+def _flatten(tree: dict, prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in tree.items():
+        inner = _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else []
+        names += inner or [f"{prefix}{key}"]
+    return names
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items())
+    return (
+        "medtune <verb> [flags]: how deep should I fine-tune a pre-trained CNN on my images?\n\n"
+        f"{rows}\n\n`medtune <verb> --help` shows a verb's flags and an example."
+    )
+
+
+def _help(name: str, verb: Verb, values: flags.FlagValues) -> str:
+    described = "\n".join(f"  --{flag}: {values[flag].help}" for flag in values)
+    usage = f"medtune {name} {verb.arguments}".rstrip()
+    return (
+        f"{usage}: {verb.summary}\n\nflags:\n{described or '  none'}\n\nexample:\n  {verb.example}"
+    )
+
+
+# --- verbs; each imports what it needs, so that `medtune --help` answers at once ---
+
+
+def _no_flags(values: flags.FlagValues) -> None:
+    del values
+
+
+def _define_sweep(values: flags.FlagValues) -> None:
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "the study, a get_config() file; override with --config.FIELD=VALUE",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output", None, "directory of the study (made or continued)", flag_values=values
+    )
+
+
+def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if values.config is None:
+        raise UserError("no config given: add --config=configs/image_folder.py")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    _expect(arguments, 0, "sweep takes flags only")
+    _use_compilation_cache()
+    from medtune_jax.report import write_report
+    from medtune_jax.study import sweep
+
+    print(f"report: {write_report(sweep(values.config, values.output))}")
+
+
+def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    del values
+    _expect(arguments, 1, "give the directory of one study")
+    directory = Path(arguments[0])
+    if not (directory / "study.json").is_file():
+        raise UserError(f"{directory} is no study (it has no study.json): give a sweep's --output")
+    from medtune_jax.report import write_report
+
+    print(f"report: {write_report(directory)}")
+
+
+def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    del values
+    from medtune_jax.networks.describe import describe
+
+    print(describe(arguments))
+
+
+def _define_weights(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("image", "", "image file to run", flag_values=values)
+    flags.DEFINE_string("output", "", "where to write", flag_values=values)
+    flags.DEFINE_string("url", "", "another address to fetch from", flag_values=values)
+
+
+def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    from medtune_jax.weights.verbs import weights_verb
+
+    print(weights_verb(list(arguments), values.image, values.output, values.url))
+
+
+def _expect(arguments: Sequence[str], count: int, message: str) -> None:
+    if len(arguments) != count:
+        raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
+
+
+def _use_compilation_cache() -> None:
+    """Compiled programs are kept per user, so that the second sweep starts at once."""
+    import jax
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(home / "medtune" / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+VERBS: dict[str, Verb] = {
+    "sweep": Verb(
+        "run a layer-wise tuning study, or go on with one, and write its report",
+        "medtune sweep --config=configs/image_folder.py --config.data.dir=DIR --output=STUDY "
+        "--config.sweep.depths=conv10,fire5,scratch --config.sweep.fractions=1.0,0.25",
+        _define_sweep,
+        _sweep,
+        "--config=FILE --output=DIR",
+    ),
+    "report": Verb(
+        "write results.csv and report.html of a study",
+        "medtune report STUDY",
+        _no_flags,
+        _report,
+        "DIR",
+    ),
+    "networks": Verb(
+        "list the networks: stages, parameters, input, preprocessing, weights at hand",
+        "medtune networks squeezenet",
+        _no_flags,
+        _networks,
+        "[NAME ...]",
+    ),
+    "weights": Verb(
+        "list known weights, fetch and convert them, show a checkpoint, run an image through one",
+        "medtune weights run CHECKPOINT --image photo.jpg --output acts.npz",
+        _define_weights,
+        _weights,
+        "list | fetch NAME --output DIR | show DIR | run DIR --image FILE --output FILE",
+    ),
+}
+
+if __name__ == "__main__":
+    main()

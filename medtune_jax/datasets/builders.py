@@ -1,0 +1,253 @@
+"""TFDS builders of the public colonoscopy data sets, for folders downloaded by hand.
+
+They need no TensorFlow: images enter as encoded bytes, records are array_record, and reading goes
+through `as_data_source`. One base class serves frames with lesion masks, one labelled images; a
+data set is a subclass that says where its files lie, under what terms, and whom to cite.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from medtune_jax.datasets import layouts, videos
+from medtune_jax.datasets.frames import Frame, FrameFile, check_classes
+from medtune_jax.errors import UserError
+
+_IMAGES = ("images", "Original", "original", "CVC-ColonDB", "ETIS-LaribPolypDB", ".")
+_MASKS = ("masks", "Ground Truth", "GroundTruth", "GT", ".")
+_KEPT_AS_THEY_ARE = (".png", ".jpg", ".jpeg")
+
+
+class _ManualImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """What both kinds of data set share; a subclass says layout, licence, citation, homepage."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and name its folder."
+    layout: ClassVar[str]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    homepage: ClassVar[str]
+
+    def scan(self, root: Path) -> dict[str, list[FrameFile]]:
+        """{split: files} of the downloaded folder; raises UserError when the layout is another."""
+        raise NotImplementedError
+
+    def features(self) -> dict[str, Any]:
+        """What a record holds beside image, video and name."""
+        raise NotImplementedError
+
+    def record(self, frame: Frame) -> dict[str, Any]:
+        """The values of `features`."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{type(self).__doc__}\n\nTerms: {self.licence}",
+            homepage=self.homepage,
+            citation=self.citation,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "video": tfds.features.Text(),
+                    "name": tfds.features.Text(),
+                    **self.features(),
+                }
+            ),
+            disable_shuffling=True,  # frames stay in the order of their videos
+        )
+
+    def _split_generators(self, dl_manager):
+        splits = self.scan(Path(dl_manager.manual_dir))
+        return {name: self._generate_examples(files) for name, files in splits.items()}
+
+    def _generate_examples(self, files: list[FrameFile]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, (file, frame) in enumerate(_decoded(files)):
+            source = {"image": _encoded(file, frame), "video": frame.video, "name": frame.name}
+            yield number, source | self.record(frame)
+
+
+class MaskedFrames(_ManualImages, skip_registration=True):  # type: ignore[call-arg]
+    """Frames with lesion masks. masked: False where the truth of a frame is unknown."""
+
+    def features(self) -> dict[str, Any]:
+        return {
+            "mask": tfds.features.Image(shape=(None, None, 1)),
+            "masked": tfds.features.Scalar(dtype=np.bool_),
+        }
+
+    def record(self, frame: Frame) -> dict[str, Any]:
+        mask = np.zeros(frame.image.shape[:2], bool) if frame.mask is None else frame.mask
+        return {"mask": _png(mask.astype(np.uint8) * 255), "masked": frame.mask is not None}
+
+    def scan(self, root: Path) -> dict[str, list[FrameFile]]:
+        return {"train": layouts.masked_images(root, _IMAGES, _MASKS, self.layout)}
+
+
+class LabelledImages(_ManualImages, skip_registration=True):  # type: ignore[call-arg]
+    """Images of named classes. informative: the classes whose frames show the mucosa well."""
+
+    classes: ClassVar[tuple[str, ...]]
+    informative: ClassVar[tuple[str, ...]]
+    folders: ClassVar[tuple[str, ...]]
+    video_pattern: ClassVar[str | None] = None
+
+    def features(self) -> dict[str, Any]:
+        return {"label": tfds.features.ClassLabel(names=list(self.classes))}
+
+    def record(self, frame: Frame) -> dict[str, Any]:
+        return {"label": frame.label}
+
+    def scan(self, root: Path) -> dict[str, list[FrameFile]]:
+        base = next((root / f for f in self.folders if (root / f).is_dir()), root)
+        files = layouts.class_folders(base, self.classes, self.video_pattern, self.layout)
+        check_classes((file.label for file in files), self.classes, str(base))
+        return {"train": files}
+
+
+class CvcClinicdb(MaskedFrames):
+    """CVC-ClinicDB: 612 colonoscopy frames (384 x 288) with polyp masks, from 29 sequences."""
+
+    layout = (
+        "Original/N.tif (or png), Ground Truth/N.tif, and, if known, a csv with frame and sequence"
+    )
+    licence = "research use; cite the publication"
+    homepage = "https://polyp.grand-challenge.org/CVCClinicDB/"
+    citation = "Bernal et al., WM-DOVA maps, Comput. Med. Imaging Graph. 43 (2015) 99-111."
+
+
+class CvcColondb(MaskedFrames):
+    """CVC-ColonDB: 300 (in some copies 380) frames with polyp masks, from 15 sequences."""
+
+    layout = "images/N.png with masks/N.png, or N.bmp with pN.bmp in one folder"
+    licence = "research use; cite the publication"
+    homepage = "http://mv.cvc.uab.es/projects/colon-qa/cvccolondb"
+    citation = (
+        "Bernal, Sanchez, Vilarino, polyp appearance model, Pattern Recognit. 45 (2012) 3166-3182."
+    )
+
+
+class EtisLarib(MaskedFrames):
+    """ETIS-Larib: 196 colonoscopy frames (1225 x 966) with polyp masks."""
+
+    layout = "ETIS-LaribPolypDB/N.tif with Ground Truth/pN.tif, or images/N.png with masks/N.png"
+    licence = "research use; cite the publication"
+    homepage = "https://polyp.grand-challenge.org/EtisLarib/"
+    citation = "Silva et al., embedded detection of polyps, Int. J. CARS 9 (2014) 283-293."
+
+
+class KvasirSeg(MaskedFrames):
+    """Kvasir-SEG: 1,000 polyp images with masks; patients are not told apart."""
+
+    layout = "images/ID.jpg with masks/ID.jpg (or png)"
+    licence = "research and educational use; cite the publication"
+    homepage = "https://datasets.simula.no/kvasir-seg/"
+    citation = (
+        "Jha et al., Kvasir-SEG: a segmented polyp dataset, MultiMedia Modeling (2020) 451-462."
+    )
+
+
+class AsuMayo(MaskedFrames):
+    """ASU-Mayo Clinic polyp database: 20 training and 18-20 test colonoscopy videos."""
+
+    layout = (
+        "train/ and test/, each with VIDEO.wmv and masks/VIDEO/N.png, or Frame/VIDEO/ and GT/VIDEO/"
+    )
+    licence = "on request from its owners; cite the publication"
+    homepage = "https://polyp.grand-challenge.org/AsuMayo/"
+    citation = "Tajbakhsh, Gurudu, Liang, IEEE Trans. Med. Imaging 35 (2016) 630-644."
+
+    def scan(self, root: Path) -> dict[str, list[FrameFile]]:
+        names = ("train", "Train", "test", "Test")
+        folders = {name.lower(): root / name for name in names if (root / name).is_dir()}
+        if not folders:
+            return {"train": layouts.masked_videos(root, self.layout)}
+        # The videos of both splits are numbered from 1: the split is part of their identity.
+        return {
+            split: [
+                replace(file, video=f"{split}/{file.video}")
+                for file in layouts.masked_videos(path, self.layout)
+            ]
+            for split, path in folders.items()
+        }
+
+
+class Nerthus(LabelledImages):
+    """Nerthus: 5,525 frames of 21 colonoscopy videos with Boston bowel preparation scores 0-3."""
+
+    layout = "nerthus-dataset-frames/SCORE/bowel_V_*.jpg with SCORE 0, 1, 2, 3 and V the video"
+    licence = "research and educational use; cite the publication"
+    homepage = "https://datasets.simula.no/nerthus/"
+    citation = "Pogorelov et al., Nerthus, ACM Multimedia Systems (2017) 170-174."
+    classes = ("0", "1", "2", "3")
+    informative = ("2", "3")
+    folders = ("nerthus-dataset-frames/nerthus-dataset-frames", "nerthus-dataset-frames", ".")
+    video_pattern = r"bowel_\d+"
+
+
+class HyperKvasirQuality(LabelledImages):
+    """HyperKvasir: the images on the quality of mucosal views; videos are not told apart."""
+
+    layout = (
+        "lower-gi-tract/quality-of-mucosal-views/CLASS/ID.jpg with CLASS bbps-0-1, bbps-2-3, "
+        "impacted-stool"
+    )
+    licence = "CC BY 4.0"
+    homepage = "https://datasets.simula.no/hyper-kvasir/"
+    citation = "Borgli et al., HyperKvasir, Scientific Data 7 (2020) 283."
+    classes = ("bbps-0-1", "bbps-2-3", "impacted-stool")
+    informative = ("bbps-2-3",)
+    folders = (
+        "labeled-images/lower-gi-tract/quality-of-mucosal-views",
+        "lower-gi-tract/quality-of-mucosal-views",
+        "quality-of-mucosal-views",
+        ".",
+    )
+
+
+DATASETS: dict[str, type[MaskedFrames] | type[LabelledImages]] = {
+    builder.name: builder
+    for builder in (
+        CvcClinicdb, CvcColondb, EtisLarib, KvasirSeg, AsuMayo, Nerthus, HyperKvasirQuality
+    )
+}  # fmt: skip
+
+
+def builder_class(name: str) -> type[MaskedFrames] | type[LabelledImages]:
+    """The builder of a data set; raises UserError that lists the names when there is none."""
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}.")
+    return DATASETS[name]
+
+
+def _decoded(files: list[FrameFile]) -> Iterator[tuple[FrameFile, Frame]]:
+    """Each file with its frame, checked; a video is decoded once, in order."""
+    stream: Iterator[tuple[float, np.ndarray]] = iter(())
+    path = None
+    for file in files:
+        if file.seconds is None:
+            yield file, file.read()
+            continue
+        if file.image != path:
+            path, stream = file.image, videos.frames(file.image)
+        yield file, file.frame(next(stream)[1])
+
+
+def _encoded(file: FrameFile, frame: Frame) -> io.BytesIO:
+    """The image as PNG, or as the bytes of its file where those are PNG or JPEG already."""
+    if file.image.suffix.lower() in _KEPT_AS_THEY_ARE:
+        return io.BytesIO(file.image.read_bytes())
+    return _png(frame.image)
+
+
+def _png(array: np.ndarray) -> io.BytesIO:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    buffer.seek(0)
+    return buffer

@@ -1,0 +1,77 @@
+"""Contact sheets: the frames of a data set at a glance, lesions outlined, labels below."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage as ndi
+from PIL import Image, ImageDraw, ImageFont
+
+from medtune_jax.datasets.frames import Frame
+
+TRUTH_COLOUR = (60, 255, 90)
+_CAPTION = 15
+_GAP = 4
+
+
+def outlined(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = TRUTH_COLOUR, width: int = 2
+) -> np.ndarray:
+    """A copy of uint8 RGB [H, W, 3] with the inner outline of a bool mask [H, W] drawn on it."""
+    drawn = image.copy()
+    drawn[mask & ~ndi.binary_erosion(mask, iterations=width, border_value=0)] = colour
+    return drawn
+
+
+def contact_sheet(
+    frames: Sequence[Frame],
+    path: str | Path | None = None,
+    maximum: int = 40,
+    columns: int = 8,
+    tile: int = 176,
+) -> Image.Image:
+    """Frames picked evenly from the whole set, on one picture; also a PNG if a path is given."""
+    count = min(maximum, len(frames))
+    picked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, count)]
+    rows = -(-count // columns)
+    step_x, step_y = tile + _GAP, tile + _CAPTION + _GAP
+    size = (min(columns, count) * step_x + _GAP, rows * step_y + _GAP)
+    sheet = Image.new("RGB", size, (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for index, frame in enumerate(picked):
+        left, top = _GAP + index % columns * step_x, _GAP + index // columns * step_y
+        thumbnail = _thumbnail(frame, tile)
+        sheet.paste(
+            thumbnail, (left + (tile - thumbnail.width) // 2, top + (tile - thumbnail.height) // 2)
+        )
+        draw.text((left + 2, top + tile), _caption(frame, tile), fill=(230, 230, 230), font=font)
+    if path is not None:
+        sheet.save(path, "PNG")
+    return sheet
+
+
+def _thumbnail(frame: Frame, tile: int) -> Image.Image:
+    scale = tile / max(frame.image.shape[:2])
+    size = (
+        max(1, round(frame.image.shape[1] * scale)),
+        max(1, round(frame.image.shape[0] * scale)),
+    )
+    image = np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BICUBIC))
+    if frame.mask is None:
+        return Image.fromarray(image)
+    mask = Image.fromarray(frame.mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    return Image.fromarray(outlined(image, np.asarray(mask) >= 128))
+
+
+def _caption(frame: Frame, tile: int) -> str:
+    facts = [f"{frame.video}/{frame.name}" if frame.video != frame.name else frame.name]
+    if frame.label is not None:
+        facts.append(frame.label)
+    elif frame.quality is not None:
+        facts.append("informative" if frame.quality else "not informative")
+    if frame.mask is not None:
+        facts.append("lesion" if frame.mask.any() else "no lesion")
+    text = "  ".join(facts)
+    room = tile // 6
+    return text if len(text) <= room else "\u2026" + text[1 - room :]

@@ -1,0 +1,78 @@
+"""Frames out of video files, through PyAV."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+
+from medtune_jax.errors import UserError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".wmv", ".mov", ".mkv", ".mpg", ".mpeg", ".webm", ".m4v")
+
+
+def frames(path: Path, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds, uint8 RGB [H, W, 3]) of all frames of a video, or of the first in every interval.
+
+    every: the interval in seconds (the study takes one frame every 5 s for frame quality). Raises
+    UserError when the file is no readable video or yields no frame.
+    """
+    due, seen = 0.0, False
+    with _video(path) as (container, stream):
+        for number, frame in enumerate(container.decode(stream)):
+            seconds = _time(frame, stream, number)
+            seen = True
+            if every is None or seconds >= due - 1e-6:
+                due += every or 0.0
+                yield seconds, frame.to_ndarray(format="rgb24")
+    if not seen:
+        raise UserError(f"{path}: the video holds no frame; replace the file.")
+
+
+def sample_times(path: Path, every: float) -> list[float]:
+    """The times 0, every, 2 every, ... (seconds) that lie within a video."""
+    if every <= 0:
+        raise UserError(f"the interval between frames must be positive, not {every} seconds.")
+    with _video(path) as (container, stream):
+        if stream.duration is not None and stream.time_base is not None:
+            duration = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration = container.duration / av.time_base
+        else:
+            times = [_time(f, stream, n) for n, f in enumerate(container.decode(stream))]
+            duration = times[-1] if times else 0.0
+    return (np.arange(max(1, int(np.ceil(duration / every - 1e-6)))) * every).tolist()
+
+
+def frame_at(path: Path, seconds: float) -> np.ndarray:
+    """The frame shown at a time: uint8 RGB [H, W, 3]. Seeks: the cost is one key interval."""
+    last = None
+    with _video(path) as (container, stream):
+        start = (stream.start_time or 0) * stream.time_base
+        container.seek(int((start + seconds) / stream.time_base), stream=stream, backward=True)
+        for number, frame in enumerate(container.decode(stream)):
+            last = frame
+            if _time(frame, stream, number) >= seconds - 1e-3:
+                break
+    if last is None:
+        raise UserError(f"{path}: no frame at {seconds:g} s; the video is shorter or broken there.")
+    return last.to_ndarray(format="rgb24")
+
+
+def _time(frame, stream, number: int) -> float:
+    """Seconds from the start of the stream; by frame number where there are no time stamps."""
+    if frame.pts is None:
+        return float(number / (stream.average_rate or 25))
+    return float((frame.pts - (stream.start_time or 0)) * frame.time_base)
+
+
+@contextmanager
+def _video(path: Path):
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path}: the file has no video stream; give a video file.")
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"{path}: not a readable video ({error}); replace the file.") from None

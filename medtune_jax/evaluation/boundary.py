@@ -1,0 +1,133 @@
+"""Boundary error and thickness of two interfaces drawn column by column.
+
+A contour is one row position per image column, in pixels (fractions allowed), as the intima-media
+application traces the lumen-intima and media-adventitia interfaces (study.md section 4).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import norm, t
+
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.intervals import (
+    Interval,
+    group_bootstrap,
+    percentile_interval,
+)
+
+MICROMETRES_PER_MM = 1000.0
+_NORMAL_95 = float(norm.ppf(0.975))
+
+
+def _rows(name: str, contour: np.ndarray) -> np.ndarray:
+    rows = np.asarray(contour, dtype=float)
+    if not np.isfinite(rows).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
+        raise UserError(
+            f"The {name} contour has no row at index {where}: give a finite position for every "
+            "column, or leave the column out of both contours."
+        )
+    return rows
+
+
+def _pair(
+    first: np.ndarray, second: np.ndarray, mm_per_pixel: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance second - first in micrometres [..., columns], and the checked spacing."""
+    upper, lower = _rows("first", first), _rows("second", second)
+    if upper.shape != lower.shape or upper.ndim == 0 or upper.shape[-1] == 0:
+        raise UserError(
+            f"Two contours of shapes {upper.shape} and {lower.shape} cannot be compared: both "
+            "need one row position for the same columns."
+        )
+    spacing = np.asarray(mm_per_pixel, dtype=float)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise UserError(f"mm_per_pixel is {mm_per_pixel}: the pixel height must be positive.")
+    return (lower - upper) * spacing[..., None] * MICROMETRES_PER_MM, spacing
+
+
+def boundary_error(
+    predicted: np.ndarray, expert: np.ndarray, mm_per_pixel: float | np.ndarray
+) -> np.ndarray:
+    """Mean absolute vertical distance between two contours, in micrometres: [...].
+
+    Args:
+      predicted, expert: [..., columns] row positions in pixels.
+      mm_per_pixel: height of a pixel in millimetres, scalar or one per leading index.
+    """
+    return np.abs(_pair(predicted, expert, mm_per_pixel)[0]).mean(axis=-1)
+
+
+class Thickness(NamedTuple):
+    """Mean and largest vertical distance of two interfaces, in micrometres, each [...]."""
+
+    mean: np.ndarray
+    maximum: np.ndarray
+
+
+def thickness(upper: np.ndarray, lower: np.ndarray, mm_per_pixel: float | np.ndarray) -> Thickness:
+    """Intima-media thickness from the upper (lumen-intima) and lower (media-adventitia) contour.
+
+    Rows grow downwards. Where the interfaces cross, the signed distance is negative and lowers
+    the mean: nothing is hidden by an absolute value.
+    """
+    distance, _ = _pair(upper, lower, mm_per_pixel)
+    return Thickness(distance.mean(axis=-1), distance.max(axis=-1))
+
+
+class BlandAltman(NamedTuple):
+    """Agreement of two measurements: bias (mean of first - second) and 95% limits of agreement."""
+
+    bias: Interval
+    lower: Interval
+    upper: Interval
+    deviation: float
+
+
+def bland_altman(
+    first: np.ndarray,
+    second: np.ndarray,
+    subjects: Sequence | np.ndarray | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> BlandAltman:
+    """Bias and 95% limits of agreement (bias -/+ 1.96 standard deviations) with 95% intervals.
+
+    Without `subjects` every pair is independent: t intervals, with variance s^2 / n for the bias
+    and s^2 (1 / n + 1.96^2 / (2 (n - 1))) for a limit. With `subjects` [N] (several regions of a
+    patient), a bootstrap by subject.
+    """
+    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    if difference.ndim != 1 or difference.size < 2 or not np.isfinite(difference).all():
+        raise UserError("Bland-Altman limits need at least 2 finite pairs of measurements.")
+    n, bias, deviation = difference.size, difference.mean(), difference.std(ddof=1)
+    values = bias + deviation * np.array([0, -_NORMAL_95, _NORMAL_95])
+    if subjects is not None:
+        draws = group_bootstrap(
+            lambda weights: _weighted_limits(difference, weights),
+            subjects,
+            resamples=resamples,
+            seed=seed,
+        )
+        intervals = [percentile_interval(v, d) for v, d in zip(values, draws.T, strict=True)]
+    else:
+        error = deviation * np.sqrt(1 / n + np.array([0, 1, 1]) * _NORMAL_95**2 / (2 * (n - 1)))
+        reach = t.ppf(0.975, n - 1) * error
+        intervals = [
+            Interval(float(v), float(v - r), float(v + r))
+            for v, r in zip(values, reach, strict=True)
+        ]
+    middle, lower, upper = intervals
+    return BlandAltman(middle, lower, upper, float(deviation))
+
+
+def _weighted_limits(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Bias, lower and upper limit [R, 3] of weighted differences."""
+    total = weights.sum(axis=1)
+    bias = weights @ difference / total
+    squares = (weights * (difference - bias[:, None]) ** 2).sum(axis=1)
+    spread = _NORMAL_95 * np.sqrt(squares / np.maximum(total - 1, 1))
+    return np.stack([bias, bias - spread, bias + spread], axis=-1)

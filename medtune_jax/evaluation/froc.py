@@ -1,0 +1,200 @@
+"""Free-response ROC: how many lesions are found at how many false marks per image.
+
+The hit rule, in full:
+
+1. A detector returns candidates: (image, score, the lesion hit or none). What a hit is
+   geometrically (the candidate's centre inside the lesion's mask, say) is the application's rule.
+2. At a threshold t the candidates with score >= t are its marks.
+3. A lesion counts once: it is found at t when its highest-scoring hit reaches t.
+4. Further hits on a lesion are neither true nor false positives.
+5. A candidate that hits no lesion is one false positive, also in an image with lesions.
+6. A lesion that no candidate hits is a miss at every threshold; it stays in the denominator of
+   the sensitivity.
+7. False positives are divided by the number of all images, those without lesion or candidate
+   included.
+8. Candidates of equal score pass a threshold together: one step of the curve.
+9. "Sensitivity at r false positives per image" is the highest sensitivity of a threshold with
+   at most r; there is no interpolation between thresholds.
+
+An image is a frame (polyps) or a volume (embolism). A candidate that covers two lesions is given
+as two rows, one per lesion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.intervals import (
+    Difference,
+    Interval,
+    Statistic,
+    group_bootstrap,
+    paired_difference,
+    percentile_interval,
+)
+from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
+
+# Operating points: per frame (polyps) and per volume (embolism), study.md sections 1 and 2.
+PER_FRAME = (0.001, 0.01, 0.1)
+PER_VOLUME = (1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The candidates of one detector on one test set.
+
+    Attributes:
+      images: number of images, those without lesion or candidate included.
+      lesion_image: [L] int, the image (0..images-1) that holds each lesion, found or not.
+      image: [M] int, the image of each candidate.
+      score: [M] float, higher is more suspicious.
+      lesion: [M] int, the lesion (0..L-1) that the candidate hits, or -1.
+    """
+
+    images: int
+    lesion_image: np.ndarray
+    image: np.ndarray
+    score: np.ndarray
+    lesion: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("lesion_image", int),
+            ("image", int),
+            ("score", float),
+            ("lesion", int),
+        ):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
+        if not self.image.shape == self.score.shape == self.lesion.shape:
+            raise UserError("Candidates need one image, one score and one lesion (or -1) each.")
+        if not np.isfinite(self.score).all():
+            row = int(np.flatnonzero(~np.isfinite(self.score))[0])
+            raise UserError(f"Candidate {row} has the score {self.score[row]}: it must be finite.")
+        if not self.lesion_image.size:
+            raise UserError("The test set has no lesion: sensitivity is undefined.")
+        self._check_range("image", self.image, 0, self.images)
+        self._check_range("lesion_image", self.lesion_image, 0, self.images)
+        self._check_range("lesion", self.lesion, -1, self.lesion_image.size)
+        hit = self.lesion >= 0
+        strays = hit & (self.lesion_image[self.lesion] != self.image)
+        if strays.any():
+            row = int(np.flatnonzero(strays)[0])
+            raise UserError(
+                f"Candidate {row} lies in image {self.image[row]} but its lesion "
+                f"{self.lesion[row]} lies in image {self.lesion_image[self.lesion[row]]}."
+            )
+
+    @staticmethod
+    def _check_range(name: str, values: np.ndarray, low: int, stop: int) -> None:
+        outside = np.flatnonzero((values < low) | (values >= stop))
+        if outside.size:
+            raise UserError(
+                f"Field {name}, row {outside[0]}: {values[outside[0]]} is outside "
+                f"{low}..{stop - 1}."
+            )
+
+    @property
+    def false(self) -> np.ndarray:
+        """[M] bool: the candidate hits no lesion (rule 5)."""
+        return self.lesion < 0
+
+    @property
+    def first_hit(self) -> np.ndarray:
+        """[M] bool: the highest-scoring hit of its lesion (rule 3); one candidate per lesion."""
+        # False candidates (-1) sort first and, with -1 before them, start no lesion.
+        by_lesion = np.lexsort((-self.score, self.lesion))
+        starts = np.diff(self.lesion[by_lesion], prepend=-1) != 0
+        first = np.zeros(self.lesion.shape, dtype=bool)
+        first[by_lesion[starts]] = True
+        return first
+
+
+class FrocCurve(NamedTuple):
+    """Steps of a FROC curve from (0, 0) on; thresholds fall and start at +inf."""
+
+    false_per_image: np.ndarray
+    sensitivity: np.ndarray
+    thresholds: np.ndarray
+
+
+def froc_curve(detections: Detections) -> FrocCurve:
+    """The FROC curve, one point for each distinct score."""
+    sweep = ThresholdSweep(detections.score)
+    return FrocCurve(
+        sweep.counts(detections.false) / detections.images,
+        sweep.counts(detections.first_hit) / detections.lesion_image.size,
+        sweep.thresholds,
+    )
+
+
+def froc_statistic(detections: Detections, rates: Sequence[float]) -> Statistic:
+    """Sensitivity at each rate as a function of image weights: [R, images] -> [R, len(rates)].
+
+    Lesions and candidates weigh what their image weighs.
+    """
+    sweep = ThresholdSweep(detections.score)
+    first_hit, false = detections.first_hit, detections.false
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        marks = weights[:, detections.image]
+        hits, alarms = sweep.counts(marks * first_hit), sweep.counts(marks * false)
+        images = weights.sum(axis=1)
+        lesions = weights[:, detections.lesion_image].sum(axis=1, keepdims=True)
+        found = [most_hits_within(hits, alarms, rate * images) for rate in rates]
+        return np.stack(found, axis=-1) / lesions
+
+    return statistic
+
+
+def _with_lesion(detections: Detections) -> np.ndarray:
+    return np.isin(np.arange(detections.images), detections.lesion_image)
+
+
+def sensitivity_at(
+    detections: Detections,
+    rates: Sequence[float],
+    groups: Sequence | np.ndarray,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Sensitivity at each number of false positives per image, with 95% bootstrap intervals.
+
+    Args:
+      groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
+    """
+    statistic = froc_statistic(detections, rates)
+    estimates = statistic(np.ones((1, detections.images)))[0]
+    draws = group_bootstrap(
+        statistic, groups, needed=[_with_lesion(detections)], resamples=resamples, seed=seed
+    )
+    return [percentile_interval(e, d) for e, d in zip(estimates, draws.T, strict=True)]
+
+
+def compare_froc(
+    first: Detections,
+    second: Detections,
+    rate: float,
+    groups: Sequence | np.ndarray,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Difference of sensitivity (first - second) at one rate, paired by video or patient.
+
+    Both detectors must be judged on the same images and lesions.
+    """
+    if first.images != second.images or not np.array_equal(first.lesion_image, second.lesion_image):
+        raise UserError("Two detectors can be compared only on the same images and lesions.")
+    one, other = froc_statistic(first, [rate]), froc_statistic(second, [rate])
+    return paired_difference(
+        lambda weights: one(weights)[:, 0],
+        lambda weights: other(weights)[:, 0],
+        groups,
+        needed=[_with_lesion(first)],
+        resamples=resamples,
+        seed=seed,
+    )

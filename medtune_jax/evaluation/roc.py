@@ -1,0 +1,109 @@
+"""ROC analysis: AUC, the curve, and the sensitivity at clinically chosen false positive rates."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.intervals import Interval, group_bootstrap, percentile_interval
+from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
+
+# The paper's operating points for frame quality (Tajbakhsh et al. 2016, study.md section 3).
+FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)
+
+
+class RocCurve(NamedTuple):
+    """Points of a ROC curve from (0, 0) to (1, 1), and the threshold of each ([K], falling)."""
+
+    false_positive_rate: np.ndarray
+    sensitivity: np.ndarray
+    thresholds: np.ndarray
+
+
+def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    positive = np.asarray(labels).astype(bool)
+    values = np.asarray(scores, dtype=float)
+    if positive.shape != values.shape or positive.ndim != 1:
+        raise UserError(
+            f"Labels {positive.shape} and scores {values.shape} must be two lists of one length."
+        )
+    if not np.isfinite(values).all():
+        raise UserError("Scores hold NaN or infinity: the ROC of a diverged run is undefined.")
+    if positive.all() or not positive.any():
+        raise UserError(
+            f"All {positive.size} images have the same class: a ROC curve needs positive and "
+            "negative ones."
+        )
+    return positive, values
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve of labels [N] (0/1) and scores [N]; a tied pair counts 1/2."""
+    return float(roc_auc_score(*_checked(labels, scores)))
+
+
+def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean over the classes of the AUC of each class against the rest.
+
+    With two classes: the AUC of class 1 (both columns give the same one).
+
+    Args:
+      labels: [N] class indices 0..C-1.
+      probabilities: [N, C]; rows need not sum to one.
+    """
+    labels = np.asarray(labels)
+    classes = np.shape(probabilities)[1]
+    absent = sorted(set(range(classes)) - set(labels.tolist()))
+    if absent:
+        raise UserError(
+            f"Class {absent[0]} has no image in this set: its one-vs-rest AUC is undefined; add "
+            "images of it or drop the class."
+        )
+    if classes == 2:
+        return auc(labels == 1, probabilities[:, 1])
+    return float(np.mean([auc(labels == c, probabilities[:, c]) for c in range(classes)]))
+
+
+def roc_points(labels: np.ndarray, scores: np.ndarray) -> RocCurve:
+    """All points of the ROC curve that differ from a straight line between their neighbours."""
+    return RocCurve(*roc_curve(*_checked(labels, scores)))
+
+
+def sensitivity_at(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: Sequence | np.ndarray,
+    rates: Sequence[float] = FALSE_POSITIVE_RATES,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Best sensitivity at a false positive rate of at most each given rate, with 95% intervals.
+
+    The threshold is chosen anew in each resample of the patients, so that the interval covers
+    its uncertainty too.
+
+    Args:
+      labels, groups: [N] class (0/1) and patient of each image.
+      scores: [N], or [S, N] of S seeds, whose sensitivities are averaged.
+      rates: false positive rates within 0..1.
+    """
+    checked = [_checked(labels, row) for row in np.atleast_2d(scores)]
+    positive = checked[0][0]
+    sweeps = [ThresholdSweep(values) for _, values in checked]
+
+    def of_seed(sweep: ThresholdSweep, weights: np.ndarray) -> np.ndarray:
+        hits, alarms = sweep.counts(weights * positive), sweep.counts(weights * ~positive)
+        found = [most_hits_within(hits, alarms, rate * alarms[:, -1]) for rate in rates]
+        return np.stack(found, axis=-1) / hits[:, -1:]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return np.mean([of_seed(sweep, weights) for sweep in sweeps], axis=0)
+
+    estimates = statistic(np.ones((1, positive.size)))[0]
+    draws = group_bootstrap(
+        statistic, groups, needed=[positive, ~positive], resamples=resamples, seed=seed
+    )
+    return [percentile_interval(e, d) for e, d in zip(estimates, draws.T, strict=True)]

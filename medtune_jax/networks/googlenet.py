@@ -1,0 +1,137 @@
+"""GoogLeNet (Szegedy et al. 2015) as released with Caffe (`bvlc_googlenet`), and torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from medtune_jax.networks.layers import (
+    Conv,
+    Dense,
+    average_pool,
+    dropout,
+    global_average_pool,
+    lrn,
+    max_pool,
+)
+from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
+
+_BIAS = 0.2  # of every layer but the classifiers
+
+
+class Reduced(nn.Module):
+    """conv2: a 1x1 reduction to 64 channels, then 192 of 3x3."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Conv(64, 1, bias=_BIAS, name="3x3_reduce")(x)
+        return Conv(192, 3, pad=1, bias=_BIAS, name="3x3")(x)
+
+
+class Inception(nn.Module):
+    """Four branches side by side, concatenated: 1x1, 3x3, 5x5, pooled and projected.
+
+    `wide` is the real size of the layer named 5x5; torchvision's trained network has 3 there.
+    """
+
+    one: int
+    three: tuple[int, int]
+    five: tuple[int, int]
+    pooled: int
+    wide: int = 5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        one = Conv(self.one, 1, bias=_BIAS, name="1x1")(x)
+        three = Conv(self.three[0], 1, bias=_BIAS, name="3x3_reduce")(x)
+        three = Conv(self.three[1], 3, pad=1, bias=_BIAS, name="3x3")(three)
+        five = Conv(self.five[0], 1, bias=_BIAS, name="5x5_reduce")(x)
+        pad = self.wide // 2
+        five = Conv(self.five[1], self.wide, pad=pad, bias=_BIAS, name="5x5")(five)
+        pooled = Conv(self.pooled, 1, bias=_BIAS, name="pool_proj")(max_pool(x, 3, 1, 1))
+        return jnp.concatenate([one, three, five, pooled], -1)
+
+
+class Side(nn.Module):
+    """An auxiliary classifier: pooled, 128 of 1x1, 1024 fully connected, dropout 0.7, classes.
+
+    Dropout is on when the caller gives a "dropout" key.
+    """
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Conv(128, 1, bias=_BIAS, name="conv")(average_pool(x, 5, 3))
+        x = Dense(1024, bias=_BIAS, name="fc")(x)
+        if self.has_rng("dropout"):
+            x = dropout(x, 0.7, self.make_rng("dropout"))
+        return Dense(self.classes, relu=False, name="classifier")(x)
+
+
+_INCEPTIONS = {
+    "3a": (64, (96, 128), (16, 32), 32),
+    "3b": (128, (128, 192), (32, 96), 64),
+    "4a": (192, (96, 208), (16, 48), 64),
+    "4b": (160, (112, 224), (24, 64), 64),
+    "4c": (128, (128, 256), (24, 64), 64),
+    "4d": (112, (144, 288), (32, 64), 64),
+    "4e": (256, (160, 320), (32, 128), 128),
+    "5a": (256, (160, 320), (32, 128), 128),
+    "5b": (384, (192, 384), (48, 128), 128),
+}
+
+_Ends = dict[str, tuple[Callable[[Array], Array], ...]]  # what ends an inception stage
+
+
+def _halve(x: Array) -> Array:
+    return max_pool(x, 2, 2)
+
+
+def googlenet(classes: int = 1000) -> Network:
+    """Szegedy et al. 2015, Table 1; the two auxiliary heads act in training only."""
+    ends: _Ends = {"3b": (max_pool,), "4e": (max_pool,), "5b": (global_average_pool,)}
+    return Network(
+        name="googlenet",
+        classes=classes,
+        stages=(
+            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool, lrn)),
+            Stage("conv2", Reduced(), (lrn, max_pool)),
+            *(
+                Stage(f"inception_{name}", Inception(*widths), ends.get(name, ()))
+                for name, widths in _INCEPTIONS.items()
+            ),
+            Stage("classifier", Dense(classes, relu=False), dropout=0.4),
+        ),
+        preprocessing=Preprocessing(224, mean=(104.0, 117.0, 123.0)),
+        filler="xavier",
+        auxiliary=(
+            Auxiliary("inception_4a", Stage("loss1", Side(classes)), 0.3),
+            Auxiliary("inception_4d", Stage("loss2", Side(classes)), 0.3),
+        ),
+        smallest=64,
+    )
+
+
+def googlenet_torchvision(classes: int = 1000) -> Network:
+    """torchvision's: no norm, 3x3 where the paper has 5x5, RGB in [-1, 1], batch norms folded."""
+    ends: _Ends = {"3b": (max_pool,), "4e": (_halve,), "5b": (global_average_pool,)}
+    return Network(
+        name="googlenet_torchvision",
+        classes=classes,
+        stages=(
+            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool,)),
+            Stage("conv2", Reduced(), (max_pool,)),
+            *(
+                Stage(f"inception_{name}", Inception(*widths, wide=3), ends.get(name, ()))
+                for name, widths in _INCEPTIONS.items()
+            ),
+            Stage("classifier", Dense(classes, relu=False), dropout=0.2),
+        ),
+        preprocessing=Preprocessing(224, "RGB", (0.5, 0.5, 0.5), 1 / 255, (0.5, 0.5, 0.5)),
+        filler="xavier",
+        smallest=64,
+    )

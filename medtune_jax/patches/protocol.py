@@ -1,0 +1,23 @@
+"""What the compiled step needs of patches."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from jax import Array
+
+
+class PatchSet(Protocol):
+    """A fixed, numbered set of patches.
+
+    arrays: what goes to the device once. fetch: a pure function from those arrays and indices int32 [B] to
+    pixels [B,S,S,3], RGB, 0..255. fingerprint: sha256 of all that decides the pixels.
+    """
+
+    def __len__(self) -> int: ...
+
+    def arrays(self) -> dict[str, Any]: ...
+
+    def fetch(self, arrays: dict[str, Array], index: Array) -> Array: ...
+
+    def fingerprint(self) -> str: ...

@@ -1,0 +1,256 @@
+"""Sections that conclude: the answer, the tests behind it, the paper's conclusions, the rule."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from medtune_jax.report import markup
+from medtune_jax.report.evidence import Comparison, Evidence
+from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.load import DONE, FAILED, MISSING, is_scratch
+from medtune_jax.report.section import Section
+from medtune_jax.report.verdicts import MARGIN, judge
+from medtune_jax.study import recommend as rule
+
+
+def answer(evidence: Evidence) -> Section:
+    """Which depth to use, with the evidence for it."""
+    study, fraction = evidence.study, evidence.main_fraction
+    notes = [
+        *(markup.paragraph(text, "warning") for text in _warnings(evidence)),
+        *(markup.paragraph(note, "note") for note in _caveats(evidence)),
+    ]
+    if fraction is None:
+        text = "No tuned depth has a finished run yet, so there is no depth to recommend."
+        return Section("Answer", markup.join([markup.paragraph(text, "answer"), *notes]))
+    chosen = evidence.recommendations[fraction]
+    found = evidence.test(chosen.depth, fraction)
+    sentences = [
+        *_advice(evidence, fraction),
+        f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
+        f"a test {study.metric.name} of {found.estimate:.3f} (95% interval by patient "
+        f"{found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
+    ]
+    for other in (evidence.best_scratch(fraction), evidence.shallowest(fraction)):
+        comparison = evidence.comparison(fraction, other)
+        if comparison:
+            sentences.append(_compared(evidence, comparison))
+    sentences.append(_how_chosen(evidence, fraction))
+    smaller = [
+        f"{study.label(a.depth)} with {fraction_name(f)}"
+        for f, a in evidence.recommendations.items()
+        if f != fraction
+    ]
+    if smaller:
+        sentences.append(f"With less training data: {', '.join(smaller)}.")
+    return Section(
+        "Answer", markup.join([markup.paragraph(Markup(" ").join(sentences), "answer"), *notes])
+    )
+
+
+def _advice(evidence: Evidence, fraction: float) -> list[Markup | str]:
+    """What to do, first; if scratch beats the depth on validation data, that comes first."""
+    study, depth = evidence.study, evidence.recommendations[fraction].depth
+    only_last = depth == study.stages[-1]
+    tune = f"une only the last stage, {depth}" if only_last else f"une from {depth}"
+    tune += "" if only_last else f" ({study.label(depth)})"
+    strong = Markup("<strong>{}.</strong>")
+    scratch = evidence.scratch_wins(fraction)
+    if scratch is None:
+        return [strong.format(f"T{tune}")]
+    return [
+        strong.format(f"Train from {study.label(scratch)}"),
+        "On validation data it beats the best depth that the rule found; if you fine-tune, "
+        f"t{tune}.",
+    ]
+
+
+def _seeds(evidence: Evidence, depth: str, fraction: float) -> str:
+    count = len(evidence.study.cell(depth, fraction))
+    return f"mean of {count} seeds" if count > 1 else "one seed"
+
+
+def _compared(evidence: Evidence, comparison: Comparison) -> str:
+    study, d = evidence.study, comparison.difference
+    value = evidence.test(comparison.other, comparison.fraction)
+    verb = "Training from" if is_scratch(comparison.other) else "Tuning"
+    return (
+        f"{verb} {study.label(comparison.other)} gives {value.estimate:.3f} "
+        f"({value.low:.3f}–{value.high:.3f}): a difference of {d.estimate:+.3f} "
+        f"({d.low:+.3f} to {d.high:+.3f}, Holm-corrected p {_equals(comparison.holm_p)})."
+    )
+
+
+def _equals(p: float) -> str:
+    text = markup.p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _how_chosen(evidence: Evidence, fraction: float) -> str:
+    chosen, lost = evidence.recommendations[fraction], evidence.regret(fraction)
+    study = evidence.study
+    known = sum(evidence.has(d, fraction) for d in study.tuned_depths)
+    text = (
+        f"The depth was chosen on validation {study.metric.name} alone, after a look at "
+        f"{len(chosen.steps)} of {known} depths"
+    )
+    if lost.best == chosen.depth:
+        return f"{text}; it is also the best of the whole sweep on validation data."
+    return (
+        f"{text}; the whole sweep would have chosen {study.label(lost.best)} "
+        f"({lost.validation:+.3f} in validation, {lost.test:+.3f} in test {study.metric.name})."
+    )
+
+
+def _warnings(evidence: Evidence) -> list[str]:
+    study = evidence.study
+    found = {f: study.collapsed(f) for f in study.fractions}
+    named = [
+        f"{fraction_name(f)}: {', '.join(map(study.label, depths))}"
+        for f, depths in found.items()
+        if depths
+    ]
+    if not named:
+        return []
+    return [
+        "Warning: training collapsed. Runs of these depths give half or more of the test images "
+        f"exactly the same score ({'; '.join(named)}). Their {study.metric.name} says nothing "
+        "about the depth: mend the training (learning rate, initialisation, epochs) before you "
+        "trust the answer or any comparison with them."
+    ]
+
+
+def _caveats(evidence: Evidence) -> list[str]:
+    study = evidence.study
+    counts = {status: len(study.with_status(status)) for status in (DONE, FAILED, MISSING)}
+    notes = [
+        f"Runs planned: {len(study.runs)}; {counts[DONE]} done, {counts[FAILED]} failed, "
+        f"{counts[MISSING]} not run yet."
+    ]
+    if counts[FAILED]:
+        notes.append(
+            "A failed run is left out of every mean; its reason stands under Data and provenance."
+        )
+    if not study.manifest.get("data", {}).get("groups_known", True):
+        notes.append(
+            "The data name no patients: every image counts as its own patient, so the intervals "
+            "are too narrow if several images come from one patient."
+        )
+    return notes
+
+
+def tests(evidence: Evidence) -> Section | None:
+    """Recommended depth against scratch and against only the last stage."""
+    if not evidence.comparisons:
+        return None
+    study, name = evidence.study, evidence.study.metric.name
+    rows = [
+        (
+            fraction_name(c.fraction),
+            study.label(c.recommended),
+            study.label(c.other),
+            Markup('{:+.3f} <span class="interval">{:+.3f} to {:+.3f}</span>').format(
+                *c.difference[:3]
+            ),
+            markup.p_value(c.difference.p),
+            markup.p_value(c.holm_p),
+        )
+        for c in evidence.comparisons
+    ]
+    head = ("Training data", "Recommended", "Against", f"Difference in test {name}", "p", "Holm p")
+    text = (
+        "Paired by patient: both methods are judged on the same resamples of the test patients, "
+        "each averaged over its seeds. The two-sided p is Holm-corrected over all rows. "
+        "With 2000 resamples a p before correction cannot fall below 0.001. "
+        "The interval holds the chance of another draw of patients, not of another training run."
+    )
+    return Section(
+        "Paired tests", markup.join([markup.paragraph(text), markup.table(head, rows, "numbers")])
+    )
+
+
+def verdicts(evidence: Evidence) -> Section:
+    """The paper's conclusions on these data."""
+    rows = [
+        (
+            f"{i}. {v.conclusion}",
+            Markup('<span class="verdict {}">{}</span>').format(v.verdict.split()[0], v.verdict),
+            v.why,
+        )
+        for i, v in enumerate(judge(evidence), 1)
+    ]
+    text = (
+        "Each verdict follows a rule fixed beforehand: an interval that lies wholly on one side "
+        f"of 0 decides, and a difference of less than {MARGIN} counts as no difference."
+    )
+    head = ("Conclusion of Tajbakhsh et al. 2016", "Verdict here", "Numbers")
+    return Section(
+        "The paper's conclusions on these data",
+        markup.join([markup.paragraph(text), markup.table(head, rows, "verdicts")]),
+    )
+
+
+def recommendation(evidence: Evidence) -> Section | None:
+    """The steps of the rule, and its regret at each fraction."""
+    study, fraction = evidence.study, evidence.main_fraction
+    if fraction is None:
+        return None
+    name = study.metric.name
+    text = (
+        "Start at the last stage and go deeper. A depth replaces the depth to beat if its mean "
+        f"paired gain in validation {name} over the seeds exceeds both {rule.MINIMUM_GAIN:g} and "
+        f"{rule.TOLERANCE:g} standard error; stop after {rule.PATIENCE} depths in a row without "
+        "such a gain. Test data play no part."
+    )
+    steps = [
+        (
+            study.label(step.depth),
+            f"{step.mean:.3f}",
+            "–" if step.gain is None else f"{step.gain:+.4f}",
+            "–" if step.needed is None else f"{step.needed:.4f}",
+            "depth to beat" if step.won else "no gain",
+        )
+        for step in evidence.recommendations[fraction].steps
+    ]
+    regrets = []
+    for f, chosen in evidence.recommendations.items():
+        lost = evidence.regret(f)
+        known = sum(evidence.has(d, f) for d in study.tuned_depths)
+        regrets.append(
+            (
+                fraction_name(f),
+                study.label(chosen.depth),
+                f"{len(chosen.steps)} of {known}",
+                study.label(lost.best),
+                f"{lost.validation:+.4f}",
+                f"{lost.test:+.4f}",
+            )
+        )
+    return Section(
+        "How the depth was chosen",
+        markup.join(
+            [
+                markup.paragraph(f"{text} With {fraction_name(fraction)} of the training data:"),
+                markup.table(
+                    (
+                        "Depth",
+                        f"Validation {name}",
+                        "Gain",
+                        "Needed",
+                        "Outcome",
+                    ),
+                    steps,
+                    "numbers",
+                ),
+                markup.paragraph(
+                    "Against the whole sweep: what training every depth and taking the best mean "
+                    "validation would have given beyond the rule's depth."
+                ),
+                markup.table(
+                    ("Training data", "Rule", "Looked at", "Whole sweep", "Validation", "Test"),
+                    regrets,
+                    "numbers",
+                ),
+            ]
+        ),
+    )

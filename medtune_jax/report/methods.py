@@ -1,0 +1,142 @@
+"""Sections that say how it was done: stages, cost, data and provenance."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+from markupsafe import Markup
+
+from medtune_jax.report import markup
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.load import FAILED, is_scratch
+from medtune_jax.report.section import Section
+
+
+def stages(evidence: Evidence) -> Section:
+    """Which stages each depth tunes."""
+    study = evidence.study
+    network = study.manifest["network"]
+    sizes = {stage["name"]: stage["parameters"] for stage in network["stages"]}
+    rows = []
+    for depth in study.depths:
+        first = study.stages.index(depth) if depth in study.stages else 0
+        cells = [_stage_cell(depth, i, first, len(study.stages)) for i in range(len(study.stages))]
+        tuned = sum(sizes[name] for name in study.stages[first:])
+        rows.append((study.label(depth), *cells, f"{tuned:,}"))
+    head = [Markup("<span>{}</span>").format(name) for name in study.stages]
+    shapes = [
+        (s["name"], " × ".join(map(str, s["output_shape"])), f"{s['parameters']:,}")
+        for s in network["stages"]
+    ]
+    return Section(
+        "Frozen and tuned stages",
+        markup.join(
+            [
+                markup.paragraph(
+                    Markup(
+                        '<span class="key tuned">T</span> tuned from pre-trained weights '
+                        '<span class="key fresh">N</span> new, random start '
+                        '<span class="key frozen">·</span> frozen'
+                    )
+                ),
+                markup.table(("Depth", *head, "Tuned parameters"), rows, "grid"),
+                markup.details(
+                    "Output shape and parameters of each stage",
+                    markup.table(("Stage", "Output", "Parameters"), shapes, "numbers"),
+                ),
+            ]
+        ),
+    )
+
+
+def _stage_cell(depth: str, index: int, first: int, count: int) -> Markup:
+    """The last stage is new at every depth; from scratch, all are."""
+    kind, mark = ("tuned", "T") if index >= first else ("frozen", "·")
+    if is_scratch(depth) or index == count - 1:
+        kind, mark = "fresh", "N"
+    return Markup('<span class="cell {}">{}</span>').format(kind, mark)
+
+
+def cost(evidence: Evidence) -> Section | None:
+    """Seconds of a run by depth at the largest fraction."""
+    study, fraction = evidence.study, evidence.main_fraction or evidence.study.fractions[0]
+    timed = {
+        depth: [r for r in study.cell(depth, fraction) if "seconds" in r.timing]
+        for depth in study.depths
+    }
+    timed = {depth: runs for depth, runs in timed.items() if runs}
+    if not timed:
+        return None
+    seconds = {d: [r.timing["seconds"] for r in runs] for d, runs in timed.items()}
+    slowest = max(fmean(values) for values in seconds.values())
+    rows = []
+    for depth, values in seconds.items():
+        share = fmean(values) / slowest
+        epochs = [r.timing["epoch_seconds"] for r in timed[depth] if "epoch_seconds" in r.timing]
+        steps = [r.result["steps"] for r in timed[depth] if r.result.get("steps") is not None]
+        rows.append(
+            (
+                study.label(depth),
+                f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else ""),
+                f"{fmean(epochs):.2f}" if epochs else "–",
+                f"{fmean(steps):.0f}" if steps else "–",
+                Markup(
+                    '<span class="bar"><span style="width:{:.1f}%"></span></span> {:.0f}%'
+                ).format(100 * share, 100 * share),
+            )
+        )
+    text = (
+        f"Wall-clock seconds of one run with {fraction_name(fraction)} of the training data (mean "
+        "± standard deviation over seeds) on the machine named below. Runs stop early, so they "
+        "differ in the number of mini-batches too."
+    )
+    head = ("Tuned stages", "Seconds", "Seconds an epoch", "Mini-batches", "Share of the slowest")
+    return Section(
+        "Cost per depth",
+        markup.join([markup.paragraph(text), markup.table(head, rows, "numbers cost")]),
+    )
+
+
+def provenance(evidence: Evidence) -> Section:
+    """Data, weights, versions, config, and every run that failed."""
+    study = evidence.study
+    manifest, network = study.manifest, study.manifest["network"]
+    versions = {tuple(sorted(run.versions.items())) for run in study.runs if run.versions}
+    failed = [
+        (
+            r.run,
+            study.label(r.depth),
+            fraction_name(r.fraction),
+            r.seed,
+            r.result.get("reason") or "",
+        )
+        for r in study.with_status(FAILED)
+    ]
+    facts = {
+        "application": manifest.get("application"),
+        "network": f"{network['name']}, input {network.get('input_size')} px",
+        **{f"weights: {k}": v for k, v in _flat(network.get("weights", {})).items()},
+        **{f"data: {k}": v for k, v in _flat(manifest.get("data", {})).items()},
+        "seeds": manifest.get("seeds"),
+        "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
+    }
+    parts = [markup.table(("Fact", "Value"), list(facts.items()), "facts")]
+    for i, group in enumerate(sorted(versions), 1):
+        title = "Versions" if len(versions) == 1 else f"Versions, group {i} of {len(versions)}"
+        parts.append(markup.details(title, markup.table(("Name", "Version"), group, "facts")))
+    config = list(_flat(manifest.get("config", {})).items())
+    parts.append(markup.details("Configuration", markup.table(("Field", "Value"), config, "facts")))
+    if failed:
+        head = ("Run", "Depth", "Training data", "Seed", "Reason")
+        parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
+    return Section("Data and provenance", markup.join(parts))
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    """Nested dictionaries as one level of dotted names."""
+    flat: dict = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat

@@ -1,0 +1,23 @@
+"""What a section of the page is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.figures import Drawing
+
+
+class Section(NamedTuple):
+    """A part of the page. `drawings` are also saved as PNG."""
+
+    title: str
+    html: Markup
+    drawings: Sequence[Drawing] = ()
+
+
+# From the evidence to a section; None when there is nothing to show.
+SectionMaker = Callable[[Evidence], Section | None]

@@ -1,0 +1,20 @@
+"""The sections of the page, in order.
+
+An application adds its own by giving `write_report` a longer list.
+"""
+
+from medtune_jax.report import charts, findings, methods
+from medtune_jax.report.section import SectionMaker
+
+SECTIONS: tuple[SectionMaker, ...] = (
+    findings.answer,
+    charts.by_depth,
+    findings.tests,
+    findings.verdicts,
+    findings.recommendation,
+    charts.roc,
+    charts.convergence,
+    methods.stages,
+    methods.cost,
+    methods.provenance,
+)

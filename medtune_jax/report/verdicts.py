@@ -1,0 +1,226 @@
+"""The paper's four conclusions (Tajbakhsh et al. 2016), judged on the user's own data.
+
+A verdict is "supported", "not supported" or "cannot say". The rules, with D a difference of test
+metric and its 95% patient-bootstrap interval, and MARGIN a difference too small to matter:
+
+1. "Adequately fine-tuned is at least as good as from scratch." D = recommended depth - best scratch
+   (by validation) at the largest fraction. Not supported if the interval lies below 0; supported if
+   it lies above -MARGIN (non-inferior); else cannot say.
+2. "More robust to small training sets, and converges faster." Both parts must hold; one that is not
+   supported refutes the whole.
+   Robust: D = (scratch's loss from the largest to the smallest fraction) - (the same loss of the
+   recommended depth). Supported if the interval lies above 0, not supported if below 0.
+   Faster: for each seed at the largest fraction, count mini-batches until the validation metric
+   first reaches 99% of the lower of both runs' best. Supported if tuning needs no more in any seed
+   and fewer on the whole; not supported the other way round.
+3. "Neither shallow nor deep tuning is best for every task." One data set can show it, by a depth
+   between the extremes that beats both (both intervals above 0), but cannot refute it: otherwise
+   cannot say.
+4. "Add layers until validation stops improving." D = the exhaustive sweep's depth (best mean
+   validation) - the rule's depth. Not supported if the interval lies above 0; supported if it lies
+   below MARGIN; else cannot say. It takes at least three depths to have a choice.
+
+Where training collapsed at the largest fraction (`Run.collapsed`), every verdict is "cannot say": a
+broken run refutes no method and supports none. At smaller fractions a collapse may be the very
+finding (scratch with too few images), so there it only brings a warning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from medtune_jax.evaluation.intervals import Difference
+from medtune_jax.report.evidence import Evidence
+
+SUPPORTED, NOT_SUPPORTED, CANNOT_SAY = "supported", "not supported", "cannot say"
+MARGIN = 0.02
+_REACHED = 0.99
+
+
+class Verdict(NamedTuple):
+    """A conclusion of the paper, the verdict on it, and the numbers behind the verdict."""
+
+    conclusion: str
+    verdict: str
+    why: str
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """The four verdicts, in the paper's order."""
+    rules = (
+        (
+            _at_least_as_good,
+            "A pre-trained network, tuned deep enough, is at least as good as one from scratch.",
+        ),
+        (_robust_and_fast, "It is more robust to small training sets, and converges faster."),
+        (_neither_extreme, "Neither shallow nor deep tuning is best for every task."),
+        (_rule_works, "Start at the last layer and add layers until validation stops improving."),
+    )
+    found = [Verdict(conclusion, *rule(evidence)) for rule, conclusion in rules]
+    main = evidence.main_fraction
+    collapsed = evidence.study.collapsed(main) if main is not None else []
+    if not collapsed:
+        return found
+    names = ", ".join(map(evidence.study.label, collapsed))
+    return [
+        Verdict(v.conclusion, CANNOT_SAY, f"Training collapsed ({names}). Otherwise: {v.why}")
+        for v in found
+    ]
+
+
+def _show(difference: Difference) -> str:
+    low, high = difference.low, difference.high
+    return f"{difference.estimate:+.3f} (95% interval {low:+.3f} to {high:+.3f})"
+
+
+def _sign(difference: Difference) -> str:
+    if difference.low > 0:
+        return SUPPORTED
+    return NOT_SUPPORTED if difference.high < 0 else CANNOT_SAY
+
+
+def _unfinished(what: str) -> tuple[str, str]:
+    return CANNOT_SAY, f"No finished runs of {what}."
+
+
+def _at_least_as_good(evidence: Evidence) -> tuple[str, str]:
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return _unfinished("a tuned depth")
+    scratch = evidence.best_scratch(fraction)
+    if scratch is None:
+        return _unfinished("training from scratch at the largest training set")
+    depth = evidence.recommendations[fraction].depth
+    difference = evidence.contrast({(depth, fraction): 1, (scratch, fraction): -1})
+    label, name = evidence.study.label, evidence.study.metric.name
+    why = f"{label(depth)} minus {label(scratch)}: test {name} {_show(difference)}"
+    if difference.high < 0:
+        return NOT_SUPPORTED, f"{why}, below 0."
+    if difference.low > -MARGIN:
+        return SUPPORTED, f"{why}, not worse by {MARGIN} or more."
+    return CANNOT_SAY, f"{why}: the interval reaches below -{MARGIN}."
+
+
+def _robust_and_fast(evidence: Evidence) -> tuple[str, str]:
+    robust, why_robust = _robust(evidence)
+    fast, why_fast = _fast(evidence)
+    parts = f"Small training sets ({robust}): {why_robust} Convergence ({fast}): {why_fast}"
+    if NOT_SUPPORTED in (robust, fast):
+        return NOT_SUPPORTED, parts
+    return (SUPPORTED if robust == fast == SUPPORTED else CANNOT_SAY), parts
+
+
+def _robust(evidence: Evidence) -> tuple[str, str]:
+    main = evidence.main_fraction
+    if main is None:
+        return _unfinished("a tuned depth")
+    depth, scratch = evidence.recommendations[main].depth, evidence.best_scratch(main)
+    if scratch is None:
+        return _unfinished("training from scratch at the largest training set")
+    smaller = [
+        fraction
+        for fraction in evidence.study.fractions
+        if fraction < main and evidence.has(depth, fraction) and evidence.has(scratch, fraction)
+    ]
+    if not smaller:
+        return CANNOT_SAY, "Only one training-set size has finished runs of both."
+    small = min(smaller)
+    saved = evidence.contrast(
+        {(depth, small): 1, (depth, main): -1, (scratch, small): -1, (scratch, main): 1}
+    )
+    label, name = evidence.study.label, evidence.study.metric.name
+
+    def loss(d: str) -> str:
+        lost = evidence.contrast({(d, main): 1, (d, small): -1})
+        return f"{label(d)} loses {lost.estimate:.3f}"
+
+    return _sign(saved), (
+        f"from {main:.3g} to {small:.3g} of the training data {loss(scratch)} of test {name} and "
+        f"{loss(depth)}; the difference of the losses is {_show(saved)}."
+    )
+
+
+def _fast(evidence: Evidence) -> tuple[str, str]:
+    main = evidence.main_fraction
+    scratch = evidence.best_scratch(main) if main is not None else None
+    if main is None or scratch is None:
+        return _unfinished("both a tuned depth and scratch")
+    depth = evidence.recommendations[main].depth
+    tuned = {run.seed: run.history for run in evidence.study.cell(depth, main)}
+    fresh = {run.seed: run.history for run in evidence.study.cell(scratch, main)}
+    shared = [s for s in sorted(tuned.keys() & fresh.keys()) if len(tuned[s]) and len(fresh[s])]
+    if not shared:
+        return CANNOT_SAY, "no seed has a training history of both."
+    needed = np.array([_batches_needed(tuned[s], fresh[s]) for s in shared])
+    faster = needed[:, 0] <= needed[:, 1]
+    slower = needed[:, 0] >= needed[:, 1]
+    verdict = CANNOT_SAY
+    if faster.all() != slower.all():
+        verdict = SUPPORTED if faster.all() else NOT_SUPPORTED
+    medians = np.median(needed, axis=0)
+    label = evidence.study.label
+    return verdict, (
+        f"{label(depth)} needs {medians[0]:.0f} mini-batches, {label(scratch)} {medians[1]:.0f} "
+        f"(median of {len(shared)} seeds) to reach {_REACHED:.0%} of the lower of both best "
+        f"validation {evidence.study.metric.name}s."
+    )
+
+
+def _batches_needed(*histories: np.ndarray) -> list[float]:
+    """Mini-batches until each history reaches the target that both reach."""
+    target = _REACHED * min(history[:, 1].max() for history in histories)
+    return [float(history[np.argmax(history[:, 1] >= target), 0]) for history in histories]
+
+
+def _neither_extreme(evidence: Evidence) -> tuple[str, str]:
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return _unfinished("a tuned depth")
+    depth = evidence.recommendations[fraction].depth
+    extremes = [evidence.shallowest(fraction), evidence.deepest(fraction)]
+    label = evidence.study.label
+    if None in extremes:
+        return _unfinished("tuning only the last stage")
+    if depth in extremes:
+        return CANNOT_SAY, (
+            f"Validation chose {label(depth)}, an extreme of the depths that were run; one data "
+            "set cannot refute a statement about all tasks."
+        )
+    found = [
+        (other, evidence.contrast({(depth, fraction): 1, (other, fraction): -1}))
+        for other in extremes
+        if other is not None
+    ]
+    shown = " and ".join(f"{_show(d)} over {label(other)}" for other, d in found)
+    why = f"{label(depth)} gains in test {evidence.study.metric.name} {shown}."
+    return (SUPPORTED if all(d.low > 0 for _, d in found) else CANNOT_SAY), why
+
+
+def _rule_works(evidence: Evidence) -> tuple[str, str]:
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return _unfinished("a tuned depth")
+    known = [d for d in evidence.study.tuned_depths if evidence.has(d, fraction)]
+    if len(known) < 3:
+        return CANNOT_SAY, f"Only {len(known)} tuned depths have finished runs: nothing to choose."
+    answer, lost = evidence.recommendations[fraction], evidence.regret(fraction)
+    label, name = evidence.study.label, evidence.study.metric.name
+    looked = (
+        f"The rule looked at {len(answer.steps)} of {len(known)} depths and chose "
+        f"{label(answer.depth)}"
+    )
+    if lost.best == answer.depth:
+        return (
+            SUPPORTED,
+            f"{looked}, which is also the best of the whole sweep by validation {name}.",
+        )
+    difference = evidence.contrast({(lost.best, fraction): 1, (answer.depth, fraction): -1})
+    why = (
+        f"{looked}; the whole sweep would have chosen {label(lost.best)}, better by "
+        f"{lost.validation:.3f} in validation {name} and by {_show(difference)} in test {name}."
+    )
+    if difference.low > 0:
+        return NOT_SUPPORTED, why
+    return (SUPPORTED if difference.high < MARGIN else CANNOT_SAY), why

@@ -1,0 +1,73 @@
+"""Every field of a study's config, with its default. `configs/*.py` start from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ml_collections import ConfigDict
+
+from medtune_jax.errors import UserError
+
+
+def default_config() -> ConfigDict:
+    """The fields all applications share.
+
+    Lists are comma-separated text, so that they can be given on the command line: --config.sweep.fractions=1.0,0.25
+    """
+    return ConfigDict(
+        {
+            "application": "image_folder",
+            "network": "squeezenet",
+            "weights": "",  # a checkpoint directory; empty: the weights that come with the package
+            "image_size": 0,  # side of the network's input in pixels; 0: the network's own
+            "data": {
+                "dir": "",
+                "test_fraction": 0.2,  # of the patients, where the data do not fix the test set
+                "split_seed": 0,
+            },
+            "sweep": {
+                "depths": "all",  # first tuned stages and scratch[-gaussian|-xavier|-msra]
+                "fractions": "1.0",  # of the training patients
+                "seeds": 3,
+            },
+            "training": {
+                "batch": 32,
+                "epochs": 30,
+                "patience": 6,  # epochs without a better validation AUC before a run stops
+                "valid_fraction": 0.2,  # of the training patients (study.md, "Stopping")
+                "balance": True,  # down-sample the majority class
+                "momentum": 0.9,
+                "weight_decay": 0.0,
+                "rate_decay": 0.95,  # per epoch
+                "auxiliary": True,  # GoogLeNet's side heads when training from scratch
+                "cache_gib": 4.0,  # memory for the features of frozen stages
+            },
+            "rates": {  # 0: the network's own (`medtune networks`)
+                "tuned": 0.0,
+                "head": 0.0,
+                "scratch": 0.0,
+                "stage_decay": 1.0,  # factor for every stage further from the head
+            },
+        }
+    )
+
+
+def items(text: str | Iterable) -> list[str]:
+    """'a, b' or ('a', 'b') -> ['a', 'b']."""
+    parts = text.split(",") if isinstance(text, str) else text
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def numbers(text: str | float | Iterable, field: str) -> list[float]:
+    """The fractions of a config; UserError unless each is in (0, 1]."""
+    parts = [str(text)] if isinstance(text, int | float) else items(text)
+    try:
+        values = [float(part) for part in parts]
+    except ValueError as error:
+        raise UserError(
+            f"{field} is '{text}': give numbers separated by commas, as in 1.0,0.25"
+        ) from error
+    outside = [value for value in values if not 0 < value <= 1]
+    if outside or not values:
+        raise UserError(f"{field} is '{text}': every fraction must be above 0 and at most 1")
+    return sorted(set(values), reverse=True)

@@ -1,0 +1,111 @@
+"""From a config to a manifest of runs, each with a stable name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from medtune_jax import networks, tuning
+from medtune_jax.errors import UserError
+from medtune_jax.networks import Network
+from medtune_jax.study.config import items, numbers
+
+_NOT_OF_THE_RUN = ("sweep", "output")  # a run does not change when others join the sweep
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One cell of the study. `run` is its name: what it is, then a digest of all that decides its result."""
+
+    run: str
+    depth: str
+    fraction: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a study, shallow to deep, large to small."""
+
+    network: Network
+    size: int
+    depths: tuple[tuning.Depth, ...]
+    fractions: tuple[float, ...]
+    seeds: int
+    runs: tuple[PlannedRun, ...]
+    identity: str
+    """Digest of the config (less the sweep's lists), the data and the weights: what all runs of a study share."""
+
+    def of_depth(self, depth: tuning.Depth) -> list[PlannedRun]:
+        return [run for run in self.runs if run.depth == depth.name]
+
+    def manifest(self) -> list[dict[str, Any]]:
+        return [asdict(run) for run in self.runs]
+
+
+def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_sha256: str) -> Plan:
+    """The product of depths, fractions and seeds. UserError for an unknown stage or an impossible number."""
+    network = networks.get(config.network, classes)
+    size = image_size(config)
+    depths = _depths(network, config.sweep.depths)
+    fractions = numbers(config.sweep.fractions, "sweep.fractions")
+    if config.sweep.seeds < 1:
+        raise UserError(f"sweep.seeds is {config.sweep.seeds}: give 1 or more")
+    shared = {
+        "config": _shared_config(config),
+        "data": data_fingerprint,
+        "weights": weights_sha256,
+    }
+    runs = [
+        _planned(shared, depth.name, fraction, seed)
+        for depth in depths
+        for fraction in fractions
+        for seed in range(config.sweep.seeds)
+    ]
+    return Plan(
+        network,
+        size,
+        depths,
+        tuple(fractions),
+        config.sweep.seeds,
+        tuple(runs),
+        _digest(shared),
+    )
+
+
+def image_size(config: ConfigDict) -> int:
+    """The side of the network's input in pixels."""
+    network = networks.get(config.network)
+    size = config.image_size or network.preprocessing.size
+    network.check_size(size)
+    return size
+
+
+def _depths(network: Network, text: Any) -> tuple[tuning.Depth, ...]:
+    names = items(text)
+    names = list(tuning.every_depth(network)) if names == ["all"] else names
+    found = {depth.name: depth for depth in (tuning.parse(network, name) for name in names)}
+    if not found:
+        raise UserError("sweep.depths is empty: name stages, scratch, or all")
+    return tuple(sorted(found.values(), key=lambda d: (d.scratch, len(d.tuned))))
+
+
+def _shared_config(config: ConfigDict) -> dict[str, Any]:
+    plain = config.to_dict()
+    plain["data"] = {key: value for key, value in plain["data"].items() if key != "dir"}
+    plain["training"].pop("cache_gib", None)  # changes the speed, not the result
+    return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
+
+
+def _planned(shared: dict[str, Any], depth: str, fraction: float, seed: int) -> PlannedRun:
+    own = {"depth": depth, "fraction": fraction, "seed": seed}
+    digest = _digest({**shared, **own})[:8]
+    return PlannedRun(f"{depth}-f{fraction:g}-s{seed}-{digest}", depth, fraction, seed)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""Progress of a sweep: a bar with an ETA on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from medtune_jax.study.plan import PlannedRun
+from medtune_jax.training import Epoch
+
+
+class Progress:
+    """Counts runs and tells when the rest will be done, by the time that finished runs took a unit of cost."""
+
+    def __init__(self, runs: Sequence[PlannedRun], costs: Sequence[float], quiet: bool = False):
+        self._costs = {run.run: cost for run, cost in zip(runs, costs, strict=True)}
+        self._left = sum(costs)
+        self._spent = 0.0
+        self._began = time.monotonic()
+        self._count = len(runs)
+        self._finished = 0
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("sweep", total=self._count, eta="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def skip(self, run: PlannedRun) -> None:
+        """A run that is done already."""
+        self._left -= self._costs[run.run]
+        self._count_one()
+
+    def start(self, run: PlannedRun) -> None:
+        self._bar.update(self._task, description=_name(run))
+
+    def epoch(self, run: PlannedRun, epoch: Epoch) -> None:
+        text = f"{_name(run)} epoch {epoch.epoch}: validation AUC {epoch.val_auc:.3f}"
+        self._bar.update(self._task, description=text)
+
+    def finish(self, run: PlannedRun, result: dict[str, Any]) -> None:
+        self._left -= self._costs[run.run]
+        self._spent += self._costs[run.run]
+        self._count_one()
+        if result["status"] == "done":
+            figures = f"validation {result['val_auc']:.3f}, test {result['test_auc']:.3f}"
+        else:
+            figures = f"FAILED: {result['reason']}"
+        line = f"[{self._finished}/{self._count}] {_name(run)}: {figures}, {self._eta()}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _count_one(self) -> None:
+        self._finished += 1
+        self._bar.update(self._task, completed=self._finished, eta=self._eta())
+
+    def _eta(self) -> str:
+        if not self._spent:
+            return ""
+        seconds = (time.monotonic() - self._began) * self._left / self._spent
+        return f"{_clock(seconds)} left"
+
+
+def _name(run: PlannedRun) -> str:
+    return f"{run.depth} fraction {run.fraction:g} seed {run.seed}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

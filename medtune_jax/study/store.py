@@ -1,0 +1,152 @@
+"""The study directory: a manifest and one folder a run, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from medtune_jax import __version__
+from medtune_jax.errors import UserError
+from medtune_jax.training import Epoch
+
+DONE, FAILED = "done", "failed"
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All a run leaves behind.
+
+    result: the figures, the same bytes for the same seed. scores: rows of scores.csv, the first the header.
+    """
+
+    result: dict[str, Any]
+    history: Sequence[Epoch] = ()
+    scores: Sequence[Sequence[Any]] = ()
+    timing: dict[str, float] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """A study's directory on disk."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    def open(self, manifest: dict[str, Any]) -> None:
+        """Write study.json, or add this sweep's runs to it; UserError when another study lives here."""
+        path = self.directory / "study.json"
+        if path.is_file():
+            before = _read_json(path)
+            if before["identity"] != manifest["identity"]:
+                raise UserError(
+                    f"{self.directory} holds another study ({_difference(before, manifest)}): "
+                    f"choose another --output"
+                )
+            manifest = _merged(before, manifest)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, json.dumps(manifest, indent=1) + "\n")
+
+    def result(self, run: str) -> dict[str, Any] | None:
+        """The result of a run, None when it has none yet."""
+        path = self.directory / "runs" / run / "result.json"
+        return _read_json(path) if path.is_file() else None
+
+    def settled(self, run: str) -> bool:
+        """Whether a run need not run again: done, or diverged as it would again; other failures get another try."""
+        result = self.result(run)
+        return result is not None and (
+            result["status"] == DONE or str(result["reason"]).startswith("diverged")
+        )
+
+    def write(self, run: str, outcome: Outcome) -> None:
+        """Put a run's folder in place in one rename."""
+        runs = self.directory / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{run}-", dir=runs))
+        try:
+            _write_json(scratch / "result.json", outcome.result)
+            _write_json(scratch / "timing.json", outcome.timing)
+            _write_json(scratch / "config.json", outcome.config)
+            _write_json(scratch / "versions.json", versions())
+            _write_rows(
+                scratch / "history.csv",
+                [
+                    ("epoch", "batches", "loss", "val_auc"),
+                    *(
+                        (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.val_auc:.7g}")
+                        for e in outcome.history
+                    ),
+                ],
+            )
+            if outcome.scores:
+                _write_rows(scratch / "scores.csv", outcome.scores)
+            scratch.chmod(0o755)
+            shutil.rmtree(runs / run, ignore_errors=True)  # an earlier failure
+            scratch.replace(runs / run)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that could change a number."""
+    return {
+        "medtune_jax": __version__,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+    runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
+    names = {run["depth"] for run in runs.values()}
+    order = [*manifest["all_depths"], *sorted(names - set(manifest["all_depths"]))]
+    return {
+        **manifest,
+        "runs": list(runs.values()),
+        "depths": [name for name in order if name in names],
+        "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
+        "seeds": max(run["seed"] for run in runs.values()) + 1,
+    }
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+        return "of other data"
+    if before["network"] != after["network"]:
+        return "of another network or other weights"
+    return "with other settings"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: remove it and run the sweep again") from error
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def _write_rows(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    scratch.write_text(text)
+    scratch.replace(path)

@@ -1,0 +1,34 @@
+"""Pre-trained weights: checkpoints, transplanting, formats, and where weights come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medtune_jax.errors import UserError
+from medtune_jax.weights import bundled
+from medtune_jax.weights.checkpoint import Checkpoint, load, save
+from medtune_jax.weights.transplant import Manifest, transplant
+
+
+def pretrained(network: str, directory: str | Path = "") -> Checkpoint:
+    """The checkpoint in `directory`, or the bundled weights of `network` when no directory is given.
+
+    Raises UserError when the checkpoint is another network's, or none is bundled.
+    """
+    if directory:
+        checkpoint = load(directory)
+        if checkpoint.network != network:
+            raise UserError(
+                f"{directory} holds weights of {checkpoint.network}, not {network}: "
+                f"set --config.network={checkpoint.network} or give another checkpoint"
+            )
+        return checkpoint
+    if network in bundled.BUNDLED:
+        return getattr(bundled, network)()
+    raise UserError(
+        f"no weights of {network} come with the package: convert or fetch some "
+        f"(`medtune weights list`) and give --config.weights=DIR"
+    )
+
+
+__all__ = ["Checkpoint", "Manifest", "load", "pretrained", "save", "transplant"]

@@ -1,0 +1,153 @@
+"""Orbax checkpoints that carry a network's parameters, preprocessing and provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from medtune_jax import networks
+from medtune_jax.errors import UserError
+from medtune_jax.networks import Params, Preprocessing
+
+_RECORD = "medtune.json"
+_PARAMS = "params"
+_MEAN = "mean.npy"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Parameters of some or all stages of a network, and all one needs to use them.
+
+    provenance: at least `source` (a name or address) and `sha256` (of the file it came from).
+    """
+
+    network: str
+    params: Params
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    classes: int | None = None
+
+
+@contextmanager
+def written_whole(directory: str | Path) -> Iterator[Path]:
+    """A folder that appears under its name only when complete: written beside it, then renamed.
+
+    Raises UserError when the folder exists already, or when the disk refuses (full, read-only, no permission).
+    """
+    directory = Path(directory).absolute()
+    if directory.exists():
+        raise UserError(f"{directory} exists already: choose another output directory or remove it")
+    scratch: Path | None = None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        yield scratch
+        scratch.chmod(0o755)
+        scratch.rename(directory)
+    except (OSError, ValueError) as error:
+        reason = _disk_error(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"could not write {directory}: {reason}; free space or choose another place"
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _disk_error(error: OSError | ValueError) -> str | None:
+    """Why the disk refused, in the system's words; None if the error is about something else.
+
+    Orbax reports a full disk as a ValueError with the system's number in its text.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(number[1])) if number else None
+
+
+def save(
+    directory: str | Path,
+    params: Params,
+    network: str,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
+) -> Path:
+    """Write a checkpoint whole or not at all. The folder must not exist yet."""
+    directory = Path(directory).absolute()
+    with written_whole(directory) as scratch:
+        # Float weights hardly compress, and compressing would hold every array twice more.
+        handler = ocp.PyTreeCheckpointHandler(use_compression=False)
+        with ocp.Checkpointer(handler) as checkpointer:
+            arrays = jax.tree.map(np.asarray, params)
+            checkpointer.save(scratch / _PARAMS, args=ocp.args.PyTreeSave(arrays))
+        record = {
+            "network": network,
+            "classes": _classes(params, network),
+            "preprocessing": _plain(preprocessing, scratch),
+            "provenance": provenance,
+        }
+        (scratch / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    return directory
+
+
+def load(directory: str | Path) -> Checkpoint:
+    """Read a checkpoint, every array checked against the shapes its own index states.
+
+    Raises UserError when it is not a checkpoint of ours, or is damaged.
+    """
+    directory = Path(directory).absolute()
+    if not (directory / _RECORD).is_file():
+        raise UserError(
+            f"{directory} is no medtune checkpoint (it has no {_RECORD}): give a folder that "
+            f"`convert.py` or `medtune weights fetch` wrote"
+        )
+    try:
+        record = json.loads((directory / _RECORD).read_text())
+        with ocp.StandardCheckpointer() as checkpointer:
+            stored = checkpointer.metadata(directory / _PARAMS).item_metadata.tree
+            target = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), stored)
+            params = checkpointer.restore(directory / _PARAMS, target)
+        return Checkpoint(
+            network=record["network"],
+            params=jax.tree.map(np.asarray, params),
+            preprocessing=_preprocessing(record["preprocessing"], directory),
+            provenance=record["provenance"],
+            classes=record["classes"],
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{directory} is damaged ({type(error).__name__}): convert or fetch it again"
+        ) from error
+
+
+def _classes(params: Params, network: str) -> int | None:
+    head = params.get(networks.get(network).head)
+    return None if head is None else int(head["bias"].shape[0])
+
+
+def _plain(preprocessing: Preprocessing, directory: Path) -> dict[str, Any]:
+    plain = asdict(preprocessing)
+    mean = np.asarray(preprocessing.mean)
+    if mean.ndim == 3:
+        np.save(directory / _MEAN, mean.astype(np.float32))
+        plain["mean"] = _MEAN
+    return plain
+
+
+def _preprocessing(plain: dict[str, Any], directory: Path) -> Preprocessing:
+    mean = np.load(directory / _MEAN) if plain["mean"] == _MEAN else tuple(plain["mean"])
+    return Preprocessing(**{**plain, "mean": mean, "std": tuple(plain["std"])})

@@ -1,0 +1,338 @@
+"""Bringing layers that a reader returned into one of our networks, and saying what went where.
+
+Layouts: convolutions (out, in / group, kH, kW) -> (kH, kW, in / group, out); inner products
+(out, in) -> (in, out), where `in` is the map before it, flattened as C,H,W in the source and as
+H,W,C here. Weights are never edited for the channel order of the image: BGR or RGB is part of the
+preprocessing record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from medtune_jax import networks
+from medtune_jax.errors import UserError
+from medtune_jax.networks import Network, Params, Preprocessing
+from medtune_jax.networks.layers import Conv
+from medtune_jax.weights import names
+from medtune_jax.weights.formats.layer import Layer
+from medtune_jax.weights.names import Slot
+
+_NORM_BEFORE_POOL = {"alexnet": True, "caffenet": False}
+"""The two networks that only the order of their first norm and pooling tells apart."""
+_EPSILON = {"googlenet_torchvision": 1e-3}  # its batch norms' own; a state dict does not hold it
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a layer of the file, a layer of the network, or both."""
+
+    ours: str
+    source: str
+    shape: tuple[int, ...]
+    state: str  # loaded | new | left out
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A network's parameters from a file. `params` holds the loaded stages only."""
+
+    network: Network
+    params: Params
+    preprocessing: Preprocessing
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def names(self, state: str) -> tuple[str, ...]:
+        """The layers that were ``loaded``, are ``new`` (ours) or were ``left out`` (the file's)."""
+        return tuple(row.ours or row.source for row in self.rows if row.state == state)
+
+    def __str__(self) -> str:
+        cells = [("network", "file", "shape in the file", "")]
+        for row in self.rows:
+            shape = " x ".join(map(str, row.shape))
+            cells.append((row.ours or "-", row.source or "-", shape or "-", row.state))
+        widths = [max(len(cell[i]) for cell in cells) for i in range(3)]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(cell, (*widths, 0), strict=True))
+            for cell in cells
+        ]
+        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
+
+
+def convert(
+    layers: dict[str, Layer],
+    network: str,
+    norm_before_pool: bool | None = None,
+    mean: np.ndarray | None = None,
+    where: str = "the file",
+) -> Conversion:
+    """Put a file's layers into the named network, with as many classes as its classifier has.
+
+    Stages that the file lacks from some stage on to the end are listed as new; a gap before a stage
+    that it holds is an error.
+
+    Args:
+        layers: what a reader returned. It is emptied on the way, so that memory holds the weights
+            once; give a copy of the dict to keep them.
+        network: a name of `networks.NETWORKS`.
+        norm_before_pool: what the file says about it (`caffe.norm_before_pool`), None if nothing.
+        mean: a mean image [height, width, 3] in BGR instead of the network's own mean.
+        where: the file's name, for messages.
+
+    Raises:
+        UserError: another network's file, a missing layer, a wrong shape, batch norms that cannot
+            be folded exactly.
+    """
+    target = networks.get(network)
+    wanted = names.slots(network)
+    found, origin = match(layers, network, wanted)
+    _refuse_another_network(layers, found, network, wanted, norm_before_pool, where)
+    target, wanted = _with_classes(target, wanted, found)
+    notes = _fold(layers, found, network, where)
+    _refuse_gaps(target, wanted, found, network, where)
+
+    _check_strides(target, found, where)
+    partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in found}
+    loaded = [slot for slot in wanted if slot.name in found and slot.stage not in partial]
+    rows = _rows(layers, wanted, loaded, found)
+    layers.clear()
+    flat = {}
+    for slot in loaded:
+        kernel, bias = place(found.pop(slot.name), slot, where)
+        flat[(*slot.path, "kernel")], flat[(*slot.path, "bias")] = kernel, bias
+
+    preprocessing = target.preprocessing
+    if origin == "torchvision":
+        preprocessing = names.torchvision_preprocessing(target)
+    if origin == "order":
+        notes = (*notes, _order_note(target))
+    if mean is not None:
+        preprocessing = replace(preprocessing, mean=crop_mean(mean, preprocessing.size))
+    return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
+
+
+def match(
+    layers: Mapping[str, Layer], network: str, wanted: Sequence[Slot]
+) -> tuple[dict[str, Layer], str]:
+    """Slot name -> layer, by Caffe's names, torchvision's names or the order, and which it was."""
+    by_caffe = {
+        slot.name: layers[name]
+        for slot in wanted
+        for name in names.caffe_names(network, slot)
+        if name in layers
+    }
+    by_torchvision = {
+        slot: layers[name]
+        for slot, name in names.torchvision_names(network, wanted).items()
+        if name in layers
+    }
+    by_order = _in_order(layers, wanted)
+    if by_order and len(by_order) > max(len(by_caffe), len(by_torchvision)):
+        gluon = all(name.startswith(("vgg0_", "squeezenet0_", "alexnet0_")) for name in layers)
+        return by_order, "torchvision" if gluon else "order"  # Gluon's input is torchvision's
+    if len(by_torchvision) > len(by_caffe):
+        return by_torchvision, "torchvision"
+    return by_caffe, "caffe"
+
+
+def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, Layer]:
+    """Pair layers and slots one to one in order, if every shape but the classifier's fits."""
+    weighted = [layer for layer in layers.values() if layer.kind != "other"]
+    main = [slot for slot in wanted if not slot.auxiliary]
+    if len(weighted) != len(main):
+        return {}
+    pairs = list(zip(main, weighted, strict=True))
+    fits = all(slot.source_shape == layer.shape for slot, layer in pairs[:-1])
+    return {slot.name: layer for slot, layer in pairs} if fits else {}
+
+
+def place(layer: Layer, slot: Slot, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of one layer in our layout, float32."""
+    weights = layer.weights
+    if len(slot.shape) == 2 and weights.ndim == 4:  # a dense layer written as a convolution
+        weights = weights.reshape(weights.shape[0], -1)
+    if weights.shape != slot.source_shape:
+        raise UserError(
+            f"{where}: layer {layer.name!r} has the shape {_text(layer.shape)} but {slot.name!r} "
+            f"takes {_text(slot.source_shape)}; the file belongs to another network."
+        )
+    bias = np.zeros(weights.shape[0], np.float32) if layer.bias is None else layer.bias
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        raise UserError(f"{where}: layer {layer.name!r} holds numbers that are not finite.")
+    if weights.ndim == 4:
+        kernel = weights.transpose(2, 3, 1, 0)
+    elif slot.flattened:
+        maps = weights.reshape(-1, *slot.flattened)
+        kernel = maps.transpose(2, 3, 1, 0).reshape(slot.shape)
+    else:
+        kernel = weights.T
+    return np.ascontiguousarray(kernel), np.array(bias)
+
+
+def crop_mean(mean: np.ndarray, size: int) -> np.ndarray:
+    """The centre of a mean image, as Caffe crops it in testing."""
+    height, width = mean.shape[:2]
+    if min(height, width) < size:
+        raise UserError(
+            f"The mean image is {height} x {width} but the network takes {size} x {size}; leave "
+            "--mean out to use the network's own channel means."
+        )
+    top, left = (height - size) // 2, (width - size) // 2
+    return np.ascontiguousarray(mean[top : top + size, left : left + size])
+
+
+def looks_like(
+    layers: Mapping[str, Layer], norm_before_pool: bool | None = None, asked: str = ""
+) -> str | None:
+    """The network most of whose layers the file holds, by name and shape; `asked` wins a tie."""
+    weighted = sum(layer.weights.ndim > 1 for layer in layers.values())
+    scores = {}
+    for name in networks.NETWORKS:
+        if norm_before_pool is not None and _NORM_BEFORE_POOL.get(name) == (not norm_before_pool):
+            continue
+        wanted = [slot for slot in names.slots(name) if not slot.auxiliary]
+        found, _ = match(layers, name, wanted)
+        head = wanted[-1].name in found  # with any number of classes
+        scores[name] = (len(_fitting(found, wanted[:-1])) + head) / max(len(wanted), weighted)
+    best = max(scores, key=lambda name: (scores[name], name == asked))
+    return best if scores[best] > 0.5 else None
+
+
+def _fitting(found: Mapping[str, Layer], wanted: Sequence[Slot]) -> list[Slot]:
+    return [s for s in wanted if s.name in found and found[s.name].shape == s.source_shape]
+
+
+def _refuse_another_network(
+    layers: Mapping[str, Layer],
+    found: Mapping[str, Layer],
+    network: str,
+    wanted: Sequence[Slot],
+    norm_before_pool: bool | None,
+    where: str,
+) -> None:
+    own = _NORM_BEFORE_POOL.get(network)
+    other_order = None not in (own, norm_before_pool) and own != norm_before_pool
+    body = [slot for slot in wanted if not slot.auxiliary][:-1]
+    if not other_order and len(_fitting(found, body)) == len(body):
+        return
+    likely = looks_like(layers, norm_before_pool, network)
+    if likely is not None and likely != network:
+        raise UserError(
+            f"{where} does not hold {network}: it looks like {likely}; pass --network {likely}."
+        )
+    if other_order or not found:
+        listed = ", ".join(list(layers)[:4])
+        raise UserError(
+            f"{where} does not hold {network} nor another network known here (its layers: {listed}"
+            f"{', ...' if len(layers) > 4 else ''})."
+        )
+
+
+def _with_classes(
+    target: Network, wanted: tuple[Slot, ...], found: Mapping[str, Layer]
+) -> tuple[Network, tuple[Slot, ...]]:
+    """The network with as many classes as the file's classifier has outputs."""
+    head = [slot.name for slot in wanted if slot.stage == target.head]
+    classes = found[head[-1]].shape[0] if head[-1] in found else target.classes
+    if classes == target.classes:
+        return target, wanted
+    target = networks.get(target.name, classes)
+    return target, names.slots(target.name, classes)
+
+
+def _refuse_gaps(
+    target: Network, wanted: Sequence[Slot], found: Mapping[str, Layer], network: str, where: str
+) -> None:
+    """Only a whole tail of stages may be absent."""
+    last = max(target.index(s.stage) for s in wanted if not s.auxiliary and s.name in found)
+    missing = [
+        slot.name
+        for slot in wanted
+        if not slot.auxiliary and slot.name not in found and target.index(slot.stage) <= last
+    ]
+    if missing:
+        listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise UserError(
+            f"{where} lacks {len(missing)} of {network}'s layers ({listed}); use the complete file."
+        )
+
+
+def _fold(
+    layers: dict[str, Layer], found: dict[str, Layer], network: str, where: str
+) -> tuple[str, ...]:
+    """Fold each batch norm into the convolution before it: exact with stored statistics."""
+    norms = {name: layer for name, layer in layers.items() if layer.kind == "batch_norm"}
+    if not norms:
+        return ()
+    epsilon = _EPSILON.get(network)
+    pairs = {name.removesuffix("conv") + "bn": name for name in layers if name.endswith(".conv")}
+    if epsilon is None or not norms.keys() <= pairs.keys():
+        raise UserError(
+            f"{where} holds batch norms ({next(iter(norms))}, ...), which {network} does not have, "
+            "so these weights would give other results; use weights trained without them."
+        )
+    for name in norms:
+        layers[pairs[name]] = fold(layers[pairs[name]], layers.pop(name), epsilon)
+    found.update({slot: layers[layer.name] for slot, layer in found.items()})
+    return (f"{len(norms)} batch norms folded into their convolutions (statistics as stored).",)
+
+
+def fold(convolution: Layer, norm: Layer, epsilon: float) -> Layer:
+    """The convolution that equals `convolution` followed by the batch norm in inference."""
+    statistics = norm.extra or {}
+    gain = norm.weights / np.sqrt(statistics["variance"].astype(np.float64) + epsilon)
+    before = 0 if convolution.bias is None else convolution.bias
+    shift = 0 if norm.bias is None else norm.bias
+    weights = convolution.weights * gain[:, None, None, None]
+    bias = (before - statistics["mean"]) * gain + shift
+    return replace(convolution, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def _check_strides(target: Network, found: Mapping[str, Layer], where: str) -> None:
+    for stage in target.stages:
+        layer, module = found.get(stage.name), stage.module
+        if layer is None or not isinstance(module, Conv) or layer.stride is None:
+            continue
+        if layer.stride != (module.stride, module.stride):
+            raise UserError(
+                f"{where}: layer {layer.name!r} has stride {layer.stride[0]} but {stage.name!r} of "
+                f"{target.name} has {module.stride}; the file belongs to another network."
+            )
+        if layer.group not in (None, module.groups):
+            raise UserError(
+                f"{where}: layer {layer.name!r} has {layer.group} groups but {stage.name!r} of "
+                f"{target.name} has {module.groups}; the file belongs to another network."
+            )
+
+
+def _rows(
+    layers: Mapping[str, Layer],
+    wanted: Sequence[Slot],
+    loaded: list[Slot],
+    found: Mapping[str, Layer],
+) -> tuple[Row, ...]:
+    rows = [
+        Row(slot.name, found[slot.name].name, found[slot.name].shape, "loaded")
+        if slot in loaded
+        else Row(slot.name, "", (), "new")
+        for slot in wanted
+    ]
+    used = {row.source for row in rows}
+    unused = [layer for name, layer in layers.items() if name not in used]
+    return (*rows, *(Row("", layer.name, layer.shape, "left out") for layer in unused))
+
+
+def _order_note(target: Network) -> str:
+    return (
+        "Layers were matched by their order: their names are unknown, and so is the preprocessing "
+        f"they were trained with; {target.name}'s own ({target.preprocessing.order}) is recorded."
+    )
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,144 @@
+"""From a weight file on disk to a checkpoint: which reader, which release, convert, save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtune_jax import networks
+from medtune_jax.errors import UserError
+from medtune_jax.weights import checkpoint, names
+from medtune_jax.weights.convert import Conversion, convert
+from medtune_jax.weights.formats import caffe, deep_compression, onnx, torch
+from medtune_jax.weights.formats.layer import Layer
+from medtune_jax.weights.formats.source import opened
+
+
+@dataclass(frozen=True)
+class Release:
+    """A released file, known by its sha1."""
+
+    name: str
+    network: str
+    accuracy: str
+
+
+RELEASES = {
+    "9116a64c0fbe4459d18f4bb6b56d647b63920377": Release(
+        "bvlc_alexnet.caffemodel", "alexnet", "57.1% top-1, 80.2% top-5"
+    ),
+    "405fc5acd08a3bb12de8ee5e23a96bec22f08204": Release(
+        "bvlc_googlenet.caffemodel", "googlenet", "68.7% top-1, 88.9% top-5"
+    ),
+}
+"""BVLC's own releases (model zoo readmes), with their accuracy on ImageNet's validation set."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file's layers, format and hashes. norm_before_pool: None if the format does not say."""
+
+    path: Path
+    format: str
+    layers: dict[str, Layer]
+    sha1: str
+    sha256: str
+    norm_before_pool: bool | None = None
+
+    @property
+    def release(self) -> Release | None:
+        return RELEASES.get(self.sha1)
+
+
+def read(path: str | Path, network: str = "") -> WeightFile:
+    """Read a weight file of any known format, told by its content.
+
+    A Deep Compression file (`.net`) has no names or shapes, so it needs `network`.
+    """
+    path = Path(path)
+    format_ = _format(path)
+    norm_before_pool = None
+    if format_ == "Deep Compression":
+        layers = _read_deep_compression(path, network)
+    elif format_ == "ONNX":
+        norm_before_pool, layers = onnx.norm_before_pool(path), onnx.read(path)
+    elif format_ == "PyTorch":
+        layers = torch.read(path)
+    else:
+        norm_before_pool, layers = caffe.norm_before_pool(path), caffe.read(path)
+    sha1, sha256 = (_digest(path, algorithm) for algorithm in ("sha1", "sha256"))
+    return WeightFile(path, format_, layers, sha1, sha256, norm_before_pool)
+
+
+def convert_file(
+    weights: str | Path,
+    network: str,
+    output: str | Path,
+    mean: str | Path | None = None,
+    origin: Mapping[str, object] | None = None,
+) -> tuple[WeightFile, Conversion]:
+    """Convert a weight file into a checkpoint directory, written whole or not at all.
+
+    origin: what else the provenance should record, such as the address and licence.
+
+    Raises:
+        UserError: see the readers and `convert`; or `output` exists or cannot be written.
+    """
+    networks.get(network)
+    if Path(output).exists():
+        raise UserError(f"{output} exists already; choose another output directory or remove it.")
+    source = read(weights, network)
+    release = source.release
+    if release and release.network != network:
+        raise UserError(
+            f"{weights} is the released {release.name}, which holds {release.network}; pass "
+            f"--network {release.network}."
+        )
+    mean_image = caffe.read_mean(mean) if mean else None
+    order = source.norm_before_pool
+    conversion = convert(source.layers, network, order, mean_image, where=str(weights))
+    checkpoint.save(
+        output,
+        conversion.params,
+        network=network,
+        preprocessing=conversion.preprocessing,
+        provenance={**_provenance(source, conversion), **(origin or {})},
+    )
+    return source, conversion
+
+
+def _provenance(source: WeightFile, conversion: Conversion) -> dict[str, object]:
+    return {
+        "source": source.release.name if source.release else source.path.name,
+        "format": source.format,
+        "sha1": source.sha1,
+        "sha256": source.sha256,
+        **{state.replace(" ", "_"): conversion.names(state) for state in ("new", "left out")},
+        "notes": conversion.notes,
+    }
+
+
+def _format(path: Path) -> str:
+    with opened(path) as file:
+        head = file.read(9)
+    if path.suffix == ".net":
+        return "Deep Compression"
+    if head[:2] == b"PK" or head[:1] == b"\x80" or head[8:] == b"{":
+        return "PyTorch"
+    if head[:1] == b"\x08" or path.suffix == ".onnx":  # ONNX begins with ir_version, field 1
+        return "ONNX"
+    return "PyTorch" if path.suffix in (".safetensors", ".pth", ".pt") else "Caffe"
+
+
+def _read_deep_compression(path: Path, network: str) -> dict[str, Layer]:
+    if network != "squeezenet":
+        raise UserError(f"{path} is a Deep Compression file; only squeezenet's can be converted.")
+    slots = names.slots(network)
+    return deep_compression.decode(path, {slot.name: slot.source_shape for slot in slots})
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

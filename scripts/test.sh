@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Lint, types and tests.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
+export JAX_PLATFORMS=cpu
+ruff check .
+ruff format --check .
+mypy
+python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -1,0 +1,242 @@
+"""HU, spacing and orientation survive every format; bad geometry is refused by name."""
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from pydicom.uid import JPEG2000Lossless
+from scipy import io
+
+from medtune_jax.applications.embolism.volumes import (
+    find_cases,
+    load_case,
+    read_dicom_series,
+    read_mask,
+    read_volume,
+)
+from medtune_jax.errors import UserError
+from medtune_jax.phantoms.ctpa import write_dicom_series, write_dicom_study, write_nifti
+
+SPACING, ORIGIN = (2.5, 0.8, 0.7), (-30.0, 11.0, 5.0)
+
+
+@pytest.fixture
+def hu():
+    return np.random.default_rng(0).integers(-1024, 3071, (6, 9, 11)).astype(np.int16)
+
+
+def write_nrrd(path, array, spacing, origin, direction=None):
+    image = SimpleITK.GetImageFromArray(array)
+    image.SetSpacing(spacing[::-1])
+    image.SetOrigin(origin[::-1])
+    if direction is not None:
+        image.SetDirection(direction)
+    SimpleITK.WriteImage(image, str(path))
+
+
+def edit(path, **tags):
+    ds = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(ds, name, value)
+    ds.save_as(path)
+
+
+def assert_same(volume, hu):
+    assert volume.hu.dtype == np.int16
+    np.testing.assert_array_equal(volume.hu, hu)
+    np.testing.assert_allclose(volume.spacing, SPACING, rtol=1e-5)
+    np.testing.assert_allclose(volume.origin, ORIGIN, atol=1e-4)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (0.5, -2000), (1, -1500)])
+def test_dicom_round_trip_with_rescale(tmp_path, hu, slope, intercept):
+    write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN, slope, intercept)
+    volume = read_dicom_series(tmp_path / "d")
+    assert_same(volume, hu)
+    assert volume.patient == "pat"
+
+
+def test_nifti_and_nrrd_round_trip(tmp_path, hu):
+    write_nifti(tmp_path / "v.nii.gz", hu, SPACING, ORIGIN)
+    write_nrrd(tmp_path / "v.nrrd", hu, SPACING, ORIGIN)
+    for name in ("v.nii.gz", "v.nrrd"):
+        assert_same(read_volume(tmp_path / name), hu)
+
+
+def test_scaled_float_nifti_is_rounded(tmp_path, hu):
+    image = nib.Nifti1Image(hu.transpose(2, 1, 0), np.diag([-0.7, -0.8, 2.5, 1]))
+    image.header.set_slope_inter(0.25, 10)
+    nib.save(image, tmp_path / "v.nii")
+    stored = nib.load(tmp_path / "v.nii").get_fdata()
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "v.nii").hu, np.rint(stored).transpose(2, 1, 0)
+    )
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [(-1, 0, 0, 0, 1, 0, 0, 0, -1), (0, 1, 0, 1, 0, 0, 0, 0, -1), (0, 0, 1, 1, 0, 0, 0, 1, 0)],
+)
+def test_flipped_and_permuted_axes_come_back_canonical(tmp_path, hu, direction):
+    # SimpleITK's own resampling to the patient's axes is the oracle.
+    write_nrrd(tmp_path / "v.nrrd", hu, SPACING, ORIGIN, direction)
+    oracle = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(tmp_path / "v.nrrd")), "LPS")
+    volume = read_volume(tmp_path / "v.nrrd")
+    np.testing.assert_array_equal(volume.hu, SimpleITK.GetArrayFromImage(oracle))
+    np.testing.assert_allclose(volume.spacing, oracle.GetSpacing()[::-1])
+    np.testing.assert_allclose(volume.origin, oracle.GetOrigin()[::-1], atol=1e-6)
+
+
+def test_oblique_grid_is_refused(tmp_path, hu):
+    c, s = np.cos(0.2), np.sin(0.2)
+    write_nrrd(tmp_path / "v.nrrd", hu, SPACING, ORIGIN, (c, -s, 0, s, c, 0, 0, 0, 1))
+    with pytest.raises(UserError, match=r"v\.nrrd is oblique.*11\.5 degrees"):
+        read_volume(tmp_path / "v.nrrd")
+
+
+class TestBadSeries:
+    @pytest.fixture
+    def files(self, tmp_path, hu):
+        return write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
+
+    def refused(self, files, match):
+        with pytest.raises(UserError, match=match):
+            read_dicom_series(files[0].parent)
+
+    def test_missing_slice(self, files):
+        files[2].unlink()
+        self.refused(files, f"1 slice.*missing between {files[1].name} and {files[3].name}")
+
+    def test_mixed_series(self, files):
+        edit(files[2], SeriesInstanceUID="1.2.3")
+        self.refused(files, f"mixes 2 series.*{files[2].name}")
+
+    def test_uneven_spacing(self, files):
+        edit(files[-1], ImagePositionPatient=[5, 11, -30 + 5 * 2.5 + 0.7])
+        self.refused(files, "spacing .* is uneven")
+
+    def test_doubled_position(self, files):
+        edit(files[3], ImagePositionPatient=pydicom.dcmread(files[2]).ImagePositionPatient)
+        self.refused(files, "lie at one position")
+
+    def test_other_pixel_spacing(self, files):
+        edit(files[3], PixelSpacing=[0.9, 0.7])
+        self.refused(files, "another pixel spacing")
+
+    def test_other_shape(self, files):
+        edit(files[3], Rows=8)
+        self.refused(files, "another size")
+
+    def test_gantry_tilt_by_geometry(self, files):
+        for k, path in enumerate(files):
+            edit(path, ImagePositionPatient=[5, 11 + 0.5 * k, -30 + 2.5 * k])
+        self.refused(files, r"gantry tilt of 11\.3 degrees")
+
+    def test_gantry_tilt_by_tag(self, files):
+        for path in files:
+            edit(path, GantryDetectorTilt=-15)
+        self.refused(files, r"gantry tilt of 15\.0 degrees")
+
+    def test_no_rescale(self, files):
+        ds = pydicom.dcmread(files[0])
+        del ds.RescaleSlope
+        ds.save_as(files[0])
+        self.refused(files, f"{files[0].name} has no RescaleSlope")
+
+    def test_compressed_without_codec(self, files):
+        for path in files:
+            ds = pydicom.dcmread(path)
+            ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
+            ds.PixelData = pydicom.encaps.encapsulate([b"\0" * 16])
+            ds["PixelData"].is_undefined_length = True
+            ds.save_as(path)
+        self.refused(files, "compressed as 'JPEG 2000.*Lossless.*decompress")
+
+    def test_not_dicom(self, files):
+        files[0].write_text("no")
+        self.refused(files, f"{files[0].name} is not a DICOM file")
+
+    def test_empty(self, tmp_path):
+        with pytest.raises(UserError, match="holds 0 DICOM slices"):
+            read_dicom_series(tmp_path)
+
+
+class TestMasks:
+    @pytest.fixture
+    def volume(self, tmp_path, hu):
+        write_nifti(tmp_path / "v.nii.gz", hu, SPACING, ORIGIN)
+        return read_volume(tmp_path / "v.nii.gz")
+
+    def test_labels_survive_another_orientation(self, tmp_path, volume, hu):
+        labels = (np.arange(hu.size).reshape(hu.shape) % 5).astype(np.uint8)
+        far = (np.array(ORIGIN) + (np.array(hu.shape) - 1) * SPACING) * (1, 0, 1)
+        origin = tuple(far + np.array(ORIGIN) * (0, 1, 0))
+        flipped = np.ascontiguousarray(labels[::-1, :, ::-1])
+        direction = (-1, 0, 0, 0, 1, 0, 0, 0, -1)
+        write_nrrd(tmp_path / "m.nrrd", flipped, SPACING, origin, direction)
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.nrrd", volume), labels)
+
+    @pytest.mark.parametrize(
+        ("shape", "spacing", "origin", "match"),
+        [
+            ((6, 9, 10), SPACING, ORIGIN, "voxels"),
+            ((6, 9, 11), (2.5, 0.8, 0.8), ORIGIN, "another grid"),
+            ((6, 9, 11), SPACING, (-30.0, 11.0, 9.0), "another grid"),
+        ],
+    )
+    def test_another_geometry(self, tmp_path, volume, shape, spacing, origin, match):
+        write_nifti(tmp_path / "m.nii.gz", np.zeros(shape, np.uint8), spacing, origin)
+        with pytest.raises(UserError, match=match):
+            read_mask(tmp_path / "m.nii.gz", volume)
+
+    @pytest.mark.parametrize("value", [0.5, -1])
+    def test_not_labels(self, tmp_path, volume, hu, value):
+        write_nifti(tmp_path / "m.nii.gz", np.full(hu.shape, value, np.float32), SPACING, ORIGIN)
+        with pytest.raises(UserError, match="whole labels"):
+            read_mask(tmp_path / "m.nii.gz", volume)
+
+
+def test_study_on_disk_reads_back_voxel_for_voxel(tmp_path):
+    shape, spacing = (40, 80, 80), (3.6, 2.4, 2.4)
+    phantoms = write_dicom_study(tmp_path, 2, 5, shape, spacing, emboli=2, healthy=1)
+    cases = find_cases(tmp_path)
+    assert [c.patient for c in cases] == ["p000", "p001"]
+    for case, phantom in zip(cases, phantoms, strict=True):
+        volume, labels = load_case(case)
+        np.testing.assert_array_equal(volume.hu, phantom.hu)
+        np.testing.assert_array_equal(labels, phantom.labels)
+    assert phantoms[0].emboli and not phantoms[1].emboli
+    (tmp_path / "p001" / "emboli.nii.gz").unlink()
+    assert not load_case(find_cases(tmp_path)[1])[1].any()
+    write_nifti(tmp_path / "p000" / "emboli.nii.gz", np.zeros((2, 2, 2), np.uint8), spacing)
+    with pytest.raises(UserError, match="Patient p000: The mask"):
+        load_case(cases[0])
+
+
+def test_cad_pe_layout(tmp_path, hu):
+    write_nrrd(tmp_path / "007.nrrd", hu, SPACING, ORIGIN)
+    with pytest.raises(UserError, match=r"no 007RefStd\.nrrd"):
+        find_cases(tmp_path)
+    labels = (hu > 3000).astype(np.uint8) * 3
+    write_nrrd(tmp_path / "007RefStd.nrrd", labels, SPACING, ORIGIN)
+    (case,) = find_cases(tmp_path)
+    np.testing.assert_array_equal(load_case(case)[1], labels)
+
+
+def test_fumpe_mask_follows_file_names(tmp_path, hu):
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[1, 2:4, 2:4] = mask[4, 6:8, 8:10] = 1
+    files = write_dicom_series(tmp_path / "CT_scans" / "PAT001", hu, SPACING, "PAT001")
+    by_name = mask[np.argsort([p.name for p in files])]
+    (tmp_path / "GroundTruth").mkdir()
+    path = tmp_path / "GroundTruth" / "PAT001.mat"
+    io.savemat(path, {"Mask": by_name.transpose(1, 2, 0)})
+    _, labels = load_case(find_cases(tmp_path)[0])
+    np.testing.assert_array_equal(labels > 0, mask > 0)
+    assert labels.max() == 2
+
+
+def test_no_patients(tmp_path):
+    with pytest.raises(UserError, match="holds no patients"):
+        find_cases(tmp_path)

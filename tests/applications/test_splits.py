@@ -1,0 +1,133 @@
+"""Splits: no patient on two sides, nested fractions, balanced classes."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medtune_jax.applications.splits import test_split as split_test_set
+from medtune_jax.applications.splits import training_subset
+from medtune_jax.errors import UserError
+
+CLASSES = ("healthy", "ill")
+
+
+def cohort(patients=40, images=5, mixed=4, seed=0):
+    """Labels and patients of a cohort with twice as many healthy patients, some having both kinds of image."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat([f"p{number:03}" for number in range(patients)], images)
+    own = np.arange(patients) % 3 == 0
+    labels = np.repeat(own, images).astype(np.int32)
+    both = np.repeat(np.arange(patients) < mixed, images)
+    labels[both] = rng.integers(0, 2, both.sum())
+    order = rng.permutation(len(labels))
+    return labels[order], groups[order]
+
+
+def subset(labels, groups, fraction=1.0, seed=0, candidates=None, units=None, **keywords):
+    return training_subset(
+        labels,
+        groups,
+        groups if units is None else units,
+        np.arange(len(labels)) if candidates is None else candidates,
+        fraction,
+        0.2,
+        seed,
+        CLASSES,
+        **keywords,
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    fraction=st.sampled_from([1.0, 0.5, 0.25]),
+    patients=st.integers(75, 100),
+    mixed=st.integers(0, 6),
+)
+def test_no_patient_is_in_two_splits(seed, fraction, patients, mixed):
+    labels, groups = cohort(patients, 3, mixed, seed)
+    test = split_test_set(labels, groups, 0.2, seed)
+    part = subset(labels, groups, fraction, seed, np.flatnonzero(~test))
+    sides = [set(groups[part.train]), set(groups[part.valid]), set(groups[test])]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+def test_the_test_set_is_a_fifth_with_classes_in_proportion():
+    labels, groups = cohort(100, 4)
+    test = split_test_set(labels, groups, 0.2, 0)
+    assert test.mean() == pytest.approx(0.2, abs=0.03)
+    assert labels[test].mean() == pytest.approx(labels.mean(), abs=0.05)
+    np.testing.assert_array_equal(test, split_test_set(labels, groups, 0.2, 0))
+    assert (test != split_test_set(labels, groups, 0.2, 1)).any()
+
+
+def test_wrong_test_fraction():
+    with pytest.raises(UserError, match=r"data.test_fraction is 0.7"):
+        split_test_set(*cohort(), 0.7, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_subsets_are_nested_over_fractions(seed):
+    labels, groups = cohort()
+    parts = [subset(labels, groups, f, seed, balance=False) for f in (1.0, 0.5, 0.25)]
+    for larger, smaller in itertools.pairwise(parts):
+        assert set(smaller.train) < set(larger.train)
+        assert set(smaller.valid) <= set(larger.valid)
+    counts = [len(np.unique(groups[part.train])) for part in parts]
+    assert counts[1] / counts[0] == pytest.approx(0.5, abs=0.1)
+    assert counts[2] / counts[0] == pytest.approx(0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_subsets_come_from_nested_patients(seed):
+    labels, groups = cohort()
+    large, small = (subset(labels, groups, f, seed) for f in (1.0, 0.5))
+    assert set(groups[small.train]) <= set(
+        groups[subset(labels, groups, 1.0, seed, balance=False).train]
+    )
+    assert set(groups[small.train]).isdisjoint(groups[large.valid])
+
+
+def test_the_majority_is_sampled_down():
+    labels, groups = cohort()
+    part = subset(labels, groups)
+    counts = np.bincount(labels[part.train])
+    assert counts[0] == counts[1] > 0
+    free = subset(labels, groups, balance=False)
+    assert np.bincount(labels[free.train])[1] == counts[1] < np.bincount(labels[free.train])[0]
+    assert set(part.train) < set(free.train)
+    assert len(np.unique(part.train)) == len(part.train)
+
+
+def test_a_subset_depends_on_the_seed_only():
+    labels, groups = cohort()
+    one, same, other = (subset(labels, groups, 0.5, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.train, same.train)
+    np.testing.assert_array_equal(one.valid, same.valid)
+    assert set(one.valid) != set(other.valid)
+
+
+def test_a_fraction_keeps_whole_patients():
+    labels, groups = cohort(mixed=0)
+    part = subset(labels, groups, 0.5, balance=False)
+    for patient in np.unique(groups[part.train]):
+        assert set(np.flatnonzero(groups == patient)) <= set(part.train)
+
+
+def test_units_within_a_patient_are_dropped_whole_and_the_patient_stays_on_one_side():
+    labels, groups = cohort(mixed=0)
+    units = np.array([f"{g}-{i % 2}" for i, g in enumerate(groups)])
+    part = subset(labels, groups, 0.5, units=units, balance=False)
+    assert set(groups[part.train]).isdisjoint(groups[part.valid])
+    for unit in np.unique(units[part.train]):
+        assert set(np.flatnonzero(units == unit)) <= set(part.train)
+
+
+def test_a_fraction_that_leaves_a_class_empty():
+    labels, groups = cohort(10, 2, 0)
+    with pytest.raises(UserError, match=r"fraction 0.1 leaves no patch of class '\w+' to train on"):
+        subset(labels, groups, 0.1)

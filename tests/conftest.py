@@ -1,0 +1,26 @@
+"""Settings and fixtures for all tests."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Compiling is most of the tests' time, and many compile the same program: one cache for the session.
+_CACHE = tempfile.TemporaryDirectory(prefix="medtune-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+_BESIDE = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the repository; tests that need it are skipped without it."""
+    data = Path(os.environ.get("MEDTUNE_SHARED", _BESIDE)) / "data"
+    if not data.is_dir():
+        pytest.skip(f"no real data at {data} (set MEDTUNE_SHARED)")
+    return data

@@ -1,0 +1,25 @@
+import numpy as np
+from dataset_files import disc, picture
+from PIL import Image
+
+from medtune_jax.datasets import Frame, contact_sheet, outlined
+from medtune_jax.datasets.sheet import TRUTH_COLOUR
+
+
+def test_outline_is_drawn_inside_the_lesion_only():
+    image, mask = np.zeros((24, 32, 3), np.uint8), disc()
+    drawn = (outlined(image, mask, width=1) == TRUTH_COLOUR).all(-1)
+    assert drawn.any() and not drawn[~mask].any() and not drawn[12, 16]
+    assert not image.any()
+
+
+def test_sheet_picks_evenly_and_writes_png(tmp_path):
+    frames = [Frame(f"v{k}", "a", picture(k), mask=disc(), quality=k % 2) for k in range(50)]
+    sheet = contact_sheet(frames, tmp_path / "sheet.png", maximum=6, columns=3, tile=64)
+    assert Image.open(tmp_path / "sheet.png").size == sheet.size == (3 * 68 + 4, 2 * 83 + 4)
+    assert (np.asarray(sheet) == TRUTH_COLOUR).all(-1).sum() > 6 * 20
+
+
+def test_frames_of_different_shapes_fit():
+    frames = [Frame("v", "wide", picture(1, 10, 90)), Frame("v", "tall", picture(2, 90, 10))]
+    assert contact_sheet(frames, columns=2, tile=40).size == (2 * 44 + 4, 59 + 4)

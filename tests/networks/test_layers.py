@@ -1,0 +1,202 @@
+"""Caffe's layers against lax, finite differences, plain numpy and PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from medtune_jax.networks import layers
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+def reference_convolution(x, kernel, stride, pad, groups=1):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def windows(x, window, stride, pad):
+    """Every pooling window of a [H,W,C] map by Caffe's rule, clipped to the map: (row, column, values)."""
+    height, width = x.shape[:2]
+
+    def starts(n):
+        # pooling_layer.cpp: ceil, then drop a last window that starts at or beyond n + pad
+        out = int(np.ceil((n + 2 * pad - window) / stride)) + 1
+        if pad and (out - 1) * stride >= n + pad:
+            out -= 1
+        return [i * stride - pad for i in range(out)]
+
+    for i, top in enumerate(starts(height)):
+        for j, left in enumerate(starts(width)):
+            area = (min(top + window, height + pad) - top) * (
+                min(left + window, width + pad) - left
+            )
+            part = x[max(top, 0) : top + window, max(left, 0) : left + window]
+            yield i, j, part, area
+
+
+# --- convolution ---
+
+
+@pytest.mark.parametrize(("size", "stride", "pad"), [(11, 4, 0), (11, 4, 2), (7, 2, 0), (7, 2, 3)])
+@pytest.mark.parametrize("side", [31, 34])
+def test_convolution_as_matmul_is_the_convolution(size, stride, pad, side):
+    x, kernel = draw(2, side, side, 3), draw(size, size, 3, 5)
+    got = layers._convolve_as_matmul(x, kernel, stride, pad)
+    want = reference_convolution(x, kernel, stride, pad)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "stride", "pad"), [(11, 4, 2), (7, 2, 0)])
+def test_convolution_as_matmul_has_the_gradients_of_the_convolution(size, stride, pad):
+    x, kernel = draw(2, 29, 30, 3), draw(size, size, 3, 4)
+    weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
+
+    def gradients(form):
+        return jax.grad(lambda a, b: (form(a, b, stride, pad) * weight).sum(), (0, 1))(x, kernel)
+
+    for got, want in zip(
+        gradients(layers.convolution), gradients(reference_convolution), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_grouped_convolution_and_its_gradients():
+    x, kernel = draw(2, 9, 8, 6), draw(3, 3, 3, 8)
+    weight = draw(2, 9, 8, 8)
+
+    def total(form):
+        return jax.value_and_grad(lambda a, b: (form(a, b) * weight).sum(), (0, 1))(x, kernel)
+
+    got = total(lambda a, b: layers.convolution(a, b, 1, 1, groups=2))
+    want = total(lambda a, b: reference_convolution(a, b, 1, 1, 2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, want)
+
+
+def test_conv_layer_adds_the_bias_and_clips_at_zero():
+    layer = layers.Conv(4, 3, pad=1, std=1.0, bias=0.5)
+    x = draw(1, 5, 5, 2)
+    params = layer.init(jax.random.key(0), x)["params"]
+    assert params["kernel"].shape == (3, 3, 2, 4)
+    np.testing.assert_array_equal(params["bias"], np.full(4, 0.5, np.float32))
+    want = np.maximum(reference_convolution(x, params["kernel"], 1, 1) + 0.5, 0)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), want, atol=1e-5)
+    assert (want == 0).any()
+
+
+def test_dense_flattens_rows_columns_channels():
+    x = draw(2, 3, 4, 5)
+    layer = layers.Dense(6, relu=False)
+    params = layer.init(jax.random.key(0), x)["params"]
+    want = np.asarray(x).reshape(2, 60) @ np.asarray(params["kernel"])
+    np.testing.assert_allclose(layer.apply({"params": params}, x), want, atol=1e-5)
+
+
+# --- local response normalisation ---
+
+
+def test_lrn_is_the_formula():
+    x = np.asarray(draw(2, 3, 3, 11)) * 30
+    want = np.empty_like(x)
+    for c in range(11):
+        near = x[..., max(c - 2, 0) : c + 3]
+        want[..., c] = x[..., c] * (1 + 1e-4 / 5 * (near**2).sum(-1)) ** -0.75
+    np.testing.assert_allclose(layers.lrn(jnp.asarray(x)), want, rtol=1e-4, atol=1e-4)
+    assert np.abs(want - x).max() > 0.1  # the values are large enough to be changed at all
+
+
+def test_lrn_gradient_by_finite_differences():
+    # A hundred: there the cross term is as large as the direct one.
+    check_grads(layers.lrn, (100 * draw(1, 2, 2, 7),), order=1, modes=["rev"], eps=1.0, rtol=1e-2)
+
+
+def test_lrn_against_torch():
+    torch = pytest.importorskip("torch")
+    x, g = 100 * draw(2, 4, 4, 9), draw(2, 4, 4, 9)
+    y, back = jax.vjp(layers.lrn, x)
+    other = torch.tensor(np.asarray(x).transpose(0, 3, 1, 2).copy(), requires_grad=True)
+    out = torch.nn.functional.local_response_norm(other, 5, 1e-4, 0.75, 1.0)
+    out.backward(torch.tensor(np.asarray(g).transpose(0, 3, 1, 2).copy()))
+    np.testing.assert_allclose(y, out.detach().numpy().transpose(0, 2, 3, 1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        back(g)[0], other.grad.numpy().transpose(0, 2, 3, 1), rtol=1e-3, atol=1e-3
+    )
+
+
+# --- pooling ---
+
+POOLS = [(3, 2, 0, 13), (3, 2, 0, 14), (3, 2, 1, 12), (2, 2, 1, 3), (3, 1, 1, 6), (5, 3, 0, 14)]
+
+
+@pytest.mark.parametrize(("window", "stride", "pad", "side"), POOLS)
+def test_pooling_follows_caffes_ceil_rule(window, stride, pad, side):
+    x = np.asarray(draw(side, side + 1, 2)) - 5  # negative: padding must never win the maximum
+    top = np.asarray(layers.max_pool(jnp.asarray(x[None]), window, stride, pad))[0]
+    mean = np.asarray(layers.average_pool(jnp.asarray(x[None]), window, stride, pad))[0]
+    expected = list(windows(x, window, stride, pad))
+    rows, columns = expected[-1][0] + 1, expected[-1][1] + 1
+    assert top.shape == mean.shape == (rows, columns, 2)
+    for i, j, part, area in expected:
+        np.testing.assert_allclose(top[i, j], part.max((0, 1)), rtol=1e-6)
+        np.testing.assert_allclose(mean[i, j], part.sum((0, 1)) / area, rtol=1e-4)
+
+
+def test_ceil_pooling_keeps_the_last_column():
+    """14 -> 7 with window 3 and stride 2: a floor rule would give 6 and lose the last pixel."""
+    x = jnp.zeros((1, 14, 14, 1)).at[0, 13, 13, 0].set(1.0)
+    y = layers.max_pool(x, 3, 2)
+    assert y.shape == (1, 7, 7, 1)
+    assert y[0, 6, 6, 0] == 1
+
+
+@pytest.mark.parametrize(("window", "stride", "pad", "side"), POOLS)
+def test_max_pool_gradient_goes_to_the_maximum(window, stride, pad, side):
+    x = np.asarray(draw(side, side, 2))
+    y, back = jax.vjp(lambda a: layers.max_pool(a, window, stride, pad), jnp.asarray(x[None]))
+    g = np.asarray(draw(*y.shape))
+    want = np.zeros_like(x)
+    for i, j, part, _ in windows(x, window, stride, pad):
+        for c in range(2):
+            row, column = np.argwhere(part[..., c] == part[..., c].max())[0]
+            top, left = max(i * stride - pad, 0), max(j * stride - pad, 0)
+            want[top + row, left + column, c] += g[0, i, j, c]
+    np.testing.assert_allclose(back(jnp.asarray(g))[0][0], want, atol=1e-5)
+
+
+def test_a_tie_passes_its_gradient_to_the_first_maximum():
+    gradient = jax.grad(lambda x: layers.max_pool(x, 3, 2).sum())(jnp.zeros((1, 3, 3, 1)))
+    want = np.zeros((1, 3, 3, 1))
+    want[0, 0, 0, 0] = 1
+    np.testing.assert_array_equal(gradient, want)
+
+
+def test_max_pool_against_torch():
+    torch = pytest.importorskip("torch")
+    x = draw(2, 14, 13, 3)
+    y, back = jax.vjp(lambda a: layers.max_pool(a, 3, 2), x)
+    g = draw(*y.shape)
+    other = torch.tensor(np.asarray(x).transpose(0, 3, 1, 2).copy(), requires_grad=True)
+    out = torch.nn.functional.max_pool2d(other, 3, 2, ceil_mode=True)
+    out.backward(torch.tensor(np.asarray(g).transpose(0, 3, 1, 2).copy()))
+    np.testing.assert_allclose(y, out.detach().numpy().transpose(0, 2, 3, 1), atol=1e-6)
+    np.testing.assert_allclose(back(g)[0], other.grad.numpy().transpose(0, 2, 3, 1), atol=1e-3)
+
+
+def test_dropout_keeps_the_mean():
+    x = jnp.ones((100, 100))
+    y = layers.dropout(x, 0.5, jax.random.key(0))
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert abs(float(y.mean()) - 1) < 0.05

@@ -1,0 +1,291 @@
+"""The page, the table and the figures of generated studies whose answer is known."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_study import DEPTHS, SQUEEZENET, write_study
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from medtune_jax.errors import UserError
+from medtune_jax.report import SECTIONS, Section, write_report
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.figures import by_depth
+from medtune_jax.report.load import load_study
+
+
+def middle_is_best(depth, fraction):
+    """fire6-conv10 is best; scratch needs data more than tuning does."""
+    if depth == "scratch":
+        return 1.2 * fraction
+    return (1.0, 1.6, 2.1, 2.6, 3.2, 2.4, 2.4, 2.2, 2.0, 1.6)[DEPTHS.index(depth)] * fraction**0.1
+
+
+@pytest.fixture(scope="module")
+def study_dir(tmp_path_factory):
+    directory = write_study(
+        tmp_path_factory.mktemp("study"),
+        skill=middle_is_best,
+        failed=[("conv1", 1.0, 1)],
+        missing=[("fire2", 0.25, 2), ("scratch", 0.25, 0)],
+    )
+    write_report(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def page(study_dir):
+    return (study_dir / "report.html").read_text()
+
+
+def text_of(html):
+    """What a reader sees, whitespace folded."""
+    body = re.sub(r"<(style|svg).*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def table_rows(directory):
+    with (directory / "results.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_results_has_a_row_for_every_planned_run(study_dir):
+    rows = table_rows(study_dir)
+    assert len(rows) == 11 * 2 * 3
+    by_status = {s: [r for r in rows if r["status"] == s] for s in ("done", "failed", "missing")}
+    assert [len(found) for found in by_status.values()] == [63, 1, 2]
+    done = by_status["done"][0]
+    result = json.loads((study_dir / "runs" / done["run"] / "result.json").read_text())
+    assert float(done["test_auc"]) == result["test_auc"]
+    assert float(done["val_auc"]) == result["val_auc"] and float(done["seconds"]) > 0
+    failed = by_status["failed"][0]
+    assert failed["reason"] == "diverged at step 12 <rate 0.001>" and failed["test_auc"] == ""
+
+
+def test_results_order_is_shallow_to_deep_large_to_small(study_dir):
+    keys = [
+        (DEPTHS.index(r["depth"]), -float(r["fraction"]), int(r["seed"]))
+        for r in table_rows(study_dir)
+    ]
+    assert keys == sorted(keys)
+
+
+def test_answer_comes_first_and_names_the_best_depth(page):
+    text = text_of(page)
+    assert "Tune from fire6 (fire6-conv10)" in text
+    assert text.index("Tune from fire6") < text.index("AUC by depth")
+    assert "Runs planned: 66; 63 done, 1 failed, 2 not run yet." in text
+
+
+class _Outline(HTMLParser):
+    """Collects what a browser would fetch or run, ids, and unbalanced tags."""
+
+    void = frozenset({"meta", "br", "img", "link", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.ids, self.references, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.references += [v for k, v in attributes if k in ("src", "href", "xlink:href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+
+def test_page_needs_nothing_from_outside(page):
+    outline = _Outline()
+    outline.feed(page)
+    assert not outline.open
+    assert outline.tags.count("svg") == 3
+    assert "script" not in outline.tags and "link" not in outline.tags
+    assert all(reference.startswith("#") for reference in outline.references)
+    assert {r[1:] for r in outline.references} <= set(outline.ids)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_text_from_the_data_is_escaped(page):
+    assert "&lt;rate 0.001&gt;" in page and "<rate" not in page
+
+
+def test_figures_are_saved_as_png(study_dir):
+    names = sorted(path.name for path in (study_dir / "figures").iterdir())
+    assert names == ["convergence.png", "metric_by_depth.png", "roc.png"]
+    for name in names:
+        with Image.open(study_dir / "figures" / name) as picture:
+            assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 5
+
+
+def test_same_directory_gives_the_same_bytes(study_dir, page):
+    table = (study_dir / "results.csv").read_bytes()
+    picture = (study_dir / "figures" / "roc.png").read_bytes()
+    assert write_report(study_dir).read_text() == page
+    assert (study_dir / "results.csv").read_bytes() == table
+    assert (study_dir / "figures" / "roc.png").read_bytes() == picture
+
+
+def test_numbers_on_the_page_are_those_of_the_scores(study_dir, page):
+    """The cell of fire6 at 100%, recomputed from the files alone."""
+    values = []
+    for row in table_rows(study_dir):
+        if (row["depth"], row["fraction"]) == ("fire6", "1.0"):
+            with (study_dir / "runs" / row["run"] / "scores.csv").open(newline="") as stream:
+                scores = list(csv.DictReader(stream))
+            labels = [s["label"] == "pos" for s in scores]
+            values.append(roc_auc_score(labels, [float(s["pos"]) for s in scores]))
+    assert len(values) == 3
+    assert f'fire6-conv10</th><td>{np.mean(values):.3f} <span class="interval">' in page
+
+
+def test_test_data_do_not_choose_the_depth(study_dir, tmp_path):
+    """Spoiling the test scores of the chosen depth must not change the choice."""
+    directory = write_study(tmp_path, skill=middle_is_best, seeds=2, fractions=(1.0,))
+    chosen = Evidence(load_study(directory), resamples=20).recommendations
+    for folder in (directory / "runs").glob("fire6-*"):
+        path = folder / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test_auc": 0.01}))
+    assert Evidence(load_study(directory), resamples=20).recommendations == chosen
+
+
+def test_scratch_is_named_when_it_wins(tmp_path):
+    directory = write_study(
+        tmp_path,
+        skill=lambda depth, fraction: 4.0 if depth == "scratch" else 0.8,
+        depths=("conv10", "fire9", "scratch"),
+        fractions=(1.0,),
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "Train from scratch. On validation data" in text
+    assert "not supported" in text
+
+
+def test_collapsed_runs_are_called_out(tmp_path, page):
+    directory = write_study(
+        tmp_path,
+        depths=("conv10", "fire9", "scratch"),
+        fractions=(1.0, 0.5),
+        seeds=2,
+        collapsed=[("fire9", 0.5, 1)],
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "training collapsed" in text and "(50%: fire9-conv10)" in text
+    assert text.index("training collapsed") < text.index("AUC by depth")
+    assert "training collapsed" not in text_of(page)
+
+
+def test_one_run_of_one_depth(tmp_path):
+    directory = write_study(
+        tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1, groups_known=False
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "Tune only the last stage, conv10" in text
+    assert "name no patients" in text and "Paired tests" not in text
+
+
+def test_many_depths_do_not_overlap(tmp_path):
+    stages = [f"inception_{i}{c}" for i in range(3, 8) for c in "abcd"]
+    directory = write_study(
+        tmp_path,
+        stages=stages,
+        depths=(*reversed(stages), "scratch-gaussian", "scratch-xavier", "scratch-msra"),
+        fractions=(1.0, 0.5, 0.25, 0.1, 0.05, 0.01),
+        seeds=1,
+        patients=40,
+    )
+    evidence = Evidence(load_study(directory), resamples=20)
+    figure = by_depth(evidence).figure
+    figure.canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    assert [t.get_text() for t in labels][-3:] == [
+        "scratch (gaussian)",
+        "scratch (xavier)",
+        "scratch (msra)",
+    ]
+    # Parallel slanted lines of text are clear of each other if their anchors are far enough apart.
+    anchors = np.array([t.get_window_extent().x1 for t in labels])
+    height = labels[0].get_fontsize() * figure.dpi / 72
+    assert np.diff(anchors).min() * np.sin(np.pi / 4) > height
+
+
+def test_more_than_two_classes(tmp_path):
+    directory = write_study(
+        tmp_path,
+        classes=("normal", "bacterial", "viral"),
+        depths=("conv10", "conv1", "scratch"),
+        seeds=2,
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "one against the rest" in text and "FPR 0.10" not in text
+
+
+def test_nothing_done_yet(tmp_path):
+    keys = [("conv10", 1.0, 0), ("scratch", 1.0, 0)]
+    options = {"depths": ("conv10", "scratch"), "fractions": (1.0,), "seeds": 1}
+    for name, state in (("failed", {"failed": keys}), ("missing", {"missing": keys})):
+        (tmp_path / name).mkdir()
+        directory = write_study(tmp_path / name, **options, **state)
+        assert "no depth to recommend" in text_of(write_report(directory).read_text())
+        assert [row["status"] for row in table_rows(directory)] == [name, name]
+
+
+def test_only_scratch_is_shown_without_advice(tmp_path):
+    directory = write_study(tmp_path, depths=("scratch",), fractions=(1.0,), seeds=2)
+    text = text_of(write_report(directory).read_text())
+    assert "no depth to recommend" in text and "AUC by depth" in text
+
+
+def test_applications_add_sections(study_dir, tmp_path):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1)
+
+    def froc(evidence):
+        return Section("FROC per frame", f"<p>{len(evidence.cells)} cells</p>")
+
+    page = write_report(directory, [*SECTIONS, froc, lambda _: None]).read_text()
+    assert "<h2>FROC per frame</h2>" in page
+
+
+def test_stage_table_marks_frozen_and_tuned(page):
+    row = page[page.index('<th scope="row">fire9-conv10</th><td><span class="cell') :]
+    marks = re.findall(r'class="cell (\w+)"', row[: row.index("</tr>")])
+    assert marks == ["frozen"] * (len(SQUEEZENET) - 2) + ["tuned", "fresh"]
+
+
+def damage(directory, name, change):
+    path = next(iter(sorted((directory / "runs").glob("conv10*")))) / name
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("result.json", lambda t: t[:20], "result.json is damaged"),
+        ("scores.csv", lambda t: t.replace("pos\n", "positive\n", 1), "no column 'pos'"),
+        ("scores.csv", lambda t: t.replace("P000,neg", "P000,odd"), "unknown class"),
+        ("scores.csv", lambda t: t.replace("P001", "P999"), "other test images"),
+        ("history.csv", lambda t: t.replace("batches", "steps"), "no column 'batches'"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_named(tmp_path, name, change, message):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=2)
+    damage(directory, name, change)
+    with pytest.raises(UserError, match=message):
+        write_report(directory)
+
+
+def test_no_study_there(tmp_path):
+    with pytest.raises(UserError, match=r"no study\.json"):
+        write_report(tmp_path)

@@ -1,0 +1,89 @@
+"""From a config to runs with stable names."""
+
+import pytest
+
+from medtune_jax.errors import UserError
+from medtune_jax.study import default_config, make_plan
+
+
+def plan(data="d", weights="w", **changes):
+    config = default_config()
+    config.image_size = 64
+    config.sweep.depths = "scratch,conv10,fire9"
+    config.sweep.fractions = "0.25,1"
+    config.sweep.seeds = 2
+    config.update_from_flattened_dict(changes)
+    return make_plan(config, 2, data, weights)
+
+
+def names(found):
+    return [run.run for run in found.runs]
+
+
+def test_the_product_shallow_to_deep_and_large_to_small():
+    found = plan()
+    assert [(run.depth, run.fraction, run.seed) for run in found.runs] == [
+        (depth, fraction, seed)
+        for depth in ("conv10", "fire9", "scratch")
+        for fraction in (1.0, 0.25)
+        for seed in (0, 1)
+    ]
+    assert len(set(names(found))) == 12
+    assert names(found)[0].startswith("conv10-f1-s0-")
+    assert [run.run for run in found.of_depth(found.depths[1])] == names(found)[4:8]
+
+
+def test_all_depths():
+    assert len(plan(**{"sweep.depths": "all"}).depths) == 11
+
+
+def test_names_are_stable():
+    assert names(plan()) == names(plan())
+    longer = plan(**{"sweep.seeds": 3, "sweep.depths": "all"})
+    assert set(names(plan())) < set(names(longer))
+    assert plan().identity == longer.identity
+
+
+@pytest.mark.parametrize("change", [{"data.dir": "/elsewhere"}, {"training.cache_gib": 1.0}])
+def test_what_changes_no_result_changes_no_name(change):
+    assert names(plan(**change)) == names(plan())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training.epochs": 5},
+        {"rates.tuned": 0.5},
+        {"image_size": 80},
+        {"data": "e"},
+        {"weights": "v"},
+    ],
+)
+def test_what_decides_the_result_is_in_every_name(change):
+    assert not set(names(plan(**change))) & set(names(plan()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sweep.depths": "conv10,fier5"}, "no stage 'fier5'; did you mean 'fire5'"),
+        ({"sweep.depths": " , "}, "sweep.depths is empty"),
+        ({"sweep.fractions": "1.0,x"}, "sweep.fractions is '1.0,x': give numbers"),
+        ({"sweep.fractions": "0"}, "above 0 and at most 1"),
+        ({"sweep.fractions": "1.5"}, "above 0 and at most 1"),
+        ({"sweep.seeds": 0}, "sweep.seeds is 0"),
+        ({"image_size": 32}, "at least 63 px, not 32"),
+        ({"network": "sqeezenet"}, "did you mean 'squeezenet'"),
+    ],
+)
+def test_impossible_plans(change, message):
+    with pytest.raises(UserError, match=message):
+        plan(**change)
+
+
+def test_an_unknown_field_names_the_nearest():
+    config = default_config().lock()
+    with pytest.raises(AttributeError, match="epochs"):
+        config.training.epoch = 3
+    with pytest.raises(KeyError, match="fractions"):
+        config.update_from_flattened_dict({"sweep.fraction": "1.0"})

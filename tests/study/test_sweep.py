@@ -1,0 +1,157 @@
+"""A whole sweep on generated images: resumed, reproduced, interrupted, with failures."""
+
+import json
+from importlib import import_module
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medtune_jax.errors import UserError
+from medtune_jax.study import default_config, sweep
+
+# `medtune_jax.study.sweep` is the function; the module of that name is wanted too, to patch its `fit`.
+MODULE = import_module("medtune_jax.study.sweep")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """40 images of 10 patients, dark or bright."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    rows = ["image,label,patient"]
+    for number in range(40):
+        bright = number // 4 % 2
+        pixels = rng.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'bright' if bright else 'dark'},p{number // 4}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def config(images, depths="conv10", seeds=2, **changes):
+    made = default_config()
+    made.data.dir = str(images)
+    made.data.patient_pattern = ""
+    made.image_size = 64
+    made.sweep.depths, made.sweep.seeds = depths, seeds
+    made.training.epochs = 1
+    made.update_from_flattened_dict(changes)
+    return made
+
+
+def results(folder):
+    found = (json.loads(p.read_text()) for p in sorted(folder.glob("runs/*/result.json")))
+    return {result["run"]: result for result in found}
+
+
+@pytest.fixture(scope="module")
+def finished(images, tmp_path_factory):
+    return sweep(config(images, "conv10,scratch", 1), tmp_path_factory.mktemp("one"), quiet=True)
+
+
+def test_every_run_leaves_its_result_and_scores(finished):
+    found = results(finished)
+    assert sorted(result["depth"] for result in found.values()) == ["conv10", "scratch"]
+    for name, result in found.items():
+        assert result["status"] == "done", result["reason"]
+        assert 0 <= result["test_auc"] <= 1
+        assert result["train_images"] + result["val_images"] <= 32
+        header, *rows = (finished / "runs" / name / "scores.csv").read_text().splitlines()
+        assert header == "image,patient,label,bright,dark"
+        for row in rows:
+            assert sum(map(float, row.split(",")[3:])) == pytest.approx(1, abs=1e-5)
+    manifest = json.loads((finished / "study.json").read_text())
+    assert {run["run"] for run in manifest["runs"]} == set(found)
+    assert manifest["data"]["patients"] == 10
+
+
+def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):
+    sweep(config(images, "conv10,scratch", 1), tmp_path, quiet=True)
+    for name in results(finished):
+        for file in ("result.json", "scores.csv", "history.csv"):
+            one, other = (folder / "runs" / name / file for folder in (finished, tmp_path))
+            assert one.read_bytes() == other.read_bytes(), file
+
+
+def test_a_second_sweep_skips_what_is_done(images, finished, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(MODULE, "fit", never)
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*")}
+    sweep(config(images, "conv10,scratch", 1), finished, quiet=True)
+    assert before == {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*")}
+
+
+def test_another_study_is_refused(images, finished):
+    with pytest.raises(UserError, match="with other settings"):
+        sweep(config(images, seeds=1, **{"training.epochs": 2}), finished, quiet=True)
+
+
+def test_a_diverged_run_is_recorded_and_not_tried_again(images, tmp_path, monkeypatch):
+    diverging = config(images, seeds=1, **{"rates.head": 1e9})
+    sweep(diverging, tmp_path, quiet=True)
+    (result,) = results(tmp_path).values()
+    assert result["status"] == "failed"
+    assert result["reason"].startswith("diverged at step")
+    assert "rate of 2e+09" in result["reason"]  # the bias of the head
+    assert result["test_auc"] is None
+    assert not list(tmp_path.glob("runs/*/scores.csv"))
+    monkeypatch.setattr(MODULE, "fit", None)
+    sweep(diverging, tmp_path, quiet=True)
+
+
+def failing_once(error, at):
+    """`fit` that raises `error` on its call number `at`."""
+    calls, fit = [], MODULE.fit
+
+    def wrapped(*given, **named):
+        calls.append(None)
+        if len(calls) == at:
+            raise error
+        return fit(*given, **named)
+
+    return wrapped
+
+
+def test_a_failed_run_is_recorded_the_others_go_on_and_it_gets_another_try(
+    images, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "fit", failing_once(RuntimeError("out of memory\nmore"), 1))
+        sweep(config(images), tmp_path, quiet=True)
+    found = {result["seed"]: result for result in results(tmp_path).values()}
+    assert found[0]["reason"] == "RuntimeError: out of memory"
+    assert (found[0]["status"], found[1]["status"]) == ("failed", "done")
+    sweep(config(images), tmp_path, quiet=True)
+    assert [result["status"] for result in results(tmp_path).values()] == ["done", "done"]
+
+
+def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "fit", failing_once(KeyboardInterrupt(), 2))
+        with pytest.raises(KeyboardInterrupt):
+            sweep(config(images), tmp_path, quiet=True)
+    assert [result["seed"] for result in results(tmp_path).values()] == [0]
+    assert len(list((tmp_path / "runs").iterdir())) == 1  # no half-written folder
+    kept = next((tmp_path / "runs").glob("*/result.json"))
+    stamp = kept.stat().st_mtime_ns
+    sweep(config(images), tmp_path, quiet=True)
+    assert len(results(tmp_path)) == 2
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_nothing_is_written_when_an_image_is_missing(images, tmp_path):
+    broken = tmp_path / "images"
+    broken.mkdir()
+    (broken / "labels.csv").write_bytes((images / "labels.csv").read_bytes())
+    with pytest.raises(UserError, match="40 of 40 images cannot be read"):
+        sweep(config(broken), tmp_path / "study", quiet=True)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_fraction_too_small_is_refused_before_the_first_run(images, tmp_path):
+    with pytest.raises(UserError, match=r"fraction 0\.1 leaves no patch of class"):
+        sweep(config(images, **{"sweep.fractions": "1.0,0.1"}), tmp_path / "study", quiet=True)
+    assert not (tmp_path / "study").exists()

@@ -1,0 +1,193 @@
+"""Training: it learns, keeps the best, stops, reports divergence, compiles once."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from medtune_jax import tuning
+from medtune_jax.training import fit, predict
+
+
+@pytest.fixture(scope="module")
+def data():
+    return toy.task()
+
+
+def train(
+    data, runs, first="first", settings=toy.SETTINGS, monitor=toy.auc, budget=0, program=None
+):
+    images, labels = data
+    inputs = toy.features(images, labels, budget).inputs(first)
+    program = program or toy.program(inputs, first)
+    return fit(program, runs, inputs, labels, settings, toy.CAPACITY, monitor), program, inputs
+
+
+def equal(one, other, **tolerance):
+    check = np.testing.assert_allclose if tolerance else np.testing.assert_array_equal
+    jax.tree.map(lambda a, b: check(a, b, **tolerance), one, other)
+
+
+def test_it_learns_a_separable_task(data):
+    (fitted,), _, _ = train(data, [toy.run()])
+    assert fitted.failure is None
+    assert fitted.history[-1].loss < 0.5 * fitted.history[0].loss
+    assert fitted.best.val_auc > 0.95
+    assert [epoch.batches for epoch in fitted.history][:3] == [8, 16, 24]
+
+
+def test_nothing_is_learnt_from_shuffled_labels(data):
+    """The validation figure measures something: with random labels it stays near one half."""
+    images, labels = data
+    shuffled = np.random.default_rng(3).permutation(labels)
+    (fitted,), _, _ = train((images, shuffled), [toy.run()])
+    assert np.mean([epoch.val_auc for epoch in fitted.history]) < 0.8
+
+
+def test_the_best_snapshot_is_kept(data):
+    """The monitor is scripted; the snapshot must be that of its best epoch, told by its predictions."""
+    figures = iter([0.6, 0.9, 0.7, 0.8, 0.7])
+    seen = []
+
+    def monitor(_, probabilities):
+        seen.append(probabilities)
+        return next(figures)
+
+    settings = dataclasses.replace(toy.SETTINGS, epochs=5)
+    one = toy.run()
+    (fitted,), program, inputs = train(data, [one], settings=settings, monitor=monitor)
+    assert fitted.best.epoch == 2
+    assert fitted.best.val_auc == max(epoch.val_auc for epoch in fitted.history) == 0.9
+    got = predict(program, fitted.params, {}, inputs, one.valid, one.rates, settings, toy.CAPACITY)
+    np.testing.assert_allclose(got, seen[1], atol=1e-5)
+    assert np.abs(got - seen[4]).max() > 1e-3
+
+
+def test_patience_counts_epochs_without_improvement(data):
+    figures = iter([0.5, 0.8, 0.8, 0.7, 0.6, 0.9])
+    settings = dataclasses.replace(toy.SETTINGS, epochs=20, patience=3)
+    (fitted,), _, _ = train(data, [toy.run()], settings=settings, monitor=lambda *_: next(figures))
+    assert [epoch.epoch for epoch in fitted.history] == [1, 2, 3, 4, 5]
+    assert fitted.best.epoch == 2
+
+
+def test_divergence_is_recorded_with_step_and_rate(data):
+    (fitted,), _, _ = train(data, [toy.run(rate=1e9)])
+    assert fitted.history == []
+    assert fitted.params is None
+    assert "diverged at step " in fitted.failure
+    assert int(fitted.failure.split("step ")[1].split(":")[0]) in range(1, 9)
+    assert "rate of 1e+09" in fitted.failure
+
+
+def test_a_depth_compiles_once(data):
+    """Seeds, rates and subset sizes are arguments of one program."""
+    program = None
+    for seed, rate, count in ((0, 0.02, 60), (1, 0.01, 32), (2, 0.005, 9)):
+        run = toy.run(rate=rate, count=count, seed=seed)
+        settings = dataclasses.replace(toy.SETTINGS, epochs=2)
+        (fitted,), program, inputs = train(data, [run], settings=settings, program=program)
+        predict(
+            program, fitted.params, {}, inputs, np.arange(80), run.rates, settings, toy.CAPACITY
+        )
+    assert program.compilations == 1
+
+
+def test_a_stack_of_runs_equals_each_alone(data):
+    runs = [
+        toy.run(rate=0.02, count=60, seed=0),
+        toy.run(rate=0.01, count=30, seed=1, params=toy.start(1)),
+    ]
+    settings = dataclasses.replace(toy.SETTINGS, epochs=3)
+    together, _, _ = train(data, runs, settings=settings)
+    for run, joined in zip(runs, together, strict=True):
+        (alone,), _, _ = train(data, [run], settings=settings)
+        equal(joined.params, alone.params, rtol=1e-4, atol=1e-4)
+        assert [e.batches for e in joined.history] == [e.batches for e in alone.history]
+        np.testing.assert_allclose(
+            [e.loss for e in joined.history], [e.loss for e in alone.history], atol=1e-4
+        )
+
+
+def test_one_seed_is_one_result_and_another_seed_another(data):
+    settings = dataclasses.replace(toy.SETTINGS, epochs=2)
+    results = [train(data, [toy.run(seed=seed)], settings=settings)[0][0] for seed in (0, 0, 1)]
+    assert results[0].history == results[1].history
+    equal(results[0].params, results[1].params)
+    assert results[0].history != results[2].history
+
+
+def test_frozen_stages_are_untouched(data):
+    start = toy.start()
+    before = jax.tree.map(np.array, start)
+    (fitted,), program, _ = train(data, [toy.run("second", params=start)], "second")
+    assert set(fitted.params) == {"second", "head"}
+    equal(start, before)
+    assert not np.array_equal(fitted.params["second"]["kernel"], before["second"]["kernel"])
+    state = program.initial_state(start)[1]
+    tuned = jax.tree.leaves(tuning.split(start, ("second", "head"))[0])
+    assert sorted(x.shape for x in jax.tree.leaves(state) if x.ndim) == sorted(
+        x.shape for x in tuned
+    )
+
+
+@pytest.mark.parametrize("first", ["second", "head"])
+def test_cached_features_give_the_result_of_recomputing(data, first):
+    one = toy.run(first)
+    settings = dataclasses.replace(toy.SETTINGS, epochs=3)
+    (plain,), program, inputs = train(data, [one], first, settings)
+    (cached,), other, cached_inputs = train(data, [one], first, settings, budget=2**30)
+    assert (inputs.start, cached_inputs.start) == ("first", first)
+    np.testing.assert_allclose(
+        [e.loss for e in cached.history], [e.loss for e in plain.history], rtol=1e-4
+    )
+    equal(cached.params, plain.params, rtol=1e-3, atol=1e-5)
+    frozen = tuning.split(one.params, program.tuned)[1]
+    scores = [
+        predict(p, fitted.params, frozen, i, one.valid, one.rates, settings, toy.CAPACITY)
+        for p, fitted, i in ((program, plain, inputs), (other, cached, cached_inputs))
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+
+
+def test_features_of_a_deeper_boundary_are_made_from_the_shallower(data):
+    images, labels = data
+    cache = toy.features(images, labels, 2**30)
+    shallow = cache.inputs("second").arrays["features"]
+    deep = cache.inputs("head").arrays["features"]
+    pixels = network_input(images)
+    np.testing.assert_allclose(
+        shallow, toy.NETWORK.apply(cache.params, pixels, stop="second"), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        deep, toy.NETWORK.apply(cache.params, pixels, stop="head"), atol=1e-4
+    )
+
+
+def test_a_tight_budget_falls_back_to_a_boundary_that_fits(data):
+    images, labels = data
+    roomy = toy.features(images, labels, 2**30)
+    fits = roomy.bytes_at("second")
+    assert fits == 80 * 5 * 5 * 4 * 4
+    assert roomy.bytes_at("head") == 80 * 3 * 3 * 6 * 4 < fits
+    assert toy.features(images, labels, fits - 1).boundary("head") == "head"
+    assert toy.features(images, labels, fits - 1).boundary("second") == "first"
+    assert toy.features(images, labels, fits).boundary("second") == "second"
+
+
+def test_predict_covers_more_patches_than_one_call(data):
+    """Scores come in the order of the index, also when it takes several dispatches."""
+    one = toy.run()
+    (fitted,), program, inputs = train(
+        data, [one], settings=dataclasses.replace(toy.SETTINGS, epochs=1)
+    )
+    index = np.random.default_rng(0).permutation(80)[:75]
+    got = predict(program, fitted.params, {}, inputs, index, one.rates, toy.SETTINGS, toy.CAPACITY)
+    logits = toy.NETWORK.apply(fitted.params, network_input(data[0])[index])
+    np.testing.assert_allclose(got, jax.nn.softmax(logits), atol=1e-5)
+
+
+def network_input(images):
+    return toy.NETWORK.preprocessing(jax.numpy.asarray(images.pixels))

@@ -1,0 +1,16 @@
+"""VGG-16 agrees with OpenCV; a file of its own because its weights take half a gigabyte."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cv2")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import parity
+
+
+def test_every_stage_agrees_with_opencv(tmp_path):
+    errors = dict(parity.compare("vgg16", 1, None, tmp_path))
+    assert len(errors) == 16
+    assert max(errors.values()) < parity.LIMIT, errors
