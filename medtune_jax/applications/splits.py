@@ -54,8 +54,9 @@ def training_subset(
     validating = _validation_groups(labels, groups, candidates, valid_fraction, rng)
     held = np.isin(groups, validating)
     kept = [
-        _first_units(labels, units, side, fraction, rng)
-        for side in (candidates[~held[candidates]], candidates[held[candidates]])
+        _first_units(labels, units, side, fraction, rng, fewest)
+        # Small training sets keep someone to validate on; a training set is never more than was asked for.
+        for fewest, side in enumerate((candidates[~held[candidates]], candidates[held[candidates]]))
     ]
     for side, index in zip(("train", "validate"), kept, strict=True):
         lacking = np.setdiff1d(np.arange(len(classes)), labels[index])
@@ -94,10 +95,11 @@ def _validation_groups(labels, groups, candidates, fraction, rng) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _first_units(labels, units, index, fraction, rng) -> np.ndarray:
-    """The patches of the first `fraction` of the units of every stratum, in an order that only the seed decides."""
+def _first_units(labels, units, index, fraction, rng, fewest) -> np.ndarray:
+    """The patches of the first `fraction` of the units of every stratum (at least `fewest`), in an order that only
+    the seed decides."""
     chosen = [
-        members[: max(round(fraction * len(members)), 1)]
+        members[: max(round(fraction * len(members)), fewest)]
         for members in _shuffled_strata(labels, units, index, rng)
     ]
     names = np.concatenate(chosen) if chosen else np.array([], units.dtype)
