@@ -1,7 +1,7 @@
 """Caffe's layers as JAX functions and small Flax modules (NHWC, HWIO).
 
 The module holds only what AlexNet, CaffeNet, VGG-16, GoogLeNet and SqueezeNet are made of. Semantics are those of
-BVLC Caffe (`src/caffe/layers/*.cpp`); the forms are the ones that XLA runs fast (see `docs/forms.md`).
+BVLC Caffe (`src/caffe/layers/*.cpp`); the forms are the ones that XLA runs fast.
 Arithmetic follows the dtype of the activations: parameters stay float32 and are cast on use.
 """
 
