@@ -7,7 +7,8 @@ Arithmetic follows the dtype of the activations: parameters stay float32 and are
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, reduce
 from itertools import product
 
 import jax
@@ -30,9 +31,9 @@ def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
 
 
 def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    """A strided convolution as space-to-depth followed by one matrix product.
+    """A convolution as space-to-depth by its stride, shifted copies and one matrix product.
 
-    XLA's CPU backend differentiates a large strided convolution of few channels slowly; a matrix product it does not.
+    XLA's CPU backend differentiates a convolution of few channels slowly; a matrix product it does not.
     """
     size, _, channels, features = kernel.shape
     blocks = -(-size // stride)
@@ -54,6 +55,12 @@ def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array
     return (flat @ kernel).reshape(batch, rows, columns, features)
 
 
+def _convolve_pixels(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+    """A 1x1 convolution of stride 1 as the matrix product it is."""
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    return x @ kernel[0, 0]
+
+
 def _pad_or_crop(x: Array, pad: int, height: int, width: int) -> Array:
     """Zero-pad by `pad` before, and after to exactly (height, width); negative padding crops."""
     after = [(pad, n - x.shape[i + 1] - pad, 0) for i, n in enumerate((height, width))]
@@ -66,10 +73,22 @@ def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: 
         # XLA's own grouped convolution is six times slower on a CPU than the split.
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolution(a, w, stride, pad) for a, w in parts], -1)
-    few_channels_wide_stride = stride > 1 and kernel.shape[2] <= 4
-    if few_channels_wide_stride and jax.default_backend() == "cpu":
-        return _convolve_as_matmul(x, kernel, stride, pad)
+    if jax.default_backend() == "cpu":
+        return _cpu_form(x, kernel, stride)(x, kernel, stride, pad)
     return _convolve(x, kernel, stride, pad)
+
+
+def _cpu_form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array, int, int], Array]:
+    """The fastest form of forward and gradient together on a CPU, as measured by scripts/bench/forms.py."""
+    window = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
+    if stride > 1 and kernel.shape[2] <= 4:
+        return _convolve_as_matmul
+    if stride == 1 and window == kernel.shape[2]:
+        return _convolve_pixels
+    copies = x.shape[1] * x.shape[2] * window  # floats an image: large maps would cost memory
+    if stride == 1 and window <= 640 and copies <= 2**20:
+        return _convolve_as_matmul
+    return _convolve
 
 
 class Conv(nn.Module):
@@ -179,37 +198,51 @@ def max_pool(x: Array, window: int = 3, stride: int = 2, pad: int = 0) -> Array:
     """Caffe MAX pooling of [N,H,W,C]; a tie passes its gradient to the first maximum, as in Caffe."""
     padded, rows, columns = _spread(x, window, stride, pad, -jnp.inf)
     views = [view for _, _, view in _taps(padded, window, stride, rows, columns)]
-    return jnp.stack(views).max(0) if len(views) == 1 else _maximum(views)
-
-
-def _maximum(views: list[Array]) -> Array:
-    result = views[0]
-    for view in views[1:]:
-        result = jnp.maximum(result, view)
-    return result
+    return reduce(jnp.maximum, views)
 
 
 def _max_pool_forward(x, window, stride, pad):
-    y = max_pool(x, window, stride, pad)
-    return y, (x, y)
+    # XLA's CPU backend would compute the winners anew in each of their uses, but it does not fuse a concatenation.
+    half = x.shape[0] // 2
+    winners = [_first_maximum(part, window, stride, pad) for part in (x[:half], x[half:])]
+    like = jnp.zeros((*x.shape[1:3], 0), x.dtype)  # carries the static shape
+    return max_pool(x, window, stride, pad), (jnp.concatenate(winners), like)
+
+
+def _first_maximum(x: Array, window: int, stride: int, pad: int) -> Array:
+    """Which tap of each window holds its first maximum: uint8 [N,rows,columns,C], row by row."""
+    padded, rows, columns = _spread(x, window, stride, pad, -jnp.inf)
+    (_, _, best), *others = _taps(padded, window, stride, rows, columns)
+    winner = jnp.zeros(best.shape, jnp.uint8)
+    for number, (_, _, view) in enumerate(others, start=1):
+        winner = jnp.where(view > best, jnp.uint8(number), winner)
+        best = jnp.maximum(best, view)
+    return winner
 
 
 def _max_pool_backward(window, stride, pad, residuals, g):
-    x, y = residuals
-    padded, rows, columns = _spread(x, window, stride, pad, -jnp.inf)
-    height, width = padded.shape[1:3]
-    total = jnp.zeros(padded.shape, g.dtype)
-    taken = jnp.zeros(y.shape, bool)
-    for i, j, view in _taps(padded, window, stride, rows, columns):
-        hit = (view == y) & ~taken
-        taken = taken | hit
-        after = (
-            height - i - ((rows - 1) * stride + 1),
-            width - j - ((columns - 1) * stride + 1),
-        )
-        spread = [(0, 0, 0), (i, after[0], stride - 1), (j, after[1], stride - 1), (0, 0, 0)]
-        total = total + lax.pad(jnp.where(hit, g, 0), jnp.zeros((), g.dtype), spread)
-    return (total[:, pad : pad + x.shape[1], pad : pad + x.shape[2]],)
+    """Each of the stride * stride phases of the input gathers from its own taps; then the phases interleave."""
+    winner, like = residuals
+    height, width = like.shape[:2]
+    batch, rows, columns, channels = g.shape
+    block_rows = -(-max(height + pad, (rows - 1) * stride + window) // stride)
+    block_columns = -(-max(width + pad, (columns - 1) * stride + window) // stride)
+
+    def phase(first_row: int, first_column: int) -> Array:
+        total = jnp.zeros((batch, block_rows, block_columns, channels), g.dtype)
+        taps = product(range(first_row, window, stride), range(first_column, window, stride))
+        for i, j in taps:
+            down, right = i // stride, j // stride
+            after = (block_rows - rows - down, block_columns - columns - right)
+            spread = [(0, 0, 0), (down, after[0], 0), (right, after[1], 0), (0, 0, 0)]
+            taken = jnp.where(winner == i * window + j, g, 0)
+            total = total + lax.pad(taken, jnp.zeros((), g.dtype), spread)
+        return total
+
+    phases = [jnp.stack([phase(i, j) for j in range(stride)], 3) for i in range(stride)]
+    total = jnp.stack(phases, 2)
+    total = total.reshape(batch, block_rows * stride, block_columns * stride, channels)
+    return (total[:, pad : pad + height, pad : pad + width],)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
