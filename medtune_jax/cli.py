@@ -155,10 +155,18 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
     _use_compilation_cache()
-    from medtune_jax.report import write_report
     from medtune_jax.study import sweep
 
-    print(f"report: {write_report(sweep(values.config, values.output))}")
+    _write_report(sweep(values.config, values.output))
+
+
+def _write_report(directory: Path) -> None:
+    from medtune_jax import applications
+    from medtune_jax.report import SECTIONS, write_report
+    from medtune_jax.report.load import load_study
+
+    name = load_study(directory).manifest.get("application", "image_folder")
+    print(f"report: {write_report(directory, (*SECTIONS, *applications.get(name).sections()))}")
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -167,9 +175,7 @@ def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     directory = Path(arguments[0])
     if not (directory / "study.json").is_file():
         raise UserError(f"{directory} is no study (it has no study.json): give a sweep's --output")
-    from medtune_jax.report import write_report
-
-    print(f"report: {write_report(directory)}")
+    _write_report(directory)
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:

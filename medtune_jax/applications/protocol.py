@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ class Dataset:
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
+    extra: what `evaluate` needs beside the labels (the truth by lesion, say). files: name -> content, what the report
+    needs of the data (truth, baseline scores, montages), kept in the study's directory under application/.
     """
 
     patches: PatchSet
@@ -32,6 +34,7 @@ class Dataset:
     units: np.ndarray
     groups_known: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """sha256 of pixels, labels, groups and split: two studies with one fingerprint saw the same data."""
@@ -45,11 +48,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Application:
-    """load: config, image size -> Dataset. evaluate: dataset, probabilities of the test patches [n, C] -> figures.
+    """One clinical task.
 
-    `evaluate` returns at least {"test_auc": float}.
+    load: config, side of the network's input -> Dataset. evaluate: dataset, probabilities of the test patches [n, C] ->
+    figures of the result, at least {"test_auc": float}. sections: makes what the task adds to the report (called only
+    when a report is written; makers read the study's directory, see `medtune_jax.report`).
     """
 
     name: str
     load: Callable[[ConfigDict, int], Dataset]
     evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]]
+    sections: Callable[[], Sequence[Any]] = tuple

@@ -1,6 +1,8 @@
 """A patch is a sampling recipe: a source array and a frame of reference in it."""
 
+from medtune_jax.patches.crops import Crops, Planes, padded
 from medtune_jax.patches.images import Images
 from medtune_jax.patches.protocol import PatchSet
+from medtune_jax.patches.recipes import crop_affines
 
-__all__ = ["Images", "PatchSet"]
+__all__ = ["Crops", "Images", "PatchSet", "Planes", "crop_affines", "padded"]

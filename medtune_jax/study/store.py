@@ -56,7 +56,14 @@ class Store:
                 )
             manifest = _merged(before, manifest)
         self.directory.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, json.dumps(manifest, indent=1) + "\n")
+        _write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def keep(self, files: dict[str, bytes]) -> None:
+        """Write the application's files under application/, each whole."""
+        for name, content in files.items():
+            path = self.directory / "application" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, content)
 
     def result(self, run: str) -> dict[str, Any] | None:
         """The result of a run, None when it has none yet."""
@@ -146,7 +153,7 @@ def _write_rows(path: Path, rows: Sequence[Sequence[Any]]) -> None:
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    scratch.write_text(text)
+    scratch.write_bytes(content)
     scratch.replace(path)

@@ -79,6 +79,7 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         _features(config, plan, source, dataset),
     )
     study.store.open(_manifest(study))
+    study.store.keep(dataset.files)
     return study
 
 

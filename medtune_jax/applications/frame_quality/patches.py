@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medtune_jax.applications.polyps.patches import crop_affines
 from medtune_jax.errors import UserError
+from medtune_jax.patches import crop_affines
 
 
 def random_crops(

@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medtune_jax.applications.intima_media.data import Roi
 from medtune_jax.errors import UserError
+from medtune_jax.patches import crop_affines
 
 BACKGROUND, LI, MA = 0, 1, 2
 CLASSES = ("background", "lumen-intima", "media-adventitia")
@@ -93,11 +94,7 @@ def patch_affines(centres: ArrayLike, patch: float = 32.0, size: int = 227) -> N
     region are the sampler's to reflect or clamp.
     """
     centres = np.asarray(centres, dtype=np.float32).reshape(-1, 2)
-    scale = patch / size
-    affines = np.zeros((len(centres), 2, 3), dtype=np.float32)
-    affines[:, (0, 1), (0, 1)] = scale
-    affines[:, :, 2] = centres - scale * (size - 1) / 2
-    return affines
+    return crop_affines(centres, np.full_like(centres, patch), size)
 
 
 def _on_contour(rows: NDArray) -> NDArray:

@@ -1,0 +1,69 @@
+"""Recipes against scipy's interpolation, and against plain slicing."""
+
+import jax
+import numpy as np
+from scipy import ndimage
+
+from medtune_jax.patches import Crops, Planes, crop_affines, padded
+
+
+def _expected(source, affine, size):
+    rows, columns = np.mgrid[:size, :size]
+    pixels = np.stack([rows, columns, np.ones_like(rows)]).reshape(3, -1)
+    points = affine.astype(np.float64) @ pixels
+    values = ndimage.map_coordinates(source.astype(float), points, order=1, mode="nearest")
+    return values.reshape(size, size)
+
+
+def _random_affines(rng, n, dims, planes=()):
+    linear = rng.normal(size=(n, *planes, dims, 2))
+    offset = rng.uniform(-3, 20, (n, *planes, dims, 1))  # some points fall outside
+    return np.concatenate([linear, offset], -1).astype(np.float32)
+
+
+def test_crops_equal_scipy_on_sources_of_different_sizes():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for shape in ((20, 31), (27, 16))]
+    stack, shapes = padded(images)
+    source = rng.integers(0, 2, 12)
+    crops = Crops(stack, shapes, source, _random_affines(rng, 12, 2), 9)
+    index = np.array([3, 0, 11, 7])
+    found = jax.jit(crops.fetch)(crops.arrays(), index)
+    for patch, i in zip(np.asarray(found), index, strict=True):
+        for channel in range(3):
+            image = images[source[i]][..., channel]
+            expected = _expected(image, crops.affines[i], 9)
+            np.testing.assert_allclose(patch[..., channel], expected, atol=2e-3)
+
+
+def test_planes_equal_scipy_and_fill_three_channels():
+    rng = np.random.default_rng(1)
+    blocks = [
+        rng.integers(-1000, 1000, shape).astype(np.int16) for shape in ((9, 20, 14), (12, 8, 21))
+    ]
+    stack, shapes = padded(blocks)
+    source = rng.integers(0, 2, 8)
+    affines = _random_affines(rng, 8, 3, (2,))
+    planes = Planes(stack, shapes, source, affines, 7, (-200.0, 500.0))
+    found = np.asarray(jax.jit(planes.fetch)(planes.arrays(), np.arange(8)))
+    for i in range(8):
+        for channel, plane in enumerate((0, 1, 1)):
+            hu = _expected(blocks[source[i]], affines[i, plane], 7)
+            expected = 255 * np.clip((hu + 200) / 700, 0, 1)
+            np.testing.assert_allclose(found[i, ..., channel], expected, atol=1e-2)
+
+
+def test_a_crop_at_the_images_own_scale_is_a_slice():
+    image = np.random.default_rng(2).integers(0, 256, (12, 15)).astype(np.uint8)
+    affines = crop_affines([[5, 7]], [[5, 5]], 5)
+    crops = Crops(image[None], np.array([[12, 15]], np.int32), np.zeros(1, int), affines, 5)
+    found = np.asarray(crops.fetch(crops.arrays(), np.array([0])))
+    np.testing.assert_allclose(found[0], np.repeat(image[3:8, 5:10, None], 3, -1), atol=1e-3)
+
+
+def test_fingerprint_changes_with_a_recipe():
+    image = np.zeros((1, 8, 8), np.uint8)
+    shapes, source = np.array([[8, 8]], np.int32), np.zeros(1, int)
+    one = Crops(image, shapes, source, crop_affines([[3, 3]], [[4, 4]], 4), 4)
+    other = Crops(image, shapes, source, crop_affines([[3, 4]], [[4, 4]], 4), 4)
+    assert one.fingerprint() != other.fingerprint()
