@@ -8,7 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -27,6 +29,7 @@ class Verb:
     define: Callable[[flags.FlagValues], None]
     run: Callable[[flags.FlagValues, Sequence[str]], None]
     arguments: str = ""
+    notes: Callable[[], str] = str
 
 
 def main() -> None:
@@ -78,8 +81,7 @@ def _parse(name: str, values: flags.FlagValues, rest: list[str]) -> list[str]:
     except flags.Error as error:
         raise UserError(_flag_trouble(str(error), values)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").strip("\"'").split())
-        raise UserError(f"a config field does not fit: {text}") from error
+        raise UserError(_config_trouble(str(error))) from error
     except (OSError, SyntaxError, ImportError) as error:
         raise UserError(
             f"the config file cannot be read: {_first_line(error)}; give --config=configs/NAME.py"
@@ -93,6 +95,16 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
     known = [*_config_fields(values), *values]
     near = difflib.get_close_matches(unknown.group(1), known, 1, 0)
     return f"there is no flag --{unknown.group(1)}; did you mean --{near[0]}?"
+
+
+def _config_trouble(message: str) -> str:
+    text = " ".join(message.replace("\\n", " ").replace("\\'", "'").strip("\"'").split())
+    named = re.search(r'Did you mean "([^"]+)" instead of "([^"]+)"', text)
+    if named:
+        return f"the config has no field '{named[2]}'; did you mean '{named[1]}'?"
+    if re.fullmatch(r"\w+", text):
+        return f"the config has no field '{text}': `medtune sweep --help` lists the fields"
+    return f"a config field does not fit: {text}"
 
 
 def _config_fields(values: flags.FlagValues) -> list[str]:
@@ -124,9 +136,7 @@ def _overview() -> str:
 def _help(name: str, verb: Verb, values: flags.FlagValues) -> str:
     described = "\n".join(f"  --{flag}: {values[flag].help}" for flag in values)
     usage = f"medtune {name} {verb.arguments}".rstrip()
-    return (
-        f"{usage}: {verb.summary}\n\nflags:\n{described or '  none'}\n\nexample:\n  {verb.example}"
-    )
+    return f"{usage}: {verb.summary}\n\nflags:\n{described or '  none'}\n\n{verb.notes()}example:\n  {verb.example}"
 
 
 # --- verbs; each imports what it needs, so that `medtune --help` answers at once ---
@@ -146,6 +156,20 @@ def _define_sweep(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output", None, "directory of the study (made or continued)", flag_values=values
     )
+
+
+def _sweep_fields() -> str:
+    from medtune_jax.study import default_config
+
+    config = default_config()
+    rows = "\n".join(
+        f"  --config.{name}={_field(config, name)!r}" for name in _flatten(config.to_dict())
+    )
+    return f"fields all configs share, with their defaults:\n{rows}\n\n"
+
+
+def _field(config: Any, name: str) -> Any:
+    return reduce(lambda tree, key: tree[key], name.split("."), config)
 
 
 def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -197,6 +221,19 @@ def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     print(weights_verb(list(arguments), values.image, values.output, values.url))
 
 
+def _define_data(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "dir", "", "downloaded folder (prepare), or where sets were prepared (show)", flag_values=values
+    )
+    flags.DEFINE_string("output", "", "where to write", flag_values=values)
+
+
+def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    from medtune_jax.datasets.verbs import data_verb
+
+    print(data_verb(list(arguments), values.dir, values.output))
+
+
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
     if len(arguments) != count:
         raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
@@ -219,6 +256,7 @@ VERBS: dict[str, Verb] = {
         _define_sweep,
         _sweep,
         "--config=FILE --output=DIR",
+        _sweep_fields,
     ),
     "report": Verb(
         "write results.csv and report.html of a study",
@@ -240,6 +278,14 @@ VERBS: dict[str, Verb] = {
         _define_weights,
         _weights,
         "list | fetch NAME --output DIR | show DIR | run DIR --image FILE --output FILE",
+    ),
+    "data": Verb(
+        "list public data sets, prepare a downloaded one, draw a contact sheet of any data",
+        "medtune data prepare nerthus --dir nerthus-dataset-frames --output DATA && "
+        "medtune data show nerthus --dir DATA --output sheet.png",
+        _define_data,
+        _data,
+        "list | prepare NAME --dir RAW --output DIR | show NAME_OR_DIR --output sheet.png",
     ),
 }
 

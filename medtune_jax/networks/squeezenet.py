@@ -51,6 +51,6 @@ def squeezenet(classes: int = 1000) -> Network:
         ),
         preprocessing=Preprocessing(227),
         filler="xavier",
-        rates=Rates(1e-4, 1e-4, 1e-3, "range test in docs/rates.md"),
+        rates=Rates(1e-4, 1e-4, 3e-3, "range test in docs/rates.md"),
         smallest=63,
     )

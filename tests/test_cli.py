@@ -1,0 +1,101 @@
+"""The command line: help, one-sentence errors with exit code 2, Ctrl-C with 130."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medtune_jax import cli
+
+CONFIG = str(Path(__file__).resolve().parents[1] / "configs" / "image_folder.py")
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["image,label,patient"]
+    for number in range(24):
+        pixels = rng.integers(0, 255, (63, 63, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def _sweep(images, *more):
+    return [
+        "sweep",
+        f"--config={CONFIG}",
+        f"--config.data.dir={images}",
+        "--config.image_size=63",
+        *more,
+    ]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    assert cli.run([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "example:" in text and f"medtune {verb}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["swep"], "did you mean 'medtune sweep'"),
+        (["sweep"], "no config given"),
+        (["sweep", f"--config={CONFIG}"], "no output directory"),
+        (["sweep", f"--config={CONFIG}", "--config.sweep.depth=fc8"], "did you mean 'depths'"),
+        (["sweep", f"--config={CONFIG}", "--config.trainin.batch=4"], "did you mean 'training'"),
+        (["sweep", f"--config={CONFIG}", "--config.training.xyzxyz=1"], "no field 'xyzxyz'"),
+        (["sweep", f"--config={CONFIG}", "--config.training.batch=many"], "batch"),
+        (["sweep", "--config=nowhere.py"], "cannot be read"),
+        (["sweep", f"--config={CONFIG}", "--outptu=x"], "did you mean --output"),
+        (["report", "/nonexistent"], "no study"),
+        (["networks", "alexnett"], "alexnet"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, capsys):
+    assert cli.run(arguments) == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert text.startswith("medtune: ") and text.count("\n") == 1
+
+
+def test_an_unknown_depth_names_the_nearest(images, tmp_path, capsys):
+    arguments = _sweep(images, f"--output={tmp_path}/o", "--config.sweep.depths=fire11")
+    assert cli.run(arguments) == 2
+    assert "did you mean 'fire" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_ctrl_c_ends_with_130_and_keeps_finished_runs(images, tmp_path):
+    arguments = _sweep(
+        images,
+        f"--output={tmp_path}/o",
+        "--config.sweep.depths=conv10",
+        "--config.sweep.seeds=50",
+        "--config.training.epochs=2",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medtune_jax.cli", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    runs = tmp_path / "o" / "runs"
+    until = time.monotonic() + 120
+    while not list(runs.glob("conv10-*")) and time.monotonic() < until:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said and "Traceback" not in said
+    finished = list(runs.glob("conv10-*"))
+    assert finished and all((run / "result.json").is_file() for run in finished)
