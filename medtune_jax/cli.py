@@ -77,14 +77,17 @@ def _parse(name: str, values: flags.FlagValues, rest: list[str]) -> list[str]:
     argv = [f"medtune {name}", *rest]
     sys.argv = argv  # ml_collections looks there for the overrides of a config
     try:
-        return values(argv)[1:]
+        positional = values(argv)[1:]
+        if "config" in values and values.config is not None:
+            values.config.to_dict()  # a config that failed to load says so only when it is read
+        return positional
     except flags.Error as error:
         raise UserError(_flag_trouble(str(error), values)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(_config_trouble(str(error))) from error
     except (OSError, SyntaxError, ImportError) as error:
         raise UserError(
-            f"the config file cannot be read: {_first_line(error)}; give --config=configs/NAME.py"
+            f"the config file cannot be read ({_last_line(error)}): give --config=configs/NAME.py"
         ) from error
 
 
@@ -123,6 +126,10 @@ def _flatten(tree: dict, prefix: str = "") -> list[str]:
 
 def _first_line(error: object) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _last_line(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
 def _overview() -> str:
@@ -223,7 +230,10 @@ def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 def _define_data(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "dir", "", "downloaded folder (prepare), or where sets were prepared (show)", flag_values=values
+        "dir",
+        "",
+        "downloaded folder (prepare), or where sets were prepared (show)",
+        flag_values=values,
     )
     flags.DEFINE_string("output", "", "where to write", flag_values=values)
 
@@ -232,6 +242,32 @@ def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.datasets.verbs import data_verb
 
     print(data_verb(list(arguments), values.dir, values.output))
+
+
+def _define_predict(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "run", "", "STUDY/runs/NAME with kept weights, or a checkpoint", flag_values=values
+    )
+    flags.DEFINE_string("output", "", "directory to write into", flag_values=values)
+    flags.DEFINE_string("unit", "mm", "of the thickness: mm or px", flag_values=values)
+    flags.DEFINE_string(
+        "mode", "convolutional", "or exact, patch by patch and far slower", flag_values=values
+    )
+    flags.DEFINE_float(
+        "mm_per_pixel", None, "of images without calibration of their own", flag_values=values
+    )
+
+
+def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if not values.run:
+        raise UserError("no network given: add --run=STUDY/runs/NAME, or a checkpoint")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    _use_compilation_cache()
+    from medtune_jax.applications.intima_media.predict import predict, summary
+
+    options = values.unit, values.mode, values.mm_per_pixel
+    print(summary(predict(values.run, arguments, values.output, *options)))
 
 
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
@@ -286,6 +322,13 @@ VERBS: dict[str, Verb] = {
         _define_data,
         _data,
         "list | prepare NAME --dir RAW --output DIR | show NAME_OR_DIR --output sheet.png",
+    ),
+    "predict": Verb(
+        "measure intima-media thickness in new ultrasound images: contours, thickness, overlay",
+        "medtune predict --run STUDY/runs/NAME image.png --mm_per_pixel 0.066 --output DIR",
+        _define_predict,
+        _predict,
+        "--run=RUN IMAGE_OR_DIR ... --output=DIR",
     ),
 }
 

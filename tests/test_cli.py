@@ -55,7 +55,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         (["sweep", f"--config={CONFIG}", "--config.trainin.batch=4"], "did you mean 'training'"),
         (["sweep", f"--config={CONFIG}", "--config.training.xyzxyz=1"], "no field 'xyzxyz'"),
         (["sweep", f"--config={CONFIG}", "--config.training.batch=many"], "batch"),
-        (["sweep", "--config=nowhere.py"], "cannot be read"),
+        (["sweep", "--config=nowhere.py", "--output=x"], "nowhere.py"),
         (["sweep", f"--config={CONFIG}", "--outptu=x"], "did you mean --output"),
         (["report", "/nonexistent"], "no study"),
         (["networks", "alexnett"], "alexnet"),
