@@ -19,6 +19,7 @@ def default_config() -> ConfigDict:
             "application": "image_folder",
             "network": "squeezenet",
             "weights": "",  # a checkpoint directory; empty: the weights that come with the package
+            "device": "auto",  # auto, cpu, gpu or tpu: another one is never taken in silence
             "image_size": 0,  # side of the network's input in pixels; 0: the network's own
             "data": {
                 "dir": "",

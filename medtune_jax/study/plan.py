@@ -14,7 +14,8 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks import Network
 from medtune_jax.study.config import items, numbers
 
-_NOT_OF_THE_RUN = ("sweep", "output")  # a run does not change when others join the sweep
+# A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
+_NOT_OF_THE_RUN = ("sweep", "output", "device")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,10 @@ class Store:
         self.directory = Path(directory)
 
     def open(self, manifest: dict[str, Any]) -> None:
-        """Write study.json, or add this sweep's runs to it; UserError when another study lives here."""
+        """Write study.json, or add this sweep's runs to it; UserError when another study lives here.
+
+        Of several hosts that run a study together, the first one writes.
+        """
         path = self.directory / "study.json"
         if path.is_file():
             before = _read_json(path)
@@ -55,11 +58,15 @@ class Store:
                     f"choose another --output"
                 )
             manifest = _merged(before, manifest)
+        if jax.process_index():
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         _write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def keep(self, files: dict[str, bytes]) -> None:
         """Write the application's files under application/, each whole."""
+        if jax.process_index():
+            return
         for name, content in files.items():
             path = self.directory / "application" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +84,14 @@ class Store:
             result["status"] == DONE or str(result["reason"]).startswith("diverged")
         )
 
+    def partial(self, run: str) -> Path:
+        """Where an unfinished run keeps its state; gone when the run's folder is in place."""
+        return self.directory / "runs" / f".{run}.partial"
+
     def write(self, run: str, outcome: Outcome) -> None:
         """Put a run's folder in place in one rename."""
+        if jax.process_index():
+            return
         runs = self.directory / "runs"
         runs.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{run}-", dir=runs))
@@ -102,6 +115,7 @@ class Store:
             scratch.chmod(0o755)
             shutil.rmtree(runs / run, ignore_errors=True)  # an earlier failure
             scratch.replace(runs / run)
+            shutil.rmtree(self.partial(run), ignore_errors=True)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

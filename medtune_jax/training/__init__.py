@@ -1,6 +1,8 @@
 """Steps, epochs and snapshots: knows nothing of medicine."""
 
-from medtune_jax.training.fit import Capacity, Epoch, Fitted, Run, Settings, fit, predict
+from medtune_jax.training.fit import Capacity, Run, Settings, fit, predict
+from medtune_jax.training.history import Epoch, Fitted
+from medtune_jax.training.partial import Partial
 from medtune_jax.training.program import Inputs, Program, Work
 
 __all__ = [
@@ -8,6 +10,7 @@ __all__ = [
     "Epoch",
     "Fitted",
     "Inputs",
+    "Partial",
     "Program",
     "Run",
     "Settings",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from medtune_jax import tuning
 from medtune_jax.networks import Params
+from medtune_jax.training.history import Epoch, Fitted
+from medtune_jax.training.partial import Partial
 from medtune_jax.training.program import Inputs, Program, Work
+from medtune_jax.training.stack import Stack
 from medtune_jax.tuning.sgd import GroupRates
 
 Monitor = Callable[[np.ndarray, np.ndarray], float]
@@ -39,28 +42,6 @@ class Run:
     train: np.ndarray
     valid: np.ndarray
     seed: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    epoch: int
-    batches: int
-    loss: float
-    val_auc: float
-
-
-@dataclass
-class Fitted:
-    """The best snapshot of a run and its history. `failure` says why it was stopped, if it was."""
-
-    params: Params | None = None
-    history: list[Epoch] = field(default_factory=list)
-    best: Epoch | None = None
-    failure: str | None = None
-
-    def waiting(self) -> int:
-        """Epochs since the best one."""
-        return self.history[-1].epoch - self.best.epoch if self.best and self.history else 0
 
 
 @dataclass(frozen=True)
@@ -116,44 +97,99 @@ def fit(
     capacity: Capacity,
     monitor: Monitor,
     progress: Callable[[int, Epoch], Any] = lambda number, epoch: None,
+    partials: Sequence[Partial] = (),
 ) -> list[Fitted]:
     """Train the runs together (one program) and return each one's best snapshot by validation figure.
 
     labels: int [N] of all patches. A run whose loss diverges is stopped and keeps its last good snapshot.
+    partials: where each run keeps its state between epochs, and goes on from if it was interrupted.
     """
-    stack = _Stack(program, runs, inputs)
-    fitted = [Fitted() for _ in runs]
-    keys = [jax.random.key(run.seed) for run in runs]
-    for epoch in range(1, settings.epochs + 1):
-        work = [
-            training_work(run, epoch, settings, capacity, key)
-            for run, key in zip(runs, keys, strict=True)
-        ]
-        decay = settings.rate_decay ** (epoch - 1)
-        losses, probabilities = stack.advance(work, decay)
-        for number, (run, result) in enumerate(zip(runs, fitted, strict=True)):
-            if _done(result, settings):
-                continue
-            steps = int(work[number].steps)
-            batches = (result.history[-1].batches if result.history else 0) + steps
-            scores = probabilities[number].reshape(-1, probabilities.shape[-1])[: len(run.valid)]
-            trouble = _divergence(losses[number, :steps], scores, batches - steps, run.rates, decay)
-            if trouble:
-                result.failure = trouble
-                continue
-            figure = monitor(labels[run.valid], scores)
-            record = Epoch(epoch, batches, float(losses[number, :steps].mean()), figure)
-            result.history.append(record)
-            if result.best is None or figure > result.best.val_auc:
-                result.best, result.params = record, stack.snapshot(number)
-            progress(number, record)
-        if all(_done(result, settings) for result in fitted):
-            break
-    return fitted
+    members = [_Member(program, number, run) for number, run in enumerate(runs)]
+    for member, partial in zip(members, partials, strict=False):
+        member.resume(partial)
+    frozen = tuning.split(runs[0].params, program.tuned)[1]
+    active = [member for member in members if not member.done(settings)]
+    stacked: list[_Member] = []
+    while active:
+        # Members that stopped cost their share until half of the stack has; then the others go on in a smaller one.
+        if len(active) <= len(stacked) / 2 or not stacked:
+            for member in active:
+                member.leave()
+            stacked = active
+            stack = Stack(program, inputs, frozen, [m.start for m in stacked if m.start])
+            for place, member in enumerate(stacked):
+                member.enter(stack, place)
+        _epoch(stack, stacked, labels, settings, capacity, monitor, progress)
+        active = [member for member in stacked if not member.done(settings)]
+    return [member.fitted for member in members]
 
 
-def _done(result: Fitted, settings: Settings) -> bool:
-    return result.failure is not None or result.waiting() >= settings.patience
+class _Member:
+    """One run of a stack: how far it is, and where its state lies."""
+
+    def __init__(self, program: Program, number: int, run: Run) -> None:
+        self.number, self.run, self.fitted = number, run, Fitted()
+        self.key = jax.random.key(run.seed)
+        self.start: tuple[Params, Any] | None = program.initial_state(run.params)[:2]
+        self._partial: Partial | None = None
+        self._stack: Stack | None = None
+        self._place = 0
+
+    def resume(self, partial: Partial) -> None:
+        self._partial = partial
+        assert self.start is not None
+        kept = partial.load(*self.start)
+        if kept:
+            self.start, self.fitted = kept[:2], kept[2]
+
+    def enter(self, stack: Stack, place: int) -> None:
+        self._stack, self._place, self.start = stack, place, None
+
+    def leave(self) -> None:
+        if self._stack:
+            self.start = self._stack.member(self._place)
+
+    def done(self, settings: Settings) -> bool:
+        return self.fitted.finished(settings.epochs, settings.patience)
+
+    @property
+    def epoch(self) -> int:
+        """The next one, from 1."""
+        return len(self.fitted.history) + 1
+
+    def record(self, epoch: Epoch) -> None:
+        assert self._stack is not None
+        self.fitted.history.append(epoch)
+        if self.fitted.best is None or epoch.val_auc > self.fitted.best.val_auc:
+            self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._place)
+        if self._partial and self._partial.due():
+            self._partial.keep(*self._stack.member(self._place), self.fitted)
+
+
+def _epoch(stack, members, labels, settings, capacity, monitor, progress) -> None:
+    """One epoch of all members. Those that are done go along, and what becomes of them is not looked at."""
+    work = [
+        training_work(member.run, member.epoch, settings, capacity, member.key)
+        for member in members
+    ]
+    decays = [settings.rate_decay ** (member.epoch - 1) for member in members]
+    rates = [member.run.rates for member in members]
+    losses, probabilities = stack.advance(work, rates, decays)
+    for place, member in enumerate(members):
+        if member.done(settings):
+            continue
+        run, history, steps = member.run, member.fitted.history, int(work[place].steps)
+        before = history[-1].batches if history else 0
+        own = losses[place, :steps]
+        scores = probabilities[place].reshape(-1, probabilities.shape[-1])[: len(run.valid)]
+        trouble = _divergence(own, scores, before, run.rates, decays[place])
+        if trouble:
+            member.fitted.failure = trouble
+            continue
+        figure = monitor(labels[run.valid], scores)
+        epoch = Epoch(member.epoch, before + steps, float(own.mean()), figure)
+        member.record(epoch)
+        progress(member.number, epoch)
 
 
 def _divergence(
@@ -183,11 +219,11 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities [n, C] of the patches `index` under tuned parameters, by the program that trained them."""
     per_call = capacity.score_batches * settings.score_batch
-    run = Run({**params, **frozen}, rates, index, index, 0)
+    state = program.initial_state({**params, **frozen})[1]
+    stack = Stack(program, inputs, frozen, [(params, state)])
     parts = []
     for chunk in _chunks(index, per_call):
-        stack = _Stack(program, [run], inputs)
-        _, probabilities = stack.advance([scoring_work(chunk, settings, capacity)], 1.0)
+        _, probabilities = stack.advance([scoring_work(chunk, settings, capacity)], [rates], [1.0])
         parts.append(probabilities[0].reshape(-1, probabilities.shape[-1])[: len(chunk)])
     return np.concatenate(parts)
 
@@ -195,43 +231,3 @@ def predict(
 def _chunks(index: np.ndarray, size: int) -> Iterator[np.ndarray]:
     for first in range(0, len(index), size):
         yield index[first : first + size]
-
-
-class _Stack:
-    """The device state of one or several runs; a single run goes without the run axis."""
-
-    def __init__(self, program: Program, runs: Sequence[Run], inputs: Inputs) -> None:
-        self._program, self._inputs, self._runs = program, inputs, runs
-        states = [program.initial_state(run.params) for run in runs]
-        self._alone = len(runs) == 1
-        self._frozen = states[0][2]
-        # The program donates its state, so it must own it: the caller's parameters are copied.
-        self._tuned = jax.tree.map(jnp.array, self._join([state[0] for state in states]))
-        self._state = self._join([state[1] for state in states])
-
-    def _join(self, trees: Sequence[Any]) -> Any:
-        if self._alone:
-            return trees[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-    def advance(self, work: Sequence[Work], decay: float) -> tuple[np.ndarray, np.ndarray]:
-        """-> losses [R, S], probabilities [R, E, B', C]."""
-        rates = self._join(
-            [{k: np.float32(v * decay) for k, v in run.rates.items()} for run in self._runs]
-        )
-        advance = self._program.advance if self._alone else self._program.advance_stack
-        self._tuned, self._state, losses, probabilities = advance(
-            self._tuned,
-            self._state,
-            self._frozen,
-            rates,
-            self._inputs.arrays,
-            self._inputs.labels,
-            self._join(list(work)),
-        )
-        losses, probabilities = np.asarray(losses), np.asarray(probabilities)
-        return (losses[None], probabilities[None]) if self._alone else (losses, probabilities)
-
-    def snapshot(self, number: int) -> Params:
-        """A copy of one run's tuned parameters."""
-        return jax.tree.map(lambda x: jnp.array(x if self._alone else x[number]), self._tuned)

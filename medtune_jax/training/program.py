@@ -1,7 +1,10 @@
-"""The compiled program of a tuning depth: one epoch of steps and the scores of held-out patches in one dispatch.
+"""The compiled program of a tuning depth: one epoch of steps and the scores of held-out patches.
 
 Everything that differs between runs of a depth is a traced argument (parameters, rates, orders, keys, how many steps),
 so a depth compiles once, whatever the seeds, rates and training-set sizes.
+
+The epoch is one dispatch, with one exception: XLA's CPU backend runs a convolution inside a loop on one thread, about
+ten times slower than outside. A step that holds a convolution is therefore dispatched one at a time on a CPU.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ class Program:
     """Steps and scores of one tuning depth.
 
     network, tuned: what is trained. start, fetch: see `Inputs`. dtype: of the activations.
+    by_step: whether every step is a dispatch of its own; by default as measured for what a step holds.
     """
 
     def __init__(
@@ -56,17 +60,21 @@ class Program:
         dtype: Any = jnp.float32,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        by_step: bool | None = None,
     ) -> None:
         self.network, self.tuned, self.start = network, tuned, start
         self._fetch, self._dtype = fetch, dtype
         self._momentum, self._weight_decay = momentum, weight_decay
-        self.advance = jax.jit(self._advance, donate_argnums=(0, 1))
-        self.advance_stack = jax.jit(self._advance_stack, donate_argnums=(0, 1))
+        self._by_step = by_step
+        self._epoch = jax.jit(self._whole_epoch, donate_argnums=(0, 1))
+        self.advance_stack = jax.jit(self._stacked_epoch, donate_argnums=(0, 1))
+        self._one_step = jax.jit(self._step, donate_argnums=(0, 1))
+        self._one_score = jax.jit(self._score)
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled for this depth so far."""
-        programs: tuple[Any, ...] = (self.advance, self.advance_stack)
+        """How many programs have been compiled for this depth so far (a step and its scoring count as one)."""
+        programs: tuple[Any, ...] = (self._epoch, self.advance_stack, self._one_step)
         return sum(program._cache_size() for program in programs)
 
     def initial_state(self, params: Params) -> tuple[Params, optax.OptState, Params]:
@@ -80,23 +88,58 @@ class Program:
             rates = dict.fromkeys(groups, 0.0)
         return tuning.optimizer(params, self.tuned, rates, self._momentum, self._weight_decay)
 
-    def _advance(self, tuned, state, frozen, rates, arrays, labels, work: Work):
-        """-> (tuned, state, losses [S], probabilities [E, B', C]); rows that do not count are zero."""
-        transformation = self._optimizer({**tuned, **frozen}, rates)
+    def advance(self, tuned, state, frozen, rates, arrays, labels, work: Work):
+        """-> (tuned, state, losses [S], probabilities [E, B', C]); rows that do not count are zero.
 
+        `tuned` and `state` are donated.
+        """
+        if not self.dispatches_steps(tuned, frozen, arrays, work.score[0]):
+            return self._epoch(tuned, state, frozen, rates, arrays, labels, work)
+        losses = []
+        for number in range(int(work.steps)):
+            index = work.order[number]
+            tuned, state, loss = self._one_step(
+                tuned, state, frozen, rates, arrays, labels, index, work.key, np.int32(number)
+            )
+            losses.append(loss)
+        scores = [
+            self._one_score(tuned, frozen, arrays, row) for row in work.score[: int(work.batches)]
+        ]
+        all_scores = np.zeros((*work.score.shape, self.network.classes), np.float32)
+        return tuned, state, _filled(np.zeros(len(work.order)), losses), _filled(all_scores, scores)
+
+    def dispatches_steps(self, tuned, frozen, arrays, index) -> bool:
+        """Whether `advance` dispatches every step on its own (see the module's text)."""
+        if self._by_step is None:
+            self._by_step = jax.default_backend() == "cpu" and holds_convolution(
+                self._score, tuned, frozen, arrays, index
+            )
+        return self._by_step
+
+    def _whole_epoch(self, tuned, state, frozen, rates, arrays, labels, work: Work):
         def step(number, carry):
             tuned, state, losses = carry
-            index = work.order[number]
-            key = jax.random.fold_in(work.key, number)
-            loss, gradients = jax.value_and_grad(self._loss)(
-                tuned, frozen, arrays, labels, index, key
+            tuned, state, loss = self._step(
+                tuned, state, frozen, rates, arrays, labels, work.order[number], work.key, number
             )
-            tuned, state = tuning.update(gradients, state, tuned, frozen, transformation)
             return tuned, state, losses.at[number].set(loss)
+
+        def score(number, probabilities):
+            row = self._score(tuned, frozen, arrays, work.score[number])
+            return probabilities.at[number].set(row)
 
         losses = jnp.zeros(work.order.shape[0], jnp.float32)
         tuned, state, losses = lax.fori_loop(0, work.steps, step, (tuned, state, losses))
-        return tuned, state, losses, self._scores({**tuned, **frozen}, arrays, work)
+        empty = jnp.zeros((*work.score.shape, self.network.classes), jnp.float32)
+        return tuned, state, losses, lax.fori_loop(0, work.batches, score, empty)
+
+    def _step(self, tuned, state, frozen, rates, arrays, labels, index, key, number):
+        """-> (tuned, state, loss) after one step on the patches `index` int32 [B]."""
+        transformation = self._optimizer({**tuned, **frozen}, rates)
+        key = jax.random.fold_in(key, number)
+        loss, gradients = jax.value_and_grad(self._loss)(tuned, frozen, arrays, labels, index, key)
+        tuned, state = tuning.update(gradients, state, tuned, frozen, transformation)
+        return tuned, state, loss
 
     def _loss(self, tuned, frozen, arrays, labels, index, key) -> Array:
         """Mean negative log likelihood of the true class over the patches of the batch (study.md, "Cost")."""
@@ -113,18 +156,26 @@ class Program:
             total += weight * (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
         return total
 
-    def _scores(self, params, arrays, work: Work) -> Array:
-        def score(number, probabilities):
-            x = self._fetch(arrays, jnp.maximum(work.score[number], 0)).astype(self._dtype)
-            logits = self.network.apply(params, x, start=self.start).astype(jnp.float32)
-            return probabilities.at[number].set(jax.nn.softmax(logits))
+    def _score(self, tuned, frozen, arrays, index) -> Array:
+        """Class probabilities [B', C] of the patches `index`."""
+        x = self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
+        logits = self.network.apply({**tuned, **frozen}, x, start=self.start)
+        return jax.nn.softmax(logits.astype(jnp.float32))
 
-        empty = jnp.zeros((*work.score.shape, self.network.classes), jnp.float32)
-        return lax.fori_loop(0, work.batches, score, empty)
-
-    def _advance_stack(self, tuned, state, frozen, rates, arrays, labels, work: Work):
-        """`_advance` of several runs at once: all but the data, and the frozen stages, have a leading run axis."""
+    def _stacked_epoch(self, tuned, state, frozen, rates, arrays, labels, work: Work):
+        """`advance` of several runs at once: all but the data, and the frozen stages, have a leading run axis."""
         axes = (0, 0, None, 0, None, None, 0)
-        return jax.vmap(self._advance, in_axes=axes)(
+        return jax.vmap(self._whole_epoch, in_axes=axes)(
             tuned, state, frozen, rates, arrays, labels, work
         )
+
+
+def holds_convolution(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether the traced function calls XLA's convolution, in itself or in a function that it calls."""
+    return "conv_general_dilated" in str(jax.make_jaxpr(function)(*arguments))
+
+
+def _filled(rows: np.ndarray, first: list[Array]) -> np.ndarray:
+    if first:
+        rows[: len(first)] = jax.device_get(first)
+    return rows

@@ -44,7 +44,9 @@ def test_names_are_stable():
     assert plan().identity == longer.identity
 
 
-@pytest.mark.parametrize("change", [{"data.dir": "/elsewhere"}, {"training.cache_gib": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{"data.dir": "/elsewhere"}, {"training.cache_gib": 1.0}, {"device": "cpu"}]
+)
 def test_what_changes_no_result_changes_no_name(change):
     assert names(plan(**change)) == names(plan())
 

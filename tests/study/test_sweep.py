@@ -9,9 +9,10 @@ from PIL import Image
 
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, sweep
+from medtune_jax.study.progress import Progress
+from medtune_jax.training import Partial
 
-# `medtune_jax.study.sweep` is the function; the module of that name is wanted too, to patch its `fit`.
-MODULE = import_module("medtune_jax.study.sweep")
+MODULE = import_module("medtune_jax.study.runs")  # to patch its `fit`
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_every_run_leaves_its_result_and_scores(finished):
 def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):
     sweep(config(images, "conv10,scratch", 1), tmp_path, quiet=True)
     for name in results(finished):
-        for file in ("result.json", "scores.csv", "history.csv"):
+        for file in FILES:
             one, other = (folder / "runs" / name / file for folder in (finished, tmp_path))
             assert one.read_bytes() == other.read_bytes(), file
 
@@ -119,6 +120,7 @@ def test_a_failed_run_is_recorded_the_others_go_on_and_it_gets_another_try(
     images, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "stacking_pays", lambda *_: False)
         patch.setattr(MODULE, "fit", failing_once(RuntimeError("out of memory\nmore"), 1))
         sweep(config(images), tmp_path, quiet=True)
     found = {result["seed"]: result for result in results(tmp_path).values()}
@@ -130,6 +132,7 @@ def test_a_failed_run_is_recorded_the_others_go_on_and_it_gets_another_try(
 
 def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "stacking_pays", lambda *_: False)
         patch.setattr(MODULE, "fit", failing_once(KeyboardInterrupt(), 2))
         with pytest.raises(KeyboardInterrupt):
             sweep(config(images), tmp_path, quiet=True)
@@ -140,6 +143,71 @@ def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
     sweep(config(images), tmp_path, quiet=True)
     assert len(results(tmp_path)) == 2
     assert kept.stat().st_mtime_ns == stamp
+
+
+FILES = ("result.json", "scores.csv", "history.csv")
+
+
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(images, tmp_path, monkeypatch):
+    """Its state waits under runs/, and is gone when the run is done."""
+    wanted = config(images, seeds=1, **{"training.epochs": 4})
+    whole, folder = tmp_path / "whole", tmp_path / "resumed"
+    sweep(wanted, whole, quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "Partial", lambda path: Partial(path, interval=0))
+        patch.setattr(Progress, "epoch", interrupted_after(2))
+        with pytest.raises(KeyboardInterrupt):
+            sweep(wanted, folder, quiet=True)
+    (kept,) = (folder / "runs").iterdir()
+    assert kept.name.endswith(".partial")
+    monkeypatch.setattr(Progress, "epoch", interrupted_after(2))  # it goes on at epoch 3
+    sweep(wanted, folder, quiet=True)
+    (run,) = (folder / "runs").iterdir()
+    for file in FILES:
+        assert (run / file).read_bytes() == (whole / "runs" / run.name / file).read_bytes(), file
+
+
+def interrupted_after(epoch):
+    def check(self, run, record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return check
+
+
+def test_a_stacked_sweep_gives_the_results_of_each_run_alone(images, tmp_path, monkeypatch):
+    wanted = config(images, seeds=3, **{"training.epochs": 3})
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    sizes, fit = [], MODULE.fit
+
+    def counted(program, runs, *more):
+        sizes.append(len(runs))
+        return fit(program, runs, *more)
+
+    monkeypatch.setattr(MODULE, "fit", counted)
+    for folder, pays in ((together, True), (alone, False)):
+        monkeypatch.setattr(MODULE, "stacking_pays", lambda *_, pays=pays: pays)
+        sweep(wanted, folder, quiet=True)
+    assert sizes == [3, 1, 1, 1]
+    for name, result in results(together).items():
+        assert result["status"] == "done"
+        scores = [
+            np.loadtxt(
+                folder / "runs" / name / "scores.csv",
+                delimiter=",",
+                skiprows=1,
+                usecols=(3, 4),
+            )
+            for folder in (together, alone)
+        ]
+        np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+def test_a_stack_that_fails_is_tried_run_by_run(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(MODULE, "stacking_pays", lambda *_: True)
+    monkeypatch.setattr(MODULE, "fit", failing_once(RuntimeError("out of memory"), 1))
+    sweep(config(images), tmp_path, quiet=True)
+    assert [result["status"] for result in results(tmp_path).values()] == ["done", "done"]
 
 
 def test_nothing_is_written_when_an_image_is_missing(images, tmp_path):

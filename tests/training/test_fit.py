@@ -1,6 +1,7 @@
 """Training: it learns, keeps the best, stops, reports divergence, compiles once."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,6 +10,8 @@ import toy
 
 from medtune_jax import tuning
 from medtune_jax.training import fit, predict
+from medtune_jax.training.stack import Stack
+from medtune_jax.training.stacking import stacking_pays
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +107,63 @@ def test_a_stack_of_runs_equals_each_alone(data):
     together, _, _ = train(data, runs, settings=settings)
     for run, joined in zip(runs, together, strict=True):
         (alone,), _, _ = train(data, [run], settings=settings)
-        equal(joined.params, alone.params, rtol=1e-4, atol=1e-4)
+        equal(joined.params, alone.params, atol=1e-5)
         assert [e.batches for e in joined.history] == [e.batches for e in alone.history]
         np.testing.assert_allclose(
-            [e.loss for e in joined.history], [e.loss for e in alone.history], atol=1e-4
+            [e.loss for e in joined.history], [e.loss for e in alone.history], atol=1e-5
         )
+
+
+def scripted(figures):
+    """A monitor that gives each run, known by its validation labels, its own figures."""
+    left = {count: iter(own) for count, own in figures.items()}
+    return lambda labels, _: next(left[len(labels)])
+
+
+def test_members_stop_on_their_own_and_leave_the_stack(data, monkeypatch):
+    """Patience, divergence and a good member side by side; the result of each is as alone."""
+    good = toy.run(seed=0)
+    tired = dataclasses.replace(toy.run(seed=1), valid=np.arange(62, 80))
+    broken = dataclasses.replace(toy.run(rate=1e9, seed=2), valid=np.arange(64, 80))
+    settings = dataclasses.replace(toy.SETTINGS, epochs=6, patience=2)
+    figures = {20: [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], 18: [0.9, 0.5, 0.5], 16: []}
+    widths = []
+    advance = Stack.advance
+
+    def counted(self, *given):
+        widths.append(self.width)
+        return advance(self, *given)
+
+    monkeypatch.setattr(Stack, "advance", counted)
+    together, _, _ = train(
+        data, [good, tired, broken], settings=settings, monitor=scripted(figures)
+    )
+    assert widths == [3, 3, 3, 1, 1, 1]
+    assert [len(fitted.history) for fitted in together] == [6, 3, 0]
+    assert together[2].failure.startswith("diverged at step ")
+    for run, joined in zip((good, tired), together, strict=False):
+        (alone,), _, _ = train(data, [run], settings=settings, monitor=scripted(figures))
+        assert joined.best.epoch == alone.best.epoch
+        equal(joined.params, alone.params, atol=1e-5)
+
+
+def test_a_stack_pays_on_a_cpu_where_little_is_tuned(data):
+    for network, tuned, expected in ((toy.NETWORK, "head", True), (toy.wide(), "second", False)):
+        inputs = toy.features(*data, network=network).inputs(tuned)
+        program = toy.program(inputs, tuned, network=network)
+        start = toy.start(network=network)
+        assert stacking_pays(program, start, inputs, 3, toy.SETTINGS) is expected
+
+
+def test_a_stack_pays_on_an_accelerator_where_it_fits(data, monkeypatch):
+    """Judged by the memory that the device says it has free."""
+    inputs = toy.features(*data).inputs("first")
+    program = toy.program(inputs)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for free, expected in ((2**30, True), (2**16, False)):
+        device = SimpleNamespace(memory_stats=lambda free=free: {"bytes_limit": free})
+        monkeypatch.setattr(jax, "devices", lambda device=device: [device])
+        assert stacking_pays(program, toy.start(), inputs, 3, toy.SETTINGS) is expected
 
 
 def test_one_seed_is_one_result_and_another_seed_another(data):
@@ -191,3 +246,33 @@ def test_predict_covers_more_patches_than_one_call(data):
 
 def network_input(images):
     return toy.NETWORK.preprocessing(jax.numpy.asarray(images.pixels))
+
+
+def test_a_convolution_is_dispatched_step_by_step_with_the_same_result(data):
+    """The wide network's second stage is a convolution proper; the toy's are matrix products."""
+    images, labels = data
+    wide = toy.wide()
+    settings = dataclasses.replace(toy.SETTINGS, epochs=2)
+    one = toy.run(network=wide, params=toy.start(network=wide))
+    results = []
+    for by_step in (True, False):
+        inputs = toy.features(images, labels, network=wide).inputs("first")
+        program = toy.program(inputs, network=wide, by_step=by_step)
+        results += fit(program, [one], inputs, labels, settings, toy.CAPACITY, toy.auc)
+        assert program.compilations == 1
+    stepped, looped = results
+    equal(stepped.params, looped.params, atol=1e-5)
+    np.testing.assert_allclose(
+        [(e.loss, e.val_auc) for e in stepped.history],
+        [(e.loss, e.val_auc) for e in looped.history],
+        atol=1e-5,
+    )
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the choice is made on a CPU only")
+@pytest.mark.parametrize(("network", "expected"), [(toy.wide(), True), (toy.NETWORK, False)])
+def test_only_convolutions_are_dispatched_step_by_step(data, network, expected):
+    inputs = toy.features(*data, network=network).inputs("first")
+    program = toy.program(inputs, network=network)
+    tuned, _, frozen = program.initial_state(toy.start(network=network))
+    assert program.dispatches_steps(tuned, frozen, inputs.arrays, np.arange(4)) is expected

@@ -33,7 +33,7 @@ def flops(first):
     depth = tuning.parse(NETWORK, first)
     program = Program(NETWORK, depth.tuned, inputs.start, inputs.fetch)
     rates = tuning.group_rates(NETWORK, depth)
-    lowered = program.advance.lower(
+    lowered = program._epoch.lower(
         *program.initial_state(params)[:2],
         program.initial_state(params)[2],
         rates,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -25,6 +27,14 @@ NETWORK = Network(
     preprocessing=Preprocessing(SIZE, "RGB", (2.0,) * 3, 1 / 64),
     filler="gaussian",
 )
+
+
+def wide():
+    """The toy with a second convolution too large for a matrix product on a CPU."""
+    first, second, head = NETWORK.stages
+    return replace(NETWORK, stages=(replace(first, module=Conv(128, 3, std=0.1)), second, head))
+
+
 SETTINGS = Settings(batch=8, score_batch=16, epochs=8, patience=4, rate_decay=0.95)
 
 
@@ -36,23 +46,24 @@ def task(count=80, seed=0):
     return Images(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int32)
 
 
-def features(images, labels, budget=0, params=None):
-    return Features(NETWORK, params or start(), images, labels, SIZE, budget=budget, batch=32)
+def features(images, labels, budget=0, params=None, network=NETWORK):
+    params = params or start(network=network)
+    return Features(network, params, images, labels, SIZE, budget=budget, batch=32)
 
 
-def start(seed=0):
-    return networks.initial_params(NETWORK, jax.random.key(seed), "gaussian", SIZE)
+def start(seed=0, network=NETWORK):
+    return networks.initial_params(network, jax.random.key(seed), "gaussian", SIZE)
 
 
-def program(inputs, first="first"):
-    tuned = tuning.parse(NETWORK, first).tuned
-    return Program(NETWORK, tuned, inputs.start, inputs.fetch)
+def program(inputs, first="first", network=NETWORK, **more):
+    tuned = tuning.parse(network, first).tuned
+    return Program(network, tuned, inputs.start, inputs.fetch, **more)
 
 
-def run(first="first", rate=0.02, count=60, seed=0, params=None, index=None):
+def run(first="first", rate=0.02, count=60, seed=0, params=None, index=None, network=NETWORK):
     """A run on the first `count` patches, validated on the last 20."""
-    depth = tuning.parse(NETWORK, first)
-    rates = dict.fromkeys(tuning.group_rates(NETWORK, depth), rate)
+    depth = tuning.parse(network, first)
+    rates = dict.fromkeys(tuning.group_rates(network, depth), rate)
     train = np.arange(count) if index is None else index
     return Run(params or start(), rates, train, np.arange(60, 80), seed)
 

@@ -1,0 +1,179 @@
+"""Before the first run: data, weights, plan, and everything that can be checked without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medtune_jax import applications, networks, tuning, weights
+from medtune_jax.applications import Dataset
+from medtune_jax.applications.splits import Subset, training_subset
+from medtune_jax.errors import UserError
+from medtune_jax.networks import Network
+from medtune_jax.study.plan import Plan, image_size, make_plan
+from medtune_jax.study.store import Store
+from medtune_jax.training import Capacity, Settings
+from medtune_jax.training.features import Features
+
+
+@dataclass
+class Study:
+    """What all runs of a sweep share."""
+
+    config: ConfigDict
+    dataset: Dataset
+    application: applications.Application
+    plan: Plan
+    source: weights.Checkpoint
+    store: Store
+    settings: Settings
+    subsets: dict[tuple[float, int], Subset]
+    capacity: Capacity
+    features: Features
+
+    @property
+    def network(self) -> Network:
+        return self.plan.network
+
+    @property
+    def test(self) -> np.ndarray:
+        return np.flatnonzero(self.dataset.test)
+
+
+def prepare(config: ConfigDict, output: str | Path) -> Study:
+    """Read data and weights, check everything that can be checked before the first run, write the manifest."""
+    application = applications.get(config.application)
+    source = weights.pretrained(config.network, config.weights)
+    size = image_size(config)
+    dataset = application.load(config, size)
+    plan = make_plan(
+        config, len(dataset.classes), dataset.fingerprint(), source.provenance.get("sha256", "")
+    )
+    settings = _settings(config)
+    subsets = {
+        (fraction, seed): _subset(config, dataset, fraction, seed)
+        for fraction in plan.fractions
+        for seed in range(plan.seeds)
+    }
+    _check_depths(plan, source)
+    study = Study(
+        config,
+        dataset,
+        application,
+        plan,
+        source,
+        Store(output),
+        settings,
+        subsets,
+        _capacity(subsets, settings),
+        _features(config, plan, source, dataset),
+    )
+    study.store.open(_manifest(study))
+    study.store.keep(dataset.files)
+    return study
+
+
+def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
+    """A stage without pre-trained weights must be tuned: frozen noise teaches nothing."""
+    missing = [name for name in plan.network.names[:-1] if name not in source.params]
+    for depth in plan.depths:
+        frozen = [name for name in missing if name not in depth.tuned]
+        if frozen:
+            raise UserError(
+                f"depth '{depth.name}' would freeze stage '{frozen[0]}', for which these weights hold nothing: "
+                f"start at '{frozen[0]}' or deeper"
+            )
+
+
+def _settings(config: ConfigDict) -> Settings:
+    training = config.training
+    for name in ("batch", "epochs", "patience"):
+        if training[name] < 1:
+            raise UserError(f"training.{name} is {training[name]}: give 1 or more")
+    return Settings(
+        batch=training.batch,
+        epochs=training.epochs,
+        patience=training.patience,
+        rate_decay=training.rate_decay,
+    )
+
+
+def _subset(config: ConfigDict, dataset: Dataset, fraction: float, seed: int) -> Subset:
+    return training_subset(
+        dataset.labels,
+        dataset.groups,
+        dataset.units,
+        np.flatnonzero(~dataset.test),
+        fraction,
+        config.training.valid_fraction,
+        seed,
+        dataset.classes,
+        config.training.balance,
+    )
+
+
+def _capacity(subsets: dict[Any, Subset], settings: Settings) -> Capacity:
+    train = max(len(subset.train) for subset in subsets.values())
+    valid = max(len(subset.valid) for subset in subsets.values())
+    return Capacity.of(train, valid, settings)
+
+
+def _features(
+    config: ConfigDict, plan: Plan, source: weights.Checkpoint, dataset: Dataset
+) -> Features:
+    return Features(
+        plan.network,
+        source.params,
+        dataset.patches,
+        dataset.labels,
+        plan.size,
+        int(config.training.cache_gib * 2**30),
+    )
+
+
+def _manifest(study: Study) -> dict[str, Any]:
+    plan, dataset = study.plan, study.dataset
+    shapes = plan.network.shapes(plan.size)
+    params = plan.network.abstract_params(plan.size)
+    return {
+        "identity": plan.identity,
+        "application": study.application.name,
+        "network": {
+            "name": plan.network.name,
+            "input_size": plan.size,
+            "stages": [
+                {
+                    "name": name,
+                    "output_shape": list(shapes[name]),
+                    "parameters": networks.parameter_count(params[name]),
+                }
+                for name in plan.network.names
+            ],
+            "weights": study.source.provenance,
+        },
+        "depths": [depth.name for depth in plan.depths],
+        "all_depths": list(tuning.every_depth(plan.network)),
+        "fractions": list(plan.fractions),
+        "seeds": plan.seeds,
+        "classes": list(dataset.classes),
+        "data": _data_summary(dataset),
+        "config": study.config.to_dict(),
+        "runs": plan.manifest(),
+    }
+
+
+def _data_summary(dataset: Dataset) -> dict[str, Any]:
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    return {
+        "fingerprint": dataset.fingerprint(),
+        "cases": len(np.unique(dataset.names)),
+        "patients": len(np.unique(dataset.groups)),
+        "train_images": int((~dataset.test).sum()),
+        "test_images": int(dataset.test.sum()),
+        "per_class": dict(zip(dataset.classes, map(int, counts), strict=True)),
+        "groups_known": dataset.groups_known,
+    }

@@ -1,0 +1,99 @@
+"""An unfinished run on disk: all that its next epoch depends on, in one file that is written whole."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from medtune_jax.training.history import Epoch, Fitted
+
+_FILE = "state.npz"
+_SHARE = 20  # writing takes at most one twentieth of the time
+
+
+@dataclass
+class Partial:
+    """Where a run keeps its state between epochs.
+
+    folder: the run's own. interval: least seconds of training between two writes, so that a short run writes nothing;
+    0 writes after every epoch.
+    seconds: what the run took before it was interrupted.
+    """
+
+    folder: Path
+    interval: float = 10.0
+    seconds: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _written: float = field(default_factory=time.monotonic)
+    _pause: float = 0.0
+
+    def due(self) -> bool:
+        """Whether the time has come for another write."""
+        pause = max(self.interval, self._pause) if self.interval else 0
+        return time.monotonic() - self._written >= pause
+
+    def keep(self, tuned: Any, state: Any, fitted: Fitted) -> None:
+        """Write the state after an epoch. A disk that refuses costs the resume, not the run."""
+        began = time.monotonic()
+        seconds = self.seconds + began - self._began
+        try:
+            self._write(_arrays(tuned, state, fitted), json.dumps(_record(fitted, seconds)))
+        except OSError:
+            with suppress(OSError):
+                (self.folder / f"{_FILE}.new").unlink()
+        self._written = time.monotonic()
+        self._pause = _SHARE * (self._written - began)
+
+    def _write(self, arrays: dict[str, np.ndarray], record: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / f"{_FILE}.new"
+        with scratch.open("wb") as stream:
+            np.savez(stream, record=np.array(record), **arrays)  # type: ignore[arg-type]
+        scratch.replace(self.folder / _FILE)
+
+    def load(self, tuned: Any, state: Any) -> tuple[Any, Any, Fitted] | None:
+        """What was kept, in the structure of a fresh (tuned, state); None when nothing that fits is there."""
+        try:
+            with np.load(self.folder / _FILE) as kept:
+                record = json.loads(str(kept["record"]))
+                saved_tuned = _restored(kept, "tuned", tuned)
+                saved_state = _restored(kept, "state", state)
+                best = _restored(kept, "best", tuned) if record["best"] else None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None  # absent, cut short or of another program: the run starts anew
+        self.seconds = record["seconds"]
+        history = [Epoch(*row) for row in record["history"]]
+        chosen = next((epoch for epoch in history if epoch.epoch == record["best"]), None)
+        return saved_tuned, saved_state, Fitted(best, history, chosen, record["failure"])
+
+
+def _arrays(tuned: Any, state: Any, fitted: Fitted) -> dict[str, np.ndarray]:
+    trees = {"tuned": tuned, "state": state, "best": fitted.params}
+    return {
+        f"{name}{number}": np.asarray(leaf)
+        for name, tree in trees.items()
+        for number, leaf in enumerate(jax.tree.leaves(tree))
+    }
+
+
+def _record(fitted: Fitted, seconds: float) -> dict[str, Any]:
+    history = [(e.epoch, e.batches, float(e.loss), float(e.val_auc)) for e in fitted.history]
+    best = fitted.best.epoch if fitted.best else 0
+    return {"history": history, "best": best, "failure": fitted.failure, "seconds": seconds}
+
+
+def _restored(kept: Any, name: str, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(like)
+    found = [kept[f"{name}{number}"] for number in range(len(leaves))]
+    for leaf, wanted in zip(found, leaves, strict=True):
+        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+            raise ValueError(f"{name}: {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}")
+    return jax.tree.unflatten(structure, found)

@@ -1,0 +1,65 @@
+"""Run by test_mesh.py in a process of its own: the toy on eight simulated devices and on one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import toy
+
+from medtune_jax.training import Capacity, fit, predict
+from medtune_jax.training.mesh import Layout
+
+SETTINGS = dataclasses.replace(toy.SETTINGS, batch=10, score_batch=13, epochs=2)
+CAPACITY = Capacity.of(60, 20, SETTINGS)  # neither width divides by the devices
+
+
+def results(runs, devices, **form):
+    of = Layout.of
+    Layout.of = classmethod(lambda cls, count: of(count, devices))
+    try:
+        images, labels = toy.task()
+        inputs = toy.features(images, labels).inputs("first")
+        program = toy.program(inputs, **form)
+        fitted = fit(program, runs, inputs, labels, SETTINGS, CAPACITY, toy.auc)
+        scores = predict(
+            program,
+            fitted[0].params,
+            {},
+            inputs,
+            np.arange(33),
+            runs[0].rates,
+            SETTINGS,
+            CAPACITY,
+        )
+        return fitted, scores, program.compilations
+    finally:
+        Layout.of = of
+
+
+def compare(name, runs, **form):
+    many, one = (results(runs, devices, **form) for devices in (None, jax.devices()[:1]))
+    assert many[2] == one[2], "a mesh compiles no more programs than one device"
+    np.testing.assert_allclose(many[1], one[1], atol=1e-5)
+    for spread, single in zip(many[0], one[0], strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), spread.params, single.params
+        )
+        np.testing.assert_allclose(
+            [e.loss for e in spread.history], [e.loss for e in single.history], atol=1e-5
+        )
+    print("equal:", name)
+
+
+def main():
+    assert len(jax.devices()) == 8
+    assert dict(Layout.of(4).mesh.shape) == {"run": 4, "batch": 2}
+    assert dict(Layout.of(3).mesh.shape) == {"run": 1, "batch": 8}
+    compare("one run", [toy.run(count=47)])
+    compare("four runs", [toy.run(count=n, seed=n) for n in (60, 47, 53, 31)])
+    compare("by step", [toy.run(count=23)], by_step=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""An interrupted run goes on from its last epoch as if nothing had happened."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from medtune_jax.training import Partial, fit
+
+SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=5)
+
+
+@pytest.fixture(scope="module")
+def study():
+    images, labels = toy.task()
+    inputs = toy.features(images, labels).inputs("first")
+    return toy.program(inputs), inputs, labels
+
+
+def train(study, partials=(), progress=lambda *_: None, runs=None):
+    program, inputs, labels = study
+    runs = runs or [toy.run()]
+    return fit(program, runs, inputs, labels, SETTINGS, toy.CAPACITY, toy.auc, progress, partials)
+
+
+def stop_after(epoch):
+    def progress(_, record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def interrupted(study, folders, epoch=3, **more):
+    with pytest.raises(KeyboardInterrupt):
+        partials = [Partial(folder, interval=0) for folder in folders]
+        train(study, partials, stop_after(epoch), **more)
+
+
+def same(one, other):
+    assert one.history == other.history
+    assert one.best == other.best
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+
+
+def test_a_resumed_run_ends_in_the_same_bytes(study, tmp_path):
+    (whole,) = train(study)
+    interrupted(study, [tmp_path])
+    epochs = []
+    (resumed,) = train(study, [Partial(tmp_path)], lambda _, e: epochs.append(e.epoch))
+    assert epochs == [4, 5]
+    same(resumed, whole)
+
+
+def test_the_kept_best_snapshot_may_be_an_earlier_one(study, tmp_path, monkeypatch):
+    figures = [0.6, 0.9, 0.7, 0.8, 0.7]
+    monkeypatch.setattr(toy, "auc", lambda *_: left.pop(0))
+    left = list(figures)
+    (whole,) = train(study)
+    left = list(figures)
+    interrupted(study, [tmp_path])
+    (resumed,) = train(study, [Partial(tmp_path)])
+    assert resumed.best.epoch == 2
+    same(resumed, whole)
+
+
+def test_members_of_a_stack_resume_from_their_own_epochs(study, tmp_path):
+    """One was two epochs further than the other when they were interrupted."""
+    runs = [toy.run(seed=0), toy.run(seed=1, params=toy.start(1))]
+    folders = [tmp_path / "0", tmp_path / "1"]
+    whole = [train(study, runs=[run])[0] for run in runs]
+    for folder, run, epoch in zip(folders, runs, (3, 1), strict=True):
+        interrupted(study, [folder], epoch, runs=[run])
+    resumed = train(study, [Partial(folder) for folder in folders], runs=runs)
+    for one, other in zip(resumed, whole, strict=True):
+        assert [e.batches for e in one.history] == [e.batches for e in other.history]
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, other.params
+        )
+
+
+def test_a_finished_run_is_not_trained_again(study, tmp_path):
+    (whole,) = train(study, [Partial(tmp_path, interval=0)])
+    (again,) = train(study, [Partial(tmp_path)], stop_after(1))
+    same(again, whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_damaged_state_starts_the_run_anew(study, tmp_path, damage):
+    interrupted(study, [tmp_path])
+    path = tmp_path / "state.npz"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    else:
+        np.savez(path, record="{}", tuned0=np.zeros(3))
+    epochs = []
+    (fitted,) = train(study, [Partial(tmp_path)], lambda _, e: epochs.append(e.epoch))
+    assert epochs == [1, 2, 3, 4, 5]
+    same(fitted, train(study)[0])
+
+
+def test_a_short_run_writes_nothing(study, tmp_path):
+    train(study, [Partial(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_slow_disk_is_written_to_less_often(tmp_path):
+    partial = Partial(tmp_path, interval=1e-9)
+    assert partial.due()
+    partial._pause = 60.0
+    assert not partial.due()
+
+
+def test_a_disk_that_refuses_costs_no_result(study, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (fitted,) = train(study, [Partial(tmp_path / "file" / "run", interval=0)])
+    assert len(fitted.history) == 5
