@@ -1,6 +1,8 @@
 """How deep to fine-tune on your own labelled images.
 
     medtune sweep --config=configs/image_folder.py --config.data.dir=DIR --output=STUDY
+    medtune sweep --config=configs/image_folder.py --config.data.tfds=colorectal_histology --config.data.dir=PREPARED \\
+        --output=STUDY
 
 DIR holds labels.csv (image,label,patient[,split]) or one sub-folder a class. Every depth of SqueezeNet with its bundled
 ImageNet weights, and training from scratch, on all and on a quarter of the training patients, three seeds each.
@@ -13,6 +15,12 @@ def get_config():
     config = default_config()
     config.application = "image_folder"
     config.network = "squeezenet"
+    config.data.tfds = (
+        ""  # a data set that TFDS prepared under data.dir, in place of a folder of images
+    )
+    config.data.image_feature = "image"
+    config.data.label_feature = "label"
+    config.data.group_feature = ""  # what tells its patients apart; empty: not known
     config.data.patient_pattern = ""  # with class folders: a regular expression, group 1 = patient
     config.sweep.depths = "all"
     config.sweep.fractions = "1.0,0.25"

@@ -1,11 +1,11 @@
 """Compare every stage of every network with OpenCV's Caffe importer, from an image file on.
 
-    python scripts/parity.py [--networks alexnet,vgg16] [--image FILE] [--versions 1,2]
+    python scripts/parity.py [--networks alexnet,vgg16] [--images FILE ...] [--versions 1,2]
     python scripts/parity.py --networks googlenet --weights FILE.caffemodel   (real weights)
 
 Prints network, form, stage and the relative error: the norm of the difference over the norm of
-OpenCV's. Exits with 1 if any exceeds 1e-4. OpenCV (below 5) is needed here only, not by the
-package.
+OpenCV's, the worst of the images. Exits with 1 if any exceeds 1e-4. OpenCV (below 5) is needed
+here only, not by the package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -41,34 +41,39 @@ def sample_image(path: Path, size: int, seed: int = 0) -> Path:
     return path
 
 
-def resized(image: Path, size: int, folder: Path) -> Path:
+def resized(image: Path, size: int, target: Path) -> Path:
     """The image at the network's size, as a file both sides read."""
-    target = folder / f"{size}.png"
     picture = Image.open(image).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
     picture.save(target)
     return target
 
 
 def opencv_stages(
-    net: caffe_files.CaffeNet, prototxt: Path, model: Path, image: Path, mean: tuple[float, ...]
+    net: caffe_files.CaffeNet,
+    prototxt: Path,
+    model: Path,
+    images: Sequence[Path],
+    mean: tuple[float, ...],
 ) -> dict[str, np.ndarray]:
-    """Stage -> OpenCV's output, NHWC or NC."""
+    """Stage -> OpenCV's output, NHWC or NC, one row an image."""
     oracle = cv2.dnn.readNetFromCaffe(str(prototxt), str(model))
     oracle.enableFusion(False)  # otherwise a ReLU's or norm's own output is not there to ask for
-    blob = cv2.dnn.blobFromImage(cv2.imread(str(image)), 1.0, (net.size, net.size), mean)
-    oracle.setInput(blob)
-    outputs = oracle.forward(list(net.stages.values()))
+    rows: list[Sequence[np.ndarray]] = []
+    for image in images:
+        blob = cv2.dnn.blobFromImage(cv2.imread(str(image)), 1.0, (net.size, net.size), mean)
+        oracle.setInput(blob)
+        rows.append(oracle.forward(list(net.stages.values())))
     return {
-        stage: out.transpose(0, 2, 3, 1) if out.ndim == 4 else out
-        for stage, out in zip(net.stages, outputs, strict=True)
+        stage: np.concatenate([out.transpose(0, 2, 3, 1) if out.ndim == 4 else out for out in outs])
+        for stage, outs in zip(net.stages, zip(*rows, strict=True), strict=True)
     }
 
 
-def our_stages(directory: Path, image: Path) -> dict[str, np.ndarray]:
+def our_stages(directory: Path, images: Sequence[Path]) -> dict[str, np.ndarray]:
     """Stage -> our output, from the checkpoint's own preprocessing; auxiliary heads included."""
     stored = checkpoint.load(directory)
     network = networks.get(stored.network)
-    pixels = np.asarray(Image.open(image).convert("RGB"))[None]
+    pixels = np.stack([np.asarray(Image.open(image).convert("RGB")) for image in images])
 
     @jax.jit
     def run(params, pixels):
@@ -83,30 +88,36 @@ def our_stages(directory: Path, image: Path) -> dict[str, np.ndarray]:
 
 
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
-    difference = ours.reshape(reference.size) - reference.reshape(-1)
-    return float(np.linalg.norm(difference) / np.linalg.norm(reference))
+    """The worst of the images: norm of the difference over the norm of the reference."""
+    rows = reference.reshape(len(reference), -1)
+    difference = ours.reshape(rows.shape) - rows
+    return float((np.linalg.norm(difference, axis=1) / np.linalg.norm(rows, axis=1)).max())
 
 
 def compare(
-    name: str, version: int, image: Path | None, folder: Path, weights: Path | None = None
+    name: str,
+    version: int,
+    folder: Path,
+    images: Sequence[Path] = (),
+    weights: Path | None = None,
 ) -> Iterator[tuple[str, float]]:
-    """Stage and relative error for one network, with random weights or those of a file."""
-    net = (
-        caffe_files.googlenet(weights is None) if name == "googlenet" else caffe_files.NETS[name]()
-    )
-    prototxt, model = (
-        caffe_files.write(net, folder, version)
-        if weights is None
-        else (folder / "net.prototxt", weights)
-    )
+    """Stage and relative error for one network, with random weights or those of a file.
+
+    images: any sizes; without them one made-up picture.
+    """
+    nets: dict[str, Callable[[], caffe_files.CaffeNet]] = dict(caffe_files.NETS)
+    nets["googlenet"] = lambda: caffe_files.googlenet(auxiliary=weights is None)
+    net = nets[name]()
+    prototxt, model = folder / "net.prototxt", weights
+    if model is None:
+        prototxt, model = caffe_files.write(net, folder, version)
     prototxt.write_text(net.prototxt())
-    picture = (
-        resized(image, net.size, folder) if image else sample_image(folder / "i.png", net.size)
-    )
+    pictures = [resized(image, net.size, folder / f"{i}.png") for i, image in enumerate(images)]
+    pictures = pictures or [sample_image(folder / "i.png", net.size)]
     convert_file(model, name, folder / "checkpoint")
     mean = networks.get(name).preprocessing.mean
-    reference = opencv_stages(net, prototxt, model, picture, mean)
-    ours = our_stages(folder / "checkpoint", picture)
+    reference = opencv_stages(net, prototxt, model, pictures, mean)
+    ours = our_stages(folder / "checkpoint", pictures)
     for stage, expected in reference.items():
         yield stage, relative_error(ours[stage], expected)
 
@@ -115,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=",".join(caffe_files.NETS))
     parser.add_argument("--versions", default="1,2")
-    parser.add_argument("--image", type=Path)
+    parser.add_argument("--images", type=Path, nargs="+", default=())
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     worst = 0.0
@@ -123,7 +134,7 @@ def main() -> int:
     for name in arguments.networks.split(","):
         for version in [1] if arguments.weights else map(int, arguments.versions.split(",")):
             with tempfile.TemporaryDirectory() as folder:
-                rows = compare(name, version, arguments.image, Path(folder), arguments.weights)
+                rows = compare(name, version, Path(folder), arguments.images, arguments.weights)
                 for stage, error in rows:
                     form = "file" if arguments.weights else f"V{version}"
                     print(f"{name:<12}{form:<6}{stage:<16}{error:.1e}")

@@ -90,11 +90,11 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_runs(images, tmp_path):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     runs = tmp_path / "o" / "runs"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not list(runs.glob("conv10-*")) and time.monotonic() < until:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "interrupted" in said and "Traceback" not in said
     finished = list(runs.glob("conv10-*"))

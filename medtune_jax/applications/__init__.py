@@ -2,11 +2,17 @@
 
 from difflib import get_close_matches
 
+from medtune_jax.applications.embolism import EMBOLISM
+from medtune_jax.applications.frame_quality import FRAME_QUALITY
 from medtune_jax.applications.image_folder import IMAGE_FOLDER
+from medtune_jax.applications.intima_media import INTIMA_MEDIA
+from medtune_jax.applications.polyps import POLYPS
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.errors import UserError
 
-APPLICATIONS: dict[str, Application] = {app.name: app for app in (IMAGE_FOLDER,)}
+APPLICATIONS: dict[str, Application] = {
+    app.name: app for app in (EMBOLISM, FRAME_QUALITY, IMAGE_FOLDER, INTIMA_MEDIA, POLYPS)
+}
 
 
 def get(name: str) -> Application:

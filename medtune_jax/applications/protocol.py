@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from medtune_jax.evaluation.roc import one_vs_rest_auc
 from medtune_jax.patches import PatchSet
 
 
@@ -51,7 +52,8 @@ class Application:
     """One clinical task.
 
     load: config, side of the network's input -> Dataset. evaluate: dataset, probabilities of the test patches [n, C] ->
-    figures of the result, at least {"test_auc": float}. sections: makes what the task adds to the report (called only
+    figures of the result, at least {"test_auc": float}. monitor: labels, probabilities of the validation patches -> the
+    AUC that picks the snapshot. sections: makes what the task adds to the report (called only
     when a report is written; makers read the study's directory, see `medtune_jax.report`).
     """
 
@@ -59,3 +61,4 @@ class Application:
     load: Callable[[ConfigDict, int], Dataset]
     evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]]
     sections: Callable[[], Sequence[Any]] = tuple
+    monitor: Callable[[np.ndarray, np.ndarray], float] = one_vs_rest_auc

@@ -39,6 +39,11 @@ class Frames(Sequence[Frame]):
         raise NotImplementedError
 
     @property
+    def quality(self) -> list[int | None]:
+        """The quality of each frame (see `Frame`), without decoding any."""
+        raise NotImplementedError
+
+    @property
     def groups_known(self) -> bool:
         """False where every frame is a video of its own: the data do not say which belong together.
 
@@ -100,6 +105,10 @@ class FileFrames(Frames):
     def videos(self) -> list[str]:
         return [file.video for file in self.files]
 
+    @property
+    def quality(self) -> list[int | None]:
+        return [file.quality for file in self.files]
+
 
 def read_image(path: Path) -> np.ndarray:
     """An image file as uint8 RGB [H, W, 3]. Raises UserError when it cannot be read."""
@@ -136,13 +145,13 @@ def check_frame(frame: Frame, positive: bool | None, where: str) -> None:
         )
 
 
-def check_disjoint(train: Iterable[str], test: Iterable[str]) -> None:
-    """Raises UserError when a video is in both splits."""
+def check_disjoint(train: Iterable[str], test: Iterable[str], what: str = "video") -> None:
+    """Raises UserError when a video (or whatever a split must keep whole) is in both splits."""
     both = sorted(set(train) & set(test))
     if both:
         raise UserError(
-            f"video {both[0]!r} is in the training and in the test split ({len(both)} such); "
-            "every video must be in one split only."
+            f"{what} {both[0]!r} is in the training and in the test split ({len(both)} such); "
+            f"every {what} must be in one split only."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -10,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from medtune_jax.datasets.frames import Frame
 
 TRUTH_COLOUR = (60, 255, 90)
-_CAPTION = 15
-_GAP = 4
+_LINE, _LINES = 13, 2  # of the caption
+_GAP = 6
 
 
 def outlined(
@@ -33,19 +34,23 @@ def contact_sheet(
     """Frames picked evenly from the whole set, on one picture; also a PNG if a path is given."""
     count = min(maximum, len(frames))
     picked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, count)]
+    thumbnails = [_thumbnail(frame, tile) for frame in picked]
+    tallest = max(thumbnail.height for thumbnail in thumbnails)
     rows = -(-count // columns)
-    step_x, step_y = tile + _GAP, tile + _CAPTION + _GAP
+    step_x, step_y = tile + _GAP, tallest + _LINES * _LINE + _GAP
     size = (min(columns, count) * step_x + _GAP, rows * step_y + _GAP)
     sheet = Image.new("RGB", size, (24, 24, 24))
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(11)
-    for index, frame in enumerate(picked):
+    for index, (frame, thumbnail) in enumerate(zip(picked, thumbnails, strict=True)):
         left, top = _GAP + index % columns * step_x, _GAP + index // columns * step_y
-        thumbnail = _thumbnail(frame, tile)
         sheet.paste(
-            thumbnail, (left + (tile - thumbnail.width) // 2, top + (tile - thumbnail.height) // 2)
+            thumbnail,
+            (left + (tile - thumbnail.width) // 2, top + (tallest - thumbnail.height) // 2),
         )
-        draw.text((left + 2, top + tile), _caption(frame, tile), fill=(230, 230, 230), font=font)
+        for line, text in enumerate(_caption(frame)):
+            place = (left + 2, top + tallest + line * _LINE)
+            draw.text(place, _fitting(text, font, tile - 4), fill=(230, 230, 230), font=font)
     if path is not None:
         sheet.save(path, "PNG")
     return sheet
@@ -64,14 +69,23 @@ def _thumbnail(frame: Frame, tile: int) -> Image.Image:
     return Image.fromarray(outlined(image, np.asarray(mask) >= 128))
 
 
-def _caption(frame: Frame, tile: int) -> str:
-    facts = [f"{frame.video}/{frame.name}" if frame.video != frame.name else frame.name]
+def _caption(frame: Frame) -> tuple[str, str]:
+    """Name and facts."""
+    facts = []
     if frame.label is not None:
         facts.append(frame.label)
-    elif frame.quality is not None:
+    if frame.quality is not None:
         facts.append("informative" if frame.quality else "not informative")
     if frame.mask is not None:
         facts.append("lesion" if frame.mask.any() else "no lesion")
-    text = "  ".join(facts)
-    room = tile // 6
-    return text if len(text) <= room else "\u2026" + text[1 - room :]
+    name = f"{frame.video}/{frame.name}" if frame.video != frame.name else frame.name
+    return name, ", ".join(facts)
+
+
+def _fitting(text: str, font: Any, width: int) -> str:
+    """The text, or as much of its end as fits: names differ at their end."""
+    if font.getlength(text) <= width:
+        return text
+    return next(
+        (f"…{text[i:]}" for i in range(len(text)) if font.getlength(f"…{text[i:]}") <= width), ""
+    )

@@ -1,6 +1,7 @@
 """Preparing the public data sets once, and reading prepared TFDS data without TensorFlow."""
 
 import io
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from medtune_jax.datasets.builders import LabelledImages, builder_class
+from medtune_jax.datasets.builders import DATASETS, LabelledImages, builder_class
+from medtune_jax.datasets.catalog import find_builder
 from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.errors import UserError
 
@@ -20,7 +22,7 @@ def prepare(name: str, manual_dir: str | Path, data_dir: str | Path) -> Path:
     Does nothing when it was prepared before. Raises UserError for an unknown name, a missing folder
     (and says the expected layout), and files that contradict each other.
     """
-    builder = builder_class(name)
+    builder = find_builder(name)
     manual_dir = Path(manual_dir)
     if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
         raise UserError(
@@ -34,11 +36,33 @@ def prepare(name: str, manual_dir: str | Path, data_dir: str | Path) -> Path:
 
 def load(name: str, data_dir: str | Path, split: str = "train") -> Frames:
     """A data set that `prepare` made. Raises UserError when it or the split is not there."""
-    builder = builder_class(name)
+    builder_class(name)
     prepared = _prepared(name, data_dir)
     _check_split(prepared, split)
-    informative = builder.informative if issubclass(builder, LabelledImages) else ()
-    return _TfdsFrames(prepared, split, informative)
+    return _TfdsFrames(prepared, [split])
+
+
+def open_prepared(directory: str | Path) -> Frames:
+    """All splits of any prepared TFDS image data set, given the folder of its dataset_info.json.
+
+    Raises UserError when the folder cannot be read as one, or its records hold no image.
+    """
+    try:
+        builder = tfds.core.read_only_builder.builder_from_directory(str(directory))
+    except (OSError, ValueError, tfds.core.DatasetNotFoundError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{directory}: no prepared data set ({reason}).") from None
+    return _TfdsFrames(builder, sorted(builder.info.splits))
+
+
+def find_prepared(name: str, data_dir: str | Path) -> Path:
+    """The folder of a prepared data set. Raises UserError when it is not there."""
+    return Path(_prepared(name, data_dir).data_dir)
+
+
+def splits(name: str, data_dir: str | Path) -> list[str]:
+    """The names of the splits of a prepared data set, sorted. Raises UserError if it is not there."""
+    return sorted(_prepared(name, data_dir).info.splits)
 
 
 def read_tfds_images(
@@ -48,10 +72,12 @@ def read_tfds_images(
     label_feature: str = "label",
     group_feature: str | None = None,
     split: str | None = None,
+    reshape: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Any prepared TFDS image data set, all its splits or one: images, labels, groups.
 
-    images: uint8 RGB [H, W, 3] each (gray is repeated). labels: int64 [N]. groups: str [N], the
+    images: uint8 RGB [H, W, 3] each (gray is repeated), passed through `reshape` one by one, so that
+    only what it returns is held in memory. labels: int64 [N]. groups: str [N], the
     text of group_feature; without one every image is its own group. The data set's own code is
     not needed, but it must have been prepared with file_format="array_record". Raises UserError
     otherwise.
@@ -66,16 +92,15 @@ def read_tfds_images(
             )
     if split is not None:
         _check_split(builder, split)
-    records = [
-        record
-        for part in ([split] if split else sorted(builder.info.splits))
-        for record in _source(builder, part, None)
-    ]
-    images = [_rgb(record[image_feature], name) for record in records]
-    labels = np.array([int(record[label_feature]) for record in records], np.int64)
-    if group_feature is None:
-        return images, labels, np.arange(len(records)).astype(str)
-    return images, labels, np.array([_text(record[group_feature]) for record in records])
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    groups: list[str] = []
+    for part in [split] if split else sorted(builder.info.splits):
+        for record in _source(builder, part, None):
+            images.append(reshape(_rgb(record[image_feature], name)))
+            labels.append(int(record[label_feature]))
+            groups.append(_text(record[group_feature]) if group_feature else str(len(groups)))
+    return images, np.array(labels, np.int64), np.array(groups)
 
 
 def tfds_class_names(name: str, data_dir: str | Path, label_feature: str = "label") -> list[str]:
@@ -87,41 +112,77 @@ def tfds_class_names(name: str, data_dir: str | Path, label_feature: str = "labe
 
 
 class _TfdsFrames(Frames):
-    """Frames of a prepared data set. Images stay encoded until a frame is asked for."""
+    """Frames of a prepared data set. Images stay encoded until a frame is asked for.
 
-    def __init__(self, builder: Any, split: str, informative: tuple[str, ...]):
-        pictures = {k for k in ("image", "mask") if k in builder.info.features}
+    Sets that are not ours are understood by their features: the picture is the one called image, or
+    the first; the label is the first class label; without a video every record is its own.
+    """
+
+    def __init__(self, builder: Any, parts: Sequence[str]):
+        features = dict(builder.info.features)
+        pictures = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
+        if not pictures:
+            raise UserError(f"data set {builder.name!r} holds no image feature: nothing to show.")
+        self._image = "image" if "image" in pictures else pictures[0]
+        classes = (k for k, v in features.items() if isinstance(v, tfds.features.ClassLabel))
+        self._label = next(classes, None)
+        self._features = features
+        ours = DATASETS.get(builder.name)
+        labelled = ours is not None and issubclass(ours, LabelledImages)
+        self._informative = ours.informative if labelled else None  # type: ignore[union-attr]
         skip = {name: tfds.decode.SkipDecoding() for name in pictures}
-        self._records = _source(builder, split, skip)
-        self._features = builder.info.features
-        self._informative = informative
+        sources = [_source(builder, part, skip) for part in parts]
+        self._records = [(source, i) for source in sources for i in range(len(source))]
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def _record(self, index: int) -> dict[str, Any]:
+        source, position = self._records[index]
+        return source[position]
 
     def __getitem__(self, index):  # type: ignore[override]
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        record = self._records[index % len(self)]
-        image = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))
-        identity = _text(record["video"]), _text(record["name"])
-        if "label" in record:
-            label = self._features["label"].int2str(int(record["label"]))
-            return Frame(*identity, image, quality=int(label in self._informative), label=label)
+        index %= len(self)
+        record = self._record(index)
+        image = np.asarray(Image.open(io.BytesIO(record[self._image])).convert("RGB"))
         mask = None
-        if record["masked"]:
+        if record.get("masked"):
             mask = np.asarray(Image.open(io.BytesIO(record["mask"]))) > 0
-        return Frame(*identity, image, mask)
+        label = self._class(record)
+        name = _text(record.get("name", record.get("id", index)))
+        video = _text(record.get("video", name))
+        return Frame(video, name, image, mask, self._judged(label), label)
+
+    def _class(self, record: dict[str, Any]) -> str | None:
+        if self._label is None:
+            return None
+        return self._features[self._label].int2str(int(record[self._label]))
+
+    def _judged(self, label: str | None) -> int | None:
+        return None if self._informative is None else int(label in self._informative)
 
     @cached_property
     def _videos(self) -> list[str]:
-        return [_text(record["video"]) for record in self._records]
+        return [
+            _text(self._record(i).get("video", self._record(i).get("name", i)))
+            for i in range(len(self))
+        ]
 
     @property
     def videos(self) -> list[str]:
         return list(self._videos)
+
+    @cached_property
+    def _quality(self) -> list[int | None]:
+        return [self._judged(self._class(self._record(i))) for i in range(len(self))]
+
+    @property
+    def quality(self) -> list[int | None]:
+        return list(self._quality)
 
 
 def _prepared(name: str, data_dir: str | Path):

@@ -17,9 +17,10 @@ from medtune_jax.networks.layers import (
     lrn,
     max_pool,
 )
-from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
+from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Rates, Stage
 
 _BIAS = 0.2  # of every layer but the classifiers
+_RATES = Rates(tuned=3e-3, head=1e-3, scratch=1e-2, source="range test, docs/rates.md")
 
 
 class Reduced(nn.Module):
@@ -108,6 +109,7 @@ def googlenet(classes: int = 1000) -> Network:
         ),
         preprocessing=Preprocessing(224, mean=(104.0, 117.0, 123.0)),
         filler="xavier",
+        rates=_RATES,
         auxiliary=(
             Auxiliary("inception_4a", Stage("loss1", Side(classes)), 0.3),
             Auxiliary("inception_4d", Stage("loss2", Side(classes)), 0.3),

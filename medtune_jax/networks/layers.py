@@ -30,11 +30,25 @@ def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     )
 
 
-def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    """A convolution as space-to-depth by its stride, shifted copies and one matrix product.
+def _space_to_depth(x: Array, size: int, stride: int, pad: int) -> tuple[Array, int, int]:
+    """x [N,H,W,I] as blocks of stride x stride pixels [N,H'',W'',stride*stride*I], and the output's rows and columns.
 
-    XLA's CPU backend differentiates a convolution of few channels slowly; a matrix product it does not.
+    On it a convolution of `size` and `stride` is one of ceil(size / stride) and stride 1.
     """
+    batch, height, width, _ = x.shape
+    rows, columns = ((n + 2 * pad - size) // stride + 1 for n in (height, width))
+    more = -(-size // stride) - 1
+    x = _pad_or_crop(x, pad, (rows + more) * stride, (columns + more) * stride)
+    x = x.reshape(batch, rows + more, stride, columns + more, stride, -1)
+    return (
+        x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows + more, columns + more, -1),
+        rows,
+        columns,
+    )
+
+
+def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+    """A convolution as space-to-depth by its stride, shifted copies and one matrix product."""
     size, _, channels, features = kernel.shape
     blocks = -(-size // stride)
     grow = blocks * stride - size
@@ -42,17 +56,42 @@ def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array
     kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features)
     kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, features)
 
-    batch, height, width, _ = x.shape
-    rows, columns = ((n + 2 * pad - size) // stride + 1 for n in (height, width))
-    block_rows, block_columns = rows + blocks - 1, columns + blocks - 1
-    x = _pad_or_crop(x, pad, block_rows * stride, block_columns * stride)
-    x = x.reshape(batch, block_rows, stride, block_columns, stride, channels)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, block_rows, block_columns, -1)
+    x, rows, columns = _space_to_depth(x, size, stride, pad)
     windows = [
         x[:, i : i + rows, j : j + columns] for i, j in product(range(blocks), range(blocks))
     ]
-    flat = jnp.concatenate(windows, axis=-1).reshape(batch * rows * columns, -1)
-    return (flat @ kernel).reshape(batch, rows, columns, features)
+    flat = jnp.concatenate(windows, axis=-1).reshape(-1, len(kernel))
+    return (flat @ kernel).reshape(len(x), rows, columns, features)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_image(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+    """A strided convolution of few channels: XLA's own, but for its slow weight gradient on a CPU."""
+    return _convolve(x, kernel, stride, pad)
+
+
+def _convolve_image_forward(x, kernel, stride, pad):
+    return _convolve(x, kernel, stride, pad), (x, kernel)
+
+
+def _convolve_image_backward(stride, pad, residuals, g):
+    """The weight gradient as one matrix product a row of the kernel, over copies shifted by columns only."""
+    x, kernel = residuals
+    size, _, channels, features = kernel.shape
+    blocks = -(-size // stride)
+    spread, rows, columns = _space_to_depth(x, size, stride, pad)
+    spread = jnp.concatenate([spread[:, :, j : j + columns] for j in range(blocks)], -1)
+    flat = g.reshape(-1, features)
+    taps = [spread[:, i : i + rows].reshape(len(flat), -1).T @ flat for i in range(blocks)]
+    whole = jnp.stack(taps).reshape(blocks, blocks, stride, stride, channels, features)
+    whole = whole.transpose(0, 2, 1, 3, 4, 5)
+    whole = whole.reshape(blocks * stride, blocks * stride, channels, features)
+    # The pixels' own gradient; where nothing reads it, as in a first stage, the compiler drops it.
+    (image,) = jax.linear_transpose(lambda a: _convolve(a, kernel, stride, pad), x)(g)
+    return image, whole[:size, :size]
+
+
+_convolve_image.defvjp(_convolve_image_forward, _convolve_image_backward)
 
 
 def _convolve_pixels(x: Array, kernel: Array, stride: int, pad: int) -> Array:
@@ -82,7 +121,7 @@ def _cpu_form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array, i
     """The fastest form of forward and gradient together on a CPU, as measured by scripts/bench/forms.py."""
     window = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
     if stride > 1 and kernel.shape[2] <= 4:
-        return _convolve_as_matmul
+        return _convolve_image
     if stride == 1 and window == kernel.shape[2]:
         return _convolve_pixels
     copies = x.shape[1] * x.shape[2] * window  # floats an image: large maps would cost memory

@@ -145,6 +145,13 @@ def render_roi(
     )
 
 
+def generate(subject: int, rois: int, seed: int = 0) -> list[RoiPhantom]:
+    """Regions of one subject, who depends on (seed, subject) alone."""
+    rng = np.random.default_rng([seed, subject])
+    drawn = draw_subject(rng)
+    return [render_roi(drawn, rng) for _ in range(rois)]
+
+
 def write_subjects(directory: Path | str, subjects: int, rois: int = 3, seed: int = 0) -> Path:
     """Write a study as DIR/SUBJECT/NAME.png, NAME.LI.csv, NAME.MA.csv and DIR/calibration.csv.
 
@@ -154,11 +161,10 @@ def write_subjects(directory: Path | str, subjects: int, rois: int = 3, seed: in
     directory = Path(directory)
     calibration = []
     for index in range(subjects):
-        rng = np.random.default_rng([seed, index])
-        subject, folder = draw_subject(rng), directory / f"subject{index:04d}"
+        folder = directory / f"subject{index:04d}"
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(rois):
-            roi, image = render_roi(subject, rng), folder / f"roi{number}.png"
+        for number, roi in enumerate(generate(index, rois, seed)):
+            image = folder / f"roi{number}.png"
             imsave(image, roi.image, check_contrast=False)
             for interface, rows in (("LI", roi.li), ("MA", roi.ma)):
                 points = ((x, f"{y:.4f}") for x, y in enumerate(rows))

@@ -41,6 +41,7 @@ def default_config() -> ConfigDict:
                 "weight_decay": 0.0,
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
+                "keep_weights": False,  # write each run's trained network beside its result
                 "cache_gib": 4.0,  # memory for the features of frozen stages
             },
             "rates": {  # 0: the network's own (`medtune networks`)

@@ -98,7 +98,8 @@ def _depths(network: Network, text: Any) -> tuple[tuning.Depth, ...]:
 def _shared_config(config: ConfigDict) -> dict[str, Any]:
     plain = config.to_dict()
     plain["data"] = {key: value for key, value in plain["data"].items() if key != "dir"}
-    plain["training"].pop("cache_gib", None)  # changes the speed, not the result
+    for name in ("cache_gib", "keep_weights"):  # do not change the result
+        plain["training"].pop(name, None)
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 
 

@@ -132,6 +132,7 @@ def _features(
         dataset.labels,
         plan.size,
         int(config.training.cache_gib * 2**30),
+        preprocessing=source.preprocessing,
     )
 
 

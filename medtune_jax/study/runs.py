@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from medtune_jax import networks, tuning, weights
-from medtune_jax.evaluation.roc import one_vs_rest_auc
 from medtune_jax.networks import Network, Params, Rates
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
@@ -126,7 +125,7 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
         study.dataset.labels,
         study.settings,
         study.capacity,
-        one_vs_rest_auc,
+        study.application.monitor,
         lambda number, epoch: shared.progress.epoch(group[number], epoch),
         # Several hosts would not agree on when a write is due.
         partials if jax.process_count() == 1 else (),
@@ -142,7 +141,8 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
             "epoch_seconds": trained / max(len(own.history), 1),
         }
         config = study.config.to_dict()
-        found.append(Outcome(outcome.result, own.history, outcome.scores, timing, config))
+        kept = _kept(study, run, own)
+        found.append(Outcome(outcome.result, own.history, outcome.scores, timing, config, kept))
     return found
 
 
@@ -162,6 +162,20 @@ def _outcome(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> O
         study.capacity,
     )
     return _scored(study, planned, fitted, scores)
+
+
+def _kept(study: Study, run: Run, fitted: Fitted) -> weights.Checkpoint | None:
+    """The best snapshot as a checkpoint, where the config asks for it."""
+    if fitted.params is None or not study.config.training.keep_weights:
+        return None
+    trained = {"source": "trained by medtune", "from": study.source.provenance}
+    return weights.Checkpoint(
+        study.network.name,
+        {**run.params, **fitted.params},
+        study.source.preprocessing,
+        {**trained, "config": study.config.to_dict()},
+        study.network.classes,
+    )
 
 
 def _scored(study: Study, planned: PlannedRun, fitted: Fitted, scores: np.ndarray) -> Outcome:

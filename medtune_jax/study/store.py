@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from medtune_jax import __version__
+from medtune_jax import __version__, weights
 from medtune_jax.errors import UserError
 from medtune_jax.training import Epoch
 
@@ -29,6 +29,7 @@ class Outcome:
     """All a run leaves behind.
 
     result: the figures, the same bytes for the same seed. scores: rows of scores.csv, the first the header.
+    kept: the trained network, written under weights/.
     """
 
     result: dict[str, Any]
@@ -36,6 +37,7 @@ class Outcome:
     scores: Sequence[Sequence[Any]] = ()
     timing: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    kept: weights.Checkpoint | None = None
 
 
 class Store:
@@ -112,6 +114,10 @@ class Store:
             )
             if outcome.scores:
                 _write_rows(scratch / "scores.csv", outcome.scores)
+            if outcome.kept:
+                kept = outcome.kept
+                params, made_by = kept.params, kept.provenance
+                weights.save(scratch / "weights", params, kept.network, kept.preprocessing, made_by)
             scratch.chmod(0o755)
             shutil.rmtree(runs / run, ignore_errors=True)  # an earlier failure
             scratch.replace(runs / run)

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from medtune_jax.networks import Network, Params
+from medtune_jax.networks.stages import Preprocessing
 from medtune_jax.patches import PatchSet
 from medtune_jax.training.program import Inputs
 
@@ -40,6 +41,7 @@ class Features:
     budget: int
     dtype: Any = jnp.float32
     batch: int = 64
+    preprocessing: Preprocessing | None = None  # the weights' own; None: the network's
     _cache: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,7 +55,8 @@ class Features:
         self._shapes = self.network.shapes(self.size)
 
     def _preprocessed(self, arrays: dict[str, Array], index: Array) -> Array:
-        return self.network.preprocessing(self.patches.fetch(arrays, index), self.dtype)
+        preprocessing = self.preprocessing or self.network.preprocessing
+        return preprocessing(self.patches.fetch(arrays, index), self.dtype)
 
     def bytes_at(self, stage: str) -> int:
         """Bytes of the features that feed `stage`, 0 for the first stage (the patches are there anyway)."""

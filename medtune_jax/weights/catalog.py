@@ -9,6 +9,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.weights.files import RELEASES
 
 _BERKELEY = "http://dl.caffe.berkeleyvision.org/"
+_OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Source:
         return not self.url
 
 
-def _berkeley(name: str, network: str) -> Source:
+def _released(
+    name: str, network: str, folder: str, licence: str, size: int | None = None
+) -> Source:
     """A file of Caffe's model zoo, with the hash and accuracy that `RELEASES` holds for it."""
     file = f"{name}.caffemodel"
-    sha1 = next((sha1 for sha1, release in RELEASES.items() if release.name == file), "")
-    accuracy = RELEASES[sha1].accuracy if sha1 else ""
-    return Source(name, network, file, _BERKELEY + file, sha1, accuracy=accuracy)
+    sha1 = next(sha1 for sha1, release in RELEASES.items() if release.name == file)
+    return Source(name, network, file, folder + file, sha1, size, licence, RELEASES[sha1].accuracy)
 
 
 _SOURCES = (
@@ -48,10 +50,14 @@ _SOURCES = (
         file="compressed_SqueezeNet.net",
         size=675_763,
         licence="BSD-2-Clause",
+        accuracy="57.5% top-1, 80.3% top-5 before compression",
     ),
-    _berkeley("bvlc_alexnet", "alexnet"),
-    _berkeley("bvlc_googlenet", "googlenet"),
-    _berkeley("bvlc_reference_caffenet", "caffenet"),
+    _released("bvlc_alexnet", "alexnet", _BERKELEY, "unrestricted use"),
+    _released("bvlc_googlenet", "googlenet", _BERKELEY, "unrestricted use", 53_533_754),
+    _released("bvlc_reference_caffenet", "caffenet", _BERKELEY, "unrestricted use"),
+    _released(
+        "VGG_ILSVRC_16_layers", "vgg16", _OXFORD, "Creative Commons Attribution", 553_432_081
+    ),
 )
 
 

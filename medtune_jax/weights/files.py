@@ -32,8 +32,14 @@ RELEASES = {
     "405fc5acd08a3bb12de8ee5e23a96bec22f08204": Release(
         "bvlc_googlenet.caffemodel", "googlenet", "68.7% top-1, 88.9% top-5"
     ),
+    "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46": Release(
+        "bvlc_reference_caffenet.caffemodel", "caffenet", "57.4% top-1, 80.4% top-5"
+    ),
+    "9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24": Release(
+        "VGG_ILSVRC_16_layers.caffemodel", "vgg16", "91.9% top-5 (dense evaluation at 384 px)"
+    ),
 }
-"""BVLC's own releases (model zoo readmes), with their accuracy on ImageNet's validation set."""
+"""The authors' own releases (model zoo readmes), with their accuracy on ImageNet's validation set."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medtune_jax.errors import UserError
 from medtune_jax.weights.catalog import Source
 
@@ -16,7 +18,7 @@ def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str
 
     match arguments:
         case ["list"]:
-            return "\n".join(map(_row, catalog.table()))
+            return _listing(catalog.table())
         case ["fetch", name]:
             return inspect.show(fetch.fetch(name, _needed(output, "--output=DIR"), url))
         case ["show", directory]:
@@ -29,16 +31,21 @@ def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str
     )
 
 
-def _row(source: Source) -> str:
-    size = f"{source.size:,} bytes" if source.size else "size unknown"
-    where = "comes with the package" if source.bundled else source.url
-    facts = [
-        source.network,
-        size,
-        source.sha1 or "hash unknown",
-        source.licence or "licence unknown",
-    ]
-    return f"{source.name}: {', '.join(facts)}, {source.accuracy or 'accuracy unknown'}; {where}"
+def _listing(sources: Sequence[Source]) -> str:
+    """A table of the sources; below each its sha1 and address. What is not known is a dash."""
+    rows = [("name", "network", "size", "licence", "accuracy on ImageNet's validation set")]
+    for source in sources:
+        size = f"{source.size / 1e6:.1f} MB" if source.size else "-"
+        rows.append(
+            (source.name, source.network, size, source.licence or "-", source.accuracy or "-")
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    header, *body = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = [header]
+    for line, source in zip(body, sources, strict=True):
+        origin = source.url or "comes with the package"
+        lines += [line, f"    sha1 {source.sha1 or '-'}  {origin}"]
+    return "\n".join(lines)
 
 
 def _needed(value: str, flag: str) -> str:

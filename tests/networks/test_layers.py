@@ -60,9 +60,12 @@ def test_convolution_as_matmul_is_the_convolution(size, stride, pad, side):
     np.testing.assert_allclose(got, want, atol=1e-3)
 
 
-@pytest.mark.parametrize(("size", "stride", "pad"), [(11, 4, 2), (7, 2, 0)])
-def test_convolution_as_matmul_has_the_gradients_of_the_convolution(size, stride, pad):
-    x, kernel = draw(2, 29, 30, 3), draw(size, size, 3, 4)
+@pytest.mark.parametrize(
+    ("size", "stride", "pad", "channels"),
+    [(11, 4, 2, 3), (11, 4, 0, 3), (7, 2, 0, 3), (7, 2, 3, 3), (3, 1, 1, 8)],
+)
+def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
+    x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
     weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
 
     def gradients(form):
@@ -84,6 +87,27 @@ def test_grouped_convolution_and_its_gradients():
     got = total(lambda a, b: layers.convolution(a, b, 1, 1, groups=2))
     want = total(lambda a, b: reference_convolution(a, b, 1, 1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, want)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "pad", "side"), [(5, 1, 2, 13), (3, 1, 1, 7), (3, 2, 0, 9)]
+)
+def test_grouped_convolution_against_torch(size, stride, pad, side):
+    torch = pytest.importorskip("torch")
+    x, kernel = draw(2, side, side + 1, 6), draw(size, size, 3, 8)
+    y, back = jax.vjp(lambda a, b: layers.convolution(a, b, stride, pad, groups=2), x, kernel)
+    g = draw(*y.shape)
+    images = torch.tensor(np.asarray(x).transpose(0, 3, 1, 2).copy(), requires_grad=True)
+    weights = torch.tensor(np.asarray(kernel).transpose(3, 2, 0, 1).copy(), requires_grad=True)
+    out = torch.nn.functional.conv2d(images, weights, stride=stride, padding=pad, groups=2)
+    out.backward(torch.tensor(np.asarray(g).transpose(0, 3, 1, 2).copy()))
+    of_x, of_kernel = back(g)
+    for ours, theirs in (
+        (y, out.detach().numpy().transpose(0, 2, 3, 1)),
+        (of_x, images.grad.numpy().transpose(0, 2, 3, 1)),
+        (of_kernel, weights.grad.numpy().transpose(2, 3, 1, 0)),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_conv_layer_adds_the_bias_and_clips_at_zero():

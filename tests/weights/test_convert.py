@@ -1,7 +1,6 @@
 """Layers into networks: layouts, names, what is refused, and that nothing half-written stays."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,8 +19,6 @@ from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats.layer import Layer, kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("MEDTUNE_SHARED", ROOT.parent / "shared"))
-DATA = SHARED / "data"
 BUNDLED = ROOT / "medtune_jax/weights/data/squeezenet/compressed_SqueezeNet.net"
 
 
@@ -282,30 +279,37 @@ def test_deep_compression_of_another_network(tmp_path):
         convert_file(BUNDLED, "alexnet", tmp_path / "out")
 
 
-def test_caffemodel_of_another_network(tmp_path):
-    _, model = caffe_files.write(caffe_files.squeezenet(), tmp_path)
-    with pytest.raises(UserError, match="it looks like squeezenet"):
-        convert_file(model, "alexnet", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def _caffemodel(change=lambda weights: None) -> bytes:
+    net = caffe_files.squeezenet()
+    weights = net.weights()
+    change(weights)
+    return b"".join(caffe_files.caffemodel(net.layers, weights))
 
 
-@pytest.mark.skipif(not (DATA / "googlenet").is_dir(), reason="shared/data/googlenet is absent")
-def test_real_googlenet(tmp_path):
-    model = DATA / "googlenet" / "bvlc_googlenet_main.caffemodel"
-    _, conversion = convert_file(model, "googlenet", tmp_path / "out")
-    assert len(conversion.names("loaded")) == 58
-    assert {name.split("/")[0] for name in conversion.names("new")} == {"loss1", "loss2"}
-    count = sum(leaf.size for leaf in jax.tree.leaves(checkpoint.load(tmp_path / "out").params))
-    assert count == 6_998_552
+def _narrow(weights):
+    weights["fire5/expand3x3"] = (np.ones((128, 31, 3, 3), np.float32), np.ones(128, np.float32))
 
 
-@pytest.mark.skipif(
-    not (DATA / "alexnet-torchvision").is_dir(), reason="shared/data/alexnet-torchvision is absent"
+@pytest.mark.parametrize(
+    ("network", "make", "says"),
+    [
+        ("squeezenet", lambda: _caffemodel()[:2_000_000], "truncated"),
+        ("alexnet", _caffemodel, "does not hold alexnet: it looks like squeezenet; pass"),
+        ("squeezenet", lambda: _caffemodel(lambda w: w.pop("fire5/expand3x3")), "lacks 1 of"),
+        (
+            "squeezenet",
+            lambda: _caffemodel(_narrow),
+            "'fire5/expand3x3' has the shape 128 x 31 x 3",
+        ),
+        ("squeezenet", lambda: b"<!DOCTYPE html><html>Sign in</html>", "web page"),
+    ],
+    ids=["truncated", "another network", "missing layer", "wrong shape", "web page"],
 )
-def test_real_torchvision_alexnet(tmp_path):
-    file = DATA / "alexnet-torchvision" / "features.safetensors"
-    _, conversion = convert_file(file, "alexnet_torchvision", tmp_path / "out")
-    assert conversion.names("loaded") == ("conv1", "conv2", "conv3", "conv4", "conv5")
-    assert conversion.names("new") == ("fc6", "fc7", "fc8")
-    with pytest.raises(UserError, match="looks like alexnet_torchvision"):
-        convert_file(file, "alexnet", tmp_path / "other")
+def test_a_bad_file_is_one_sentence_and_leaves_nothing(tmp_path, network, make, says):
+    model = tmp_path / "net.caffemodel"
+    model.write_bytes(make())
+    with pytest.raises(UserError) as caught:
+        convert_file(model, network, tmp_path / "deep" / "out")
+    message = str(caught.value)
+    assert says in message and str(model) in message and "\n" not in message
+    assert list(tmp_path.iterdir()) == [model]

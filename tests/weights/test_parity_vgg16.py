@@ -11,6 +11,6 @@ import parity
 
 
 def test_every_stage_agrees_with_opencv(tmp_path):
-    errors = dict(parity.compare("vgg16", 1, None, tmp_path))
+    errors = dict(parity.compare("vgg16", 1, tmp_path))
     assert len(errors) == 16
     assert max(errors.values()) < parity.LIMIT, errors

@@ -137,9 +137,9 @@ class MultiInstanceForest:
     estimates are used because a forest is always sure of what it was trained on.
     """
 
-    trees: int = 300
+    trees: int = 200
     keep: float = 0.7
-    rounds: int = 10
+    rounds: int = 5
     seed: int = 0
 
     def fit(self, features: np.ndarray, bags: np.ndarray) -> "MultiInstanceForest":
@@ -178,6 +178,7 @@ class MultiInstanceForest:
         return RandomForestClassifier(
             self.trees,
             min_samples_leaf=2,
+            # "balanced" would draw the rare class into every bootstrap, and leave it no estimate out of bag.
             class_weight="balanced_subsample",
             oob_score=True,
             random_state=self.seed,

@@ -174,7 +174,7 @@ def enclosure(
     lung meets no contrast. So the score is the share of decided pairs of opposite rays, halved
     by the lack of pairs that meet contrast at all.
     """
-    travel = np.arange(1.0, config.reach_mm + 0.5)[:, None, None] * _hemisphere(49) / spacing
+    travel = np.arange(1.0, config.reach_mm + 0.5)[:, None, None] * hemisphere(49) / spacing
     scores = np.zeros(len(positions))
     for block in range(0, len(positions), 8192):
         start = positions[block : block + 8192]
@@ -203,7 +203,7 @@ def _ray_ends(
     return np.where(first_bright == first_dark, OPEN, met).astype(np.int8)
 
 
-def _hemisphere(count: int) -> np.ndarray:
+def hemisphere(count: int) -> np.ndarray:
     """Unit vectors [count, 3] spread evenly over a half sphere (a Fibonacci lattice)."""
     k = np.arange(count) + 0.5
     z, turn = k / count, np.pi * (1 + np.sqrt(5)) * k

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from medtune_jax.applications.embolism.candidates import Candidate
+from medtune_jax.applications.embolism.candidates import Candidate, hemisphere
 from medtune_jax.applications.embolism.volumes import Volume
 from medtune_jax.errors import UserError
 
@@ -22,6 +22,8 @@ PLANES = {
     "orthogonal": ((1, 2), (0, 1), (0, 2)),
 }
 AIR_HU = -1024
+# The vessel's middle and radius are looked for this near to a candidate.
+NEAR_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class VesselConfig:
     crowded: where solid tissue fills more than this share of the sub-volume, there is soft tissue
       around the vessel, and only `threshold` and the cluster tell the vessel.
     close_mm: a clot's hollows in the thresholded vessel are closed up to twice this width.
-    weight_mm, weight_radii: voxels count by a Gaussian about the candidate, whose deviation is
-      the larger of so many mm and so many vessel radii: branches farther off must not bend it.
+    line_radii, line_mm: half the length of the straight line that first looks for the axis, in
+      vessel radii, and its bounds.
+    weight_mm: voxels count by a Gaussian about the vessel's middle, whose deviation is the larger
+      of so many mm and the vessel's radius: branches farther off must not bend the axis.
     tube_radii: voxels farther from the axis (in radii, plus 1 mm) are other branches.
     min_voxels: a component smaller than this shows no vessel.
     """
@@ -45,8 +49,9 @@ class VesselConfig:
     solid: float = -100.0
     crowded: float = 0.5
     close_mm: float = 3.5
+    line_radii: float = 2.5
+    line_mm: tuple[float, float] = (4.0, 9.0)
     weight_mm: float = 2.0
-    weight_radii: float = 0.8
     tube_radii: float = 0.8
     min_voxels: int = 20
 
@@ -94,12 +99,14 @@ def body_frame(candidate: Candidate) -> Frame:
 
 
 def vessel_frame(volume: Volume, candidate: Candidate, config: VesselConfig | None = None) -> Frame:
-    """Centre and axes of the vessel at a candidate, by PCA of its voxels.
+    """Centre and axes of the vessel at a candidate, by PCA of the voxels along it.
 
     The paper takes the component of voxels above a threshold together with the candidate's
     cluster. A clot that fills or lines its vessel leaves most of itself out of both, which bends
     the axis, so here the component is of all solid voxels where lung surrounds the vessel, and of
-    the paper's, closed, elsewhere. Where there is none, the body's axes with `found` False.
+    the paper's, closed, elsewhere. PCA of a whole component points between the vessels of a
+    branching, so it is confined to a tube about the straight line that runs deepest inside the
+    component. Where there is no component, the body's axes with `found` False.
     """
     config = config or VesselConfig()
     spacing, position = np.array(volume.spacing), np.asarray(candidate.position, float)
@@ -120,11 +127,18 @@ def vessel_frame(volume: Volume, candidate: Candidate, config: VesselConfig | No
     if vessel.sum() < config.min_voxels:
         return body_frame(candidate)
 
-    depth = ndimage.distance_transform_edt(vessel, sampling=spacing)
-    radius = float(depth[distance <= 3.0].max())
-    width = max(config.weight_mm, config.weight_radii * radius)
-    weights = np.exp(-0.5 * (distance[vessel] / width) ** 2)
-    axes, variances = _tube_axes(offsets[vessel], weights, config.tube_radii * radius + 1)
+    # Beyond the box the vessel goes on as at its faces.
+    depth = ndimage.distance_transform_edt(np.pad(vessel, 1, "edge"), sampling=spacing)
+    depth = depth[1:-1, 1:-1, 1:-1]
+    ridge = np.where(distance <= NEAR_MM, depth, 0)
+    radius = float(ridge.max())
+    # The middle of the vessel beside the candidate, which may hang on its wall.
+    middle = offsets[np.unravel_index(np.argmax(ridge - 0.3 * distance), ridge.shape)]
+    half = float(np.clip(config.line_radii * radius, *config.line_mm))
+    line = _deepest_line(np.minimum(depth, radius), position - low, middle, half, spacing)
+    points = offsets[vessel] - middle
+    width = max(config.weight_mm, radius)
+    axes, variances = _tube_axes(points, line, config.tube_radii * radius + 1, half + 1, width)
     return Frame(position, axes, variances, radius, True)
 
 
@@ -233,19 +247,36 @@ def _close(mask: np.ndarray, radius: float, spacing: np.ndarray) -> np.ndarray:
     return (ndimage.distance_transform_edt(dilated, sampling=spacing) > radius)[1:-1, 1:-1, 1:-1]
 
 
+def _deepest_line(
+    depth: np.ndarray, position: np.ndarray, middle: np.ndarray, half: float, spacing: np.ndarray
+) -> np.ndarray:
+    """The direction in which a straight line through `middle` runs deepest inside a vessel.
+
+    depth: mm to the nearest voxel outside [z, y, x]; position: voxels; middle: mm from it; half:
+    half the line's length in mm. Returns a unit vector (mm z, y, x).
+    """
+    directions = hemisphere(600)
+    travel = np.arange(-half, half + 0.1, 0.75)[:, None]
+    points = position + (middle + travel[:, None] * directions) / spacing
+    depths = ndimage.map_coordinates(
+        depth, np.moveaxis(points, -1, 0), output=np.float32, order=1, mode="nearest"
+    )
+    return directions[depths.mean(axis=0).argmax()]
+
+
 def _tube_axes(
-    points: np.ndarray, weights: np.ndarray, tube: float, rounds: int = 4
+    points: np.ndarray, line: np.ndarray, tube: float, half: float, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Principal axes of weighted points [n, 3], of those within `tube` mm of the first axis."""
-    inside = np.ones(len(points), bool)
-    for _ in range(rounds):
-        mean = np.average(points[inside], axis=0, weights=weights[inside])
-        centred = points[inside] - mean
-        covariance = (weights[inside, None] * centred).T @ centred / weights[inside].sum()
-        variances, vectors = np.linalg.eigh(covariance)
-        apart = points - mean
-        aside = apart - np.outer(apart @ vectors[:, 2], vectors[:, 2])
-        inside = np.linalg.norm(aside, axis=1) <= tube
+    """Principal axes and variances of the points [n, 3] within `tube` and `half` mm of a line.
+
+    The line runs through the origin; points count by a Gaussian of deviation `width` about it.
+    """
+    along = points @ line
+    aside = np.linalg.norm(points - np.outer(along, line), axis=1)
+    inside = points[(aside <= tube) & (np.abs(along) <= half)]
+    weights = np.exp(-0.5 * (inside**2).sum(axis=1) / width**2)
+    covariance = np.cov(inside.T, aweights=weights, ddof=0)
+    variances, vectors = np.linalg.eigh(covariance)
     axes = vectors.T[::-1].copy()
     # Signs are arbitrary: fix them, and make the axes right-handed.
     for row in axes[:2]:

@@ -1,1 +1,79 @@
-"""Colonoscopy frame quality: random crops for the networks, and the hand-crafted baseline."""
+"""Colonoscopy frame quality: which frames show enough of the mucosa to be worth a look?
+
+Tajbakhsh et al. 2016, II-C (study.md, 3). Networks see random crops of a frame and the frame's score
+is the mean over its crops; a random forest on DCT reconstruction errors is the hand-crafted judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medtune_jax.applications.frame_quality.files import report_files
+from medtune_jax.applications.frame_quality.frames import CLASSES, read_frames
+from medtune_jax.applications.frame_quality.patches import random_crops
+from medtune_jax.applications.frame_quality.scores import FrameScores, frame_scores
+from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.evaluation.intervals import Interval
+from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, auc, sensitivity_at
+from medtune_jax.patches import Crops, padded
+
+
+def load(config: ConfigDict, size: int) -> Dataset:
+    """Every frame of known quality as random crops of the network's input size.
+
+    config.data.crops of a frame to train on, config.data.test_crops of a test frame.
+    Fields of config.data: see configs/frame_quality.py. Groups are videos, units are frames.
+    Raises UserError for frames that cannot make a study (`read_frames`).
+    """
+    data = config.data
+    frames = read_frames(data)
+    sources, shapes = padded(frames.images)
+    rng = np.random.default_rng(data.crop_seed)
+    number = np.where(frames.test, data.test_crops, data.crops)
+    frame, affines = random_crops(shapes, rng, number, size)
+    dataset = Dataset(
+        patches=Crops(sources, shapes, frame, affines, size),
+        labels=frames.quality[frame],
+        classes=CLASSES,
+        groups=frames.videos[frame],
+        names=frames.names[frame],
+        test=frames.test[frame],
+        units=frames.names[frame],
+        groups_known=frames.groups_known,
+    )
+    dataset.files.update(report_files(config, frames, dataset, frame))
+    return dataset
+
+
+def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
+    """AUC of the frames' mean P(informative), and sensitivity at the paper's false positive rates.
+
+    Sensitivities are [estimate, low, high] with 95% intervals by bootstrap over videos.
+    """
+    test = dataset.test
+    scores = frame_scores(
+        dataset.names[test], dataset.groups[test], dataset.labels[test], probabilities[:, 1]
+    )
+    return {"test_auc": auc(scores.labels, scores.values), **_operating_points(scores)}
+
+
+def _operating_points(scores: FrameScores) -> dict[str, list[float]]:
+    found: list[Interval] = sensitivity_at(scores.labels, scores.values, scores.videos)
+    return {
+        f"sensitivity_at_fpr_{rate:.2f}": list(interval)
+        for rate, interval in zip(FALSE_POSITIVE_RATES, found, strict=True)
+    }
+
+
+def sections() -> Sequence[Any]:
+    """What the report adds: networks against the hand-crafted judge, and the worst mistakes."""
+    from medtune_jax.applications.frame_quality.report import SECTIONS
+
+    return SECTIONS
+
+
+FRAME_QUALITY = Application("frame_quality", load, evaluate, sections)

@@ -6,7 +6,7 @@ vessels and folds leave a residue. Maps of that residue are pooled locally (over
 frame can be sharp in one half) and globally (as a histogram), and a random forest judges.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
@@ -65,13 +65,13 @@ class QualityBaseline:
 
     @classmethod
     def fit(
-        cls, images: Iterable[np.ndarray], quality: Iterable[int], seed: int = 0
+        cls, features: np.ndarray, quality: Sequence[int] | np.ndarray, seed: int = 0
     ) -> "QualityBaseline":
-        """Trains on frames (uint8 [H, W, 3]) and their quality (1 informative, 0 not).
+        """Trains on the `quality_features` [n, d] of frames and their quality (1 informative, 0 not).
 
         Raises UserError when one of the two classes has no frame.
         """
-        labels = np.asarray(list(quality), int)
+        labels = np.asarray(quality, int)
         for value, meaning in ((1, "informative"), (0, "non-informative")):
             if value not in labels:
                 raise UserError(
@@ -81,13 +81,12 @@ class QualityBaseline:
         forest = RandomForestClassifier(
             200, min_samples_leaf=2, class_weight="balanced", n_jobs=2, random_state=seed
         )
-        forest.fit(np.stack([quality_features(image) for image in images]), labels)
+        forest.fit(features, labels)
         forest.n_jobs = 1
         return cls(forest)
 
-    def predict(self, images: Iterable[np.ndarray]) -> np.ndarray:
+    def predict(self, features: np.ndarray) -> np.ndarray:
         """P(informative) of each frame, float64 [n]."""
-        features = np.stack([quality_features(image) for image in images])
         return self.forest.predict_proba(features)[:, 1]
 
     def save(self, path: str | Path) -> None:

@@ -11,18 +11,20 @@ from medtune_jax.patches import crop_affines
 def random_crops(
     shapes: Sequence[tuple[int, int]] | np.ndarray,
     rng: np.random.Generator,
-    number: int = 200,
+    number: int | np.ndarray = 200,
     size: int = 227,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`number` random size x size windows in every frame of shapes [n, 2] (height, width).
 
-    Returns the frame index int32 [n * number] and the recipes float32 [n * number, 2, 3]. A crop
+    number: one for all frames, or [n]. With N in all, returns the frame index int32 [N] and the
+    recipes float32 [N, 2, 3]. A crop
     shows `size` pixels of the frame at their own scale; a frame whose shorter side is smaller is
     scaled up until it fits. The number is [open]: the paper's two figures disagree (study.md, 3).
     """
     shapes = np.asarray(shapes, float).reshape(-1, 2)
-    if number < 1 or not len(shapes):
-        raise UserError(f"{number} crops of {len(shapes)} frames: both must be at least 1.")
+    fewest = int(np.min(number))
+    if fewest < 1 or not len(shapes):
+        raise UserError(f"{fewest} crops of {len(shapes)} frames: both must be at least 1.")
     frame = np.repeat(np.arange(len(shapes), dtype=np.int32), number)
     shape = shapes[frame]
     side = np.minimum(size, shape.min(1, keepdims=True))

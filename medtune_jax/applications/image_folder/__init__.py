@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.table import read_table
 from medtune_jax.applications.protocol import Application, Dataset
@@ -18,8 +19,10 @@ from medtune_jax.patches import Images
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
-    """Read `config.data.dir` and fix the test set, by patient."""
+    """Read `config.data.dir`, or the prepared set `config.data.tfds` in it, and fix the test set by patient."""
     data = config.data
+    if data.get("tfds", ""):
+        return load_prepared(data, size)
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)

@@ -2,5 +2,10 @@
 
 `data` reads regions of interest with their LI and MA contours, `patches` draws the training
 patches, `contours` turns two confidence maps into two smooth interfaces and a thickness, and
-`baselines` finds the interfaces without learning. Rows count downwards, the lumen is above.
+`baselines` finds the interfaces without learning. `task` joins them into what a study runs,
+`predict` measures new images. Rows count downwards, the lumen is above.
 """
+
+from medtune_jax.applications.intima_media.task import INTIMA_MEDIA, interface_auc
+
+__all__ = ["INTIMA_MEDIA", "interface_auc"]

@@ -37,7 +37,7 @@ class Snake:
     """
 
     alpha: float = 0.05
-    beta: float = 10.0
+    beta: float = 50.0
     force: float = 1.0  # weight of the confidence's gradient
     blur: float = 1.5  # vertical standard deviation by which confidence attracts from afar
     iterations: int = 200

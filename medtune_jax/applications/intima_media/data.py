@@ -12,10 +12,10 @@ has the smaller rows.
 
 from __future__ import annotations
 
-import csv
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 from scipy.ndimage import white_tophat
 
+from medtune_jax.applications.intima_media import tables
 from medtune_jax.errors import UserError
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".dcm")
@@ -70,7 +71,7 @@ def read_plain(
     paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"{directory} holds no image ({', '.join(SUFFIXES)}).")
-    calibration = _read_calibrations(directory)
+    calibration = tables.calibrations(directory)
     siblings = Counter(path.parent for path in paths)
     rois = []
     for path in paths:
@@ -93,9 +94,25 @@ def read_plain(
         )
         if contours:
             sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
-            roi = with_contours(roi, *(_read_csv_points(source) for source in sources))
+            roi = with_contours(roi, *(tables.csv_points(source) for source in sources))
         rois.append(roi)
     return rois
+
+
+def read_new(path: Path | str) -> Roi:
+    """One image to measure, without contours, named by its path.
+
+    Its calibration is the file's own (DICOM), or stands in a calibration.csv of its folder or of the
+    folder above.
+    """
+    path = Path(path)
+    image, mm_per_pixel = _read_image(path)
+    known: dict[Path, float] = {}
+    for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
+        known |= tables.calibration(table) if table.is_file() else {}
+    untraced = np.full(image.shape[1], np.nan)
+    scale = known.get(path.resolve(), mm_per_pixel)
+    return Roi(image, untraced, untraced, scale, path.absolute().parent.name, path.as_posix())
 
 
 def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -104,9 +121,19 @@ def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24
     `expert` names the folder of profiles and may be left out where there is only one. Images that
     the expert did not trace are left out, with a warning. Left and right share the subject NNNN.
     """
+    return [crop_around(roi, margin) for roi in cubs_images(directory, expert)]
+
+
+def cubs_experts(directory: Path | str) -> list[Path]:
+    """The folders that hold an expert's profiles."""
+    return sorted({path.parent for path in _folder(directory).rglob("*-LI.txt")})
+
+
+def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Roi]:
+    """Whole CUBS images with one expert's contours, one after the other; see `read_cubs`."""
     directory = _folder(directory)
     images = {p.stem: p for p in sorted(directory.rglob("*.tif*"))}
-    folders = sorted({p.parent for p in directory.rglob("*-LI.txt")})
+    folders = cubs_experts(directory)
     chosen = [f for f in folders if expert is None or f.name == expert]
     if len(chosen) != 1 or not images:
         found = ", ".join(f.name for f in folders) or "none"
@@ -121,7 +148,6 @@ def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24
         missing = len(images) - len(traced)
         warnings.warn(f"{chosen[0].name} traced no contour in {missing} images.", stacklevel=2)
     factors = {p.stem.removesuffix("_CF"): p for p in directory.rglob("*_CF.txt")}
-    rois = []
     for identity in traced:
         image, _ = _read_image(images[identity])
         number = re.search(r"\d+", identity)
@@ -130,13 +156,12 @@ def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24
             image,
             untraced,
             untraced,
-            _read_factor(factors[identity]) if identity in factors else None,
+            tables.factor(factors[identity]) if identity in factors else None,
             number.group() if number else identity,
             identity,
         )
-        profiles = [_read_profile(chosen[0] / f"{identity}-{which}.txt") for which in ("LI", "MA")]
-        rois.append(crop_around(with_contours(roi, *profiles), margin))
-    return rois
+        profiles = [tables.profile(chosen[0] / f"{identity}-{which}.txt") for which in ("LI", "MA")]
+        yield with_contours(roi, *profiles)
 
 
 def read_dicom(path: Path | str, frame: int = 0) -> tuple[NDArray[np.uint8], float | None]:
@@ -284,68 +309,3 @@ def _contour_file(image: Path, which: str, images_in_folder: int) -> Path:
     if shared.exists() and images_in_folder == 1:
         return shared
     raise UserError(f"{image} has no {which} contour: write its points (x,y) to {own.name}.")
-
-
-def _read_rows(path: Path, fields: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        missing = [field for field in fields if field not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(
-                f"{path} lacks the column {missing[0]!r}; its header must have {fields}."
-            )
-        return [(reader.line_num, row) for row in reader]
-
-
-def _number(text: str | None, path: Path, line: int, field: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(f"{path}, line {line}: {field} is {text!r}, not a number.")
-    return value
-
-
-def _read_csv_points(path: Path) -> NDArray:
-    rows = _read_rows(path, ("x", "y"))
-    if not rows:
-        raise UserError(f"{path} holds no point; write one row x,y for each.")
-    return np.array([[_number(row[k], path, line, k) for k in ("x", "y")] for line, row in rows])
-
-
-def _read_calibrations(directory: Path) -> dict[Path, float]:
-    """mm per pixel by image path, from every calibration.csv under `directory`."""
-    found = {}
-    for table in sorted(directory.rglob("calibration.csv")):
-        for line, row in _read_rows(table, ("image", "mm_per_pixel")):
-            scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-            found[(table.parent / row["image"]).resolve()] = _plausible(
-                scale, f"{table}, line {line}"
-            )
-    return found
-
-
-def _read_factor(path: Path) -> float:
-    return _plausible(
-        _number(path.read_text().strip(), path, 1, "the calibration factor"), str(path)
-    )
-
-
-def _plausible(mm_per_pixel: float, where: str) -> float:
-    if not 0.001 <= mm_per_pixel <= 1:
-        raise UserError(f"{where}: {mm_per_pixel:g} mm per pixel is not plausible; is the unit mm?")
-    return mm_per_pixel
-
-
-def _read_profile(path: Path) -> NDArray:
-    """Points [N, 2] of a CUBS profile: rows "x y", or one line of all x and one of all y."""
-    try:
-        values = np.loadtxt(path, ndmin=2, delimiter="," if "," in path.read_text() else None)
-    except ValueError as error:
-        raise UserError(f"{path} is not a table of numbers: {error}.") from error
-    points = values.T if len(values) == 2 and values.shape[1] > 2 else values
-    points = points[np.isfinite(points).all(axis=1)]
-    if points.shape[1] != 2 or not len(points):
-        raise UserError(f"{path} must hold rows 'x y', or a line of all x and a line of all y.")
-    return points

@@ -28,6 +28,7 @@ from medtune_jax.applications.polyps.boundary import (
     find_edges,
     working_frame,
 )
+from medtune_jax.applications.polyps.progress import parallel, reported
 from medtune_jax.applications.polyps.votes import (
     GRID,
     RADII,
@@ -87,13 +88,16 @@ class CandidateDetector:
         return cls(BoundaryClassifier(forest), judge)
 
 
-def fit(frames: Iterable[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> CandidateDetector:
+def fit(
+    frames: Iterable[tuple[np.ndarray, np.ndarray]], seed: int = 0, jobs: int = 1
+) -> CandidateDetector:
     """Trains both forests from frames (uint8 [H, W, 3]) with lesion masks (bool [H, W]).
 
     Frames without a lesion are welcome. Blocks of neighbouring frames alternate between the
     forests, for the second must see votes as they are on frames new to the first: give frames in
-    the order of their videos. Raises UserError when a mask has another size than its frame, or no
-    frame shows a lesion boundary.
+    the order of their videos. jobs: processes (-1: one a core); the result does not depend on it.
+    Raises UserError when a mask has another size than its frame, or no frame shows a lesion
+    boundary.
     """
     shrunk = [_shrink(*pair, index) for index, pair in enumerate(frames)]
     block = np.arange(len(shrunk)) * _BLOCKS // max(len(shrunk), 1)
@@ -101,8 +105,8 @@ def fit(frames: Iterable[tuple[np.ndarray, np.ndarray]], seed: int = 0) -> Candi
     if not all(any(mask.any() for _, mask in half) for half in halves):
         halves = [shrunk, shrunk]
     rng = np.random.default_rng(seed)
-    classifier = _fit_classifier(halves[0], rng, seed)
-    return CandidateDetector(classifier, _fit_judge(halves[1], classifier, seed))
+    classifier = _fit_classifier(halves[0], rng, seed, jobs)
+    return CandidateDetector(classifier, _fit_judge(halves[1], classifier, seed, jobs))
 
 
 def _shrink(image: np.ndarray, mask: np.ndarray, index: int) -> tuple[WorkingFrame, np.ndarray]:
@@ -119,13 +123,11 @@ def _shrink(image: np.ndarray, mask: np.ndarray, index: int) -> tuple[WorkingFra
 
 
 def _fit_classifier(
-    pairs: list[tuple[WorkingFrame, np.ndarray]], rng: np.random.Generator, seed: int
+    pairs: list[tuple[WorkingFrame, np.ndarray]], rng: np.random.Generator, seed: int, jobs: int
 ) -> BoundaryClassifier:
     boundary, other = _Reservoir(rng), _Reservoir(rng)
-    for frame, mask in pairs:
-        edges = find_edges(frame)
-        label = edge_labels(mask, edges)
-        features = edge_features(frame, edges)
+    work = parallel(_labelled_edges, pairs, jobs)
+    for features, label in reported(work, len(pairs), "boundary classifier: frames"):
         boundary.add(features[label > OTHER], label[label > OTHER])
         other.add(features[label == OTHER], label[label == OTHER])
     if not len(boundary):
@@ -138,13 +140,22 @@ def _fit_classifier(
     return BoundaryClassifier.fit(features, label, seed)
 
 
+def _labelled_edges(frame: WorkingFrame, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    edges = find_edges(frame)
+    return edge_features(frame, edges), edge_labels(mask, edges)
+
+
 def _fit_judge(
-    pairs: list[tuple[WorkingFrame, np.ndarray]], classifier: BoundaryClassifier, seed: int
+    pairs: list[tuple[WorkingFrame, np.ndarray]],
+    classifier: BoundaryClassifier,
+    seed: int,
+    jobs: int,
 ) -> RandomForestClassifier:
     """The second forest: is a place a lesion's, that is, centred in it with a box that fits?"""
     features, fits = [], []
-    for frame, mask in pairs:
-        boxes, described = _propose(frame, classifier)
+    places = parallel(_propose, [(frame, classifier) for frame, _ in pairs], jobs)
+    work = zip(places, (mask for _, mask in pairs), strict=True)
+    for (boxes, described), mask in reported(work, len(pairs), "candidate judge: frames"):
         features.append(described)
         fits.append(_fits(boxes, mask))
     if not any(fit.any() for fit in fits):

@@ -75,9 +75,20 @@ def candidate_affines(
     )
 
 
-def every_patch(count: int, kinds: Variants) -> tuple[np.ndarray, np.ndarray]:
-    """(candidate index, variant index) of all patches of `count` candidates: the test protocol."""
-    return np.repeat(np.arange(count), len(kinds)), np.tile(np.arange(len(kinds)), count)
+def spread(kinds: Variants, count: int) -> np.ndarray:
+    """`count` of the variants: int [count], even steps through their nesting, so over all its axes.
+
+    Raises UserError for a count that there is not.
+    """
+    if not 1 <= count <= len(kinds):
+        raise UserError(f"{count} variants a candidate: give a number from 1 to {len(kinds)}.")
+    return np.arange(count) * len(kinds) // count
+
+
+def every_patch(candidates: ArrayLike, variant: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """(candidate, variant) of all patches that show each candidate in each variant: the test protocol."""
+    candidates, variant = np.asarray(candidates), np.asarray(variant)
+    return np.repeat(candidates, len(variant)), np.tile(variant, len(candidates))
 
 
 def lesions(mask: np.ndarray, minimum_area: int = 20) -> tuple[np.ndarray, int]:

@@ -1,5 +1,6 @@
 """Write phantoms as a scanner and an archive would: DICOM series and NIfTI masks."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -93,19 +94,20 @@ def write_dicom_study(
     spacing: tuple[float, float, float] = (1.5, 1.2, 1.2),
     emboli: int = 4,
     healthy: int = 0,
+    track: Callable[[list], Iterable] = iter,
 ) -> list[Phantom]:
     """Write `patients` phantoms in the plain layout, the last `healthy` of them without emboli.
 
     Each is DIR/pNNN/dicom/*.dcm and DIR/pNNN/emboli.nii.gz (integer labels). Patient k has the
     seed `seed + k`, and between 2 and `2 * emboli - 2` emboli, `emboli` on average.
-    Returns the phantoms with their truth.
+    `track` wraps the list of patients, to show progress. Returns the phantoms with their truth.
     """
     counts = np.random.default_rng(seed).integers(
         2, max(2 * emboli - 2, 2), patients, endpoint=True
     )
     counts[patients - healthy :] = 0
     phantoms = []
-    for k, count in enumerate(counts):
+    for k, count in track(list(enumerate(counts))):
         phantom = ctpa_phantom(seed + k, shape, spacing, int(count))
         folder = Path(directory) / f"p{k:03d}"
         write_dicom_series(folder / "dicom", phantom.hu, spacing, patient=folder.name)

@@ -22,7 +22,8 @@ def frame(rng, blur, height=140, width=200):
 def frames(seed, count=40):
     rng = np.random.default_rng(seed)
     quality = np.arange(count) % 2
-    return [frame(rng, rng.uniform(0, 0.7) if q else rng.uniform(2, 5)) for q in quality], quality
+    images = [frame(rng, rng.uniform(0, 0.7) if q else rng.uniform(2, 5)) for q in quality]
+    return np.stack([baseline.quality_features(image) for image in images]), quality
 
 
 def test_errors_are_those_of_the_reconstruction_itself():
@@ -60,15 +61,15 @@ def test_local_pooling_says_where():
 def test_sharp_and_blurred_frames_are_told_apart(tmp_path):
     training = frames(0)
     judge = baseline.QualityBaseline.fit(training[0], training[1], seed=1)
-    images, quality = frames(1)
-    probability = judge.predict(images)
+    features, quality = frames(1)
+    probability = judge.predict(features)
     assert probability.min() >= 0 and probability.max() <= 1
     assert roc_auc_score(quality, probability) > 0.97
     judge.save(tmp_path / "judge.joblib")
     again = baseline.QualityBaseline.load(tmp_path / "judge.joblib")
-    np.testing.assert_array_equal(again.predict(images), probability)
+    np.testing.assert_array_equal(again.predict(features), probability)
     refit = baseline.QualityBaseline.fit(training[0], training[1], seed=1)
-    np.testing.assert_array_equal(refit.predict(images), probability)
+    np.testing.assert_array_equal(refit.predict(features), probability)
 
 
 def test_frames_of_any_size_give_the_same_number_of_features():
@@ -82,8 +83,8 @@ def test_frames_of_any_size_give_the_same_number_of_features():
 
 
 def test_one_class_empty():
-    images, _ = frames(0, 4)
+    features, _ = frames(0, 4)
     with pytest.raises(UserError, match="no non-informative frame"):
-        baseline.QualityBaseline.fit(images, [1] * 4)
+        baseline.QualityBaseline.fit(features, [1] * 4)
     with pytest.raises(UserError, match="no informative frame"):
-        baseline.QualityBaseline.fit(images, [0] * 4)
+        baseline.QualityBaseline.fit(features, [0] * 4)

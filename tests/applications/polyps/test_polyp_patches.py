@@ -58,8 +58,23 @@ def test_a_square_patch_keeps_the_aspect():
 
 
 def test_every_patch_of_every_candidate():
-    candidate, variant = patches.every_patch(2, patches.variants((1.0,), dihedral=False))
-    assert candidate.tolist() == [0] * 5 + [1] * 5 and variant.tolist() == [0, 1, 2, 3, 4] * 2
+    candidate, variant = patches.every_patch([3, 7], [0, 40, 80])
+    assert candidate.tolist() == [3] * 3 + [7] * 3 and variant.tolist() == [0, 40, 80] * 2
+
+
+def test_a_few_variants_are_spread_over_scales_shifts_and_turns():
+    kinds = patches.variants()
+    np.testing.assert_array_equal(patches.spread(kinds, 120), np.arange(120))
+    three = patches.spread(kinds, 3)
+    np.testing.assert_array_equal(kinds.scale[three], [1.0, 1.2, 1.5])
+    assert not kinds.shift[three].any()
+    many = patches.spread(kinds, 24)
+    assert len(np.unique(many)) == 24
+    for axis in kinds.scale, kinds.shift, kinds.transform:
+        assert len(np.unique(axis[many], axis=0)) == len(np.unique(axis, axis=0))
+    for count in (0, 121):
+        with pytest.raises(UserError, match="from 1 to 120"):
+            patches.spread(kinds, count)
 
 
 def test_lesions_are_numbered_and_specks_dropped():

@@ -1,0 +1,60 @@
+"""Intima-media segmentation: how deep to tune a network that finds two interfaces of the carotid wall.
+
+    medtune sweep --config=configs/intima_media.py --config.data.dir=DIR --output=STUDY
+    medtune sweep --config=configs/intima_media.py:small --output=STUDY
+
+DIR holds SUBJECT/NAME.png with NAME.LI.csv, NAME.MA.csv (x,y in pixels) and calibration.csv (image,mm_per_pixel), or
+the CUBS data set (data.layout=cubs). Without DIR the regions are generated: speckle phantoms with exact interfaces.
+The numbers are those of Tajbakhsh et al. 2016 (docs/intima-media.md): three classes, no augmentation of the
+interfaces, half of the subjects to test on, the training set reduced by subject.
+"""
+
+from medtune_jax.study import default_config
+
+
+def get_config(preset=""):
+    config = default_config()
+    config.application = "intima_media"
+    config.network = "alexnet"
+    config.data.update(
+        {
+            "layout": "plain",  # or cubs (as downloaded), or tfds (CUBS, prepared)
+            "expert": "",  # the folder of CUBS profiles to learn from
+            "test_fraction": 0.48,  # 132 of 276 regions
+            "patch": 32.0,  # side of a patch in source pixels [open]
+            "train_patches": 200_000,  # of the three classes together; 0: every interface point once
+            "background_distance": 3.0,  # pixels between background and both interfaces [open]
+            "column_step": 1,  # score every n-th column of a test region
+            "patch_seed": 0,
+            "subjects": 92,  # phantoms, where data.dir is empty
+            "rois": 3,
+            "phantom_seed": 0,
+        }
+    )
+    config.sweep.fractions = "1.0,0.5,0.25,0.1"
+    config.sweep.seeds = 3
+    if preset == "small":
+        _small(config)
+    elif preset:
+        raise ValueError(f"unknown preset '{preset}': the only one is small")
+    return config
+
+
+def _small(config):
+    """SqueezeNet at 67 px on 40 generated subjects: a quarter of an hour on two cores."""
+    config.network = "squeezenet"
+    config.image_size = 67
+    config.data.update(
+        {
+            "test_fraction": 0.2,
+            "train_patches": 4500,
+            "column_step": 6,
+            "subjects": 40,
+            "rois": 2,
+        }
+    )
+    config.sweep.depths = "conv10,fire8,fire5,conv1,scratch"
+    config.sweep.fractions = "1.0,0.04"  # 0.04 of 26 training subjects is one
+    config.sweep.seeds = 1
+    config.training.epochs = 8
+    config.training.patience = 4

@@ -1,0 +1,85 @@
+"""Two studies of the same candidates side by side: vessel-aligned planes against orthogonal slices, say.
+
+python -m medtune_jax.applications.embolism.compare STUDY OTHER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medtune_jax.applications.embolism.results import FrocResults
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.intervals import Difference, compare_auc
+from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.report.load import load_study
+
+
+class Gain(NamedTuple):
+    """First minus other at one depth and fraction, mean over seeds, paired by patient."""
+
+    depth: str
+    fraction: float
+    auc: Difference
+    sensitivity: Difference  # mean at 1 to 5 false positives a volume
+
+
+def compare(first: Path, other: Path) -> list[Gain]:
+    """The gains at every depth and fraction that both studies finished.
+
+    Raises UserError when they were not scored on the same candidates.
+    """
+    one, two = (FrocResults(Evidence(load_study(path))) for path in (first, other))
+    if one.truth.to_json() != two.truth.to_json():
+        raise UserError(
+            f"{first} and {other} have other test candidates: run both on the same data"
+        )
+    shared = [cell for cell in one.evidence.cells if two.evidence.has(*cell)]
+    if not shared:
+        raise UserError(f"{first} and {other} share no finished depth and fraction")
+    return [
+        Gain(
+            *cell,
+            compare_auc(
+                one.truth.true,
+                _candidate_scores(one, cell),
+                _candidate_scores(two, cell),
+                np.array(one.truth.volumes)[one.truth.candidate_volume],
+            ),
+            one.difference(one.of(cell), two.of(cell)),
+        )
+        for cell in shared
+    ]
+
+
+def _candidate_scores(results: FrocResults, cell: Cell) -> np.ndarray:
+    """[seeds, candidates]."""
+    return np.array([results.scores(seed) for seed in results.evidence.probabilities(cell)])
+
+
+def _text(difference: Difference) -> str:
+    estimate, low, high, p = difference
+    return f"{estimate:+.3f} ({low:+.3f} to {high:+.3f}), p {p:.3f}"
+
+
+def main(arguments: list[str]) -> int:
+    """Prints a Markdown table; exit code 2 for bad input."""
+    if len(arguments) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        gains = compare(*map(Path, arguments))
+    except UserError as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    print("| depth | emboli | AUC by candidate | mean sensitivity at 1 to 5 |\n|---|---|---|---|")
+    for depth, fraction, auc, sensitivity in gains:
+        print(f"| {depth} | {fraction:.0%} | {_text(auc)} | {_text(sensitivity)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Images of a prepared TFDS data set by name, in place of a folder: config.data.tfds."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from medtune_jax.applications.protocol import Dataset
+from medtune_jax.applications.splits import test_split
+from medtune_jax.datasets.frames import check_classes, check_disjoint
+from medtune_jax.errors import UserError
+from medtune_jax.patches import Images
+
+
+def load_prepared(data: ConfigDict, size: int) -> Dataset:
+    """The data set `data.tfds` prepared under `data.dir` (with file_format="array_record").
+
+    data.label_feature must be a class label; data.group_feature names the feature that tells
+    patients apart (empty: not known, every image is its own). A split called test is the test set
+    and all others are for training; without one the test set is drawn by patient.
+    Raises UserError for a set or feature that is not there, and a patient on both sides.
+    """
+    from medtune_jax.datasets import store  # TFDS takes seconds to import
+
+    if not data.dir:
+        raise UserError(
+            f"no place given for data set {data.tfds}: set --config.data.dir to where it was prepared"
+        )
+    image = data.get("image_feature", "image")
+    label = data.get("label_feature", "label")
+    group = data.get("group_feature", "")
+    classes = tuple(store.tfds_class_names(data.tfds, data.dir, label))
+    splits = store.splits(data.tfds, data.dir)
+    parts = {
+        split: store.read_tfds_images(
+            data.tfds, data.dir, image, label, group or None, split, lambda x: _square(x, size)
+        )
+        for split in splits
+    }
+    pixels = np.stack([picture for images, _, _ in parts.values() for picture in images])
+    labels = np.concatenate([labels for _, labels, _ in parts.values()]).astype(np.int32)
+    names = np.array([f"{s}/{i:06d}" for s, part in parts.items() for i in range(len(part[1]))])
+    groups = np.concatenate([groups for _, _, groups in parts.values()]) if group else names
+    if "test" in splits and len(splits) > 1:
+        test = np.concatenate([np.full(len(p[1]), split == "test") for split, p in parts.items()])
+        check_disjoint(groups[~test].tolist(), groups[test].tolist(), "patient")
+    else:
+        _check_groups(labels, groups, classes, data.tfds)
+        test = test_split(labels, groups, data.test_fraction, data.split_seed)
+    for side, chosen in (("training", ~test), ("test", test)):
+        present = [classes[k] for k in np.unique(labels[chosen])]
+        check_classes(present, classes, f"{data.tfds}, {side} set")
+    return Dataset(Images(pixels), labels, classes, groups, names, test, groups, bool(group))
+
+
+def _square(image: np.ndarray, size: int) -> np.ndarray:
+    picture = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def _check_groups(
+    labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], name: str
+) -> None:
+    for index, label in enumerate(classes):
+        count = len(np.unique(groups[labels == index]))
+        if count < 2:
+            raise UserError(
+                f"data set {name}: class '{label}' has {count} patient(s), too few for a training and "
+                "a test set: it needs two or more"
+            )

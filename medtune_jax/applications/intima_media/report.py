@@ -1,0 +1,276 @@
+"""The report's sections on boundaries: errors and boxplots, examples, paired tests, thickness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from medtune_jax.applications.intima_media import drawings
+from medtune_jax.applications.intima_media.results import CALIBRATED, BoundaryResults
+from medtune_jax.evaluation.boundary import bland_altman
+from medtune_jax.evaluation.paired import PairedTest, compare_with
+from medtune_jax.report import markup
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.load import is_scratch
+from medtune_jax.report.section import Section
+
+INTERFACES = ("li", "ma")
+
+# Tajbakhsh et al. 2016: mean (standard deviation) of LI and MA in micrometres, 132 test regions.
+PAPER = {
+    "only fc8": ((100.97, 132.64), (103.26, 58.48)),
+    "fc7-fc8": ((34.67, 14.77), (43.93, 21.79)),
+    "fc6-fc8": ((27.87, 11.83), (34.63, 14.49)),
+    "conv5-fc8": ((25.32, 11.02), (31.94, 13.13)),
+    "conv4-fc8": ((25.01, 9.94), (30.55, 11.97)),
+    "conv3-fc8": ((24.37, 10.79), (31.80, 11.98)),
+    "conv2-fc8": ((24.71, 10.25), (31.74, 12.37)),
+    "conv1-fc8": ((24.74, 11.42), (31.21, 12.56)),
+    "scratch": ((28.11, 13.79), (33.45, 16.17)),
+    "Hough + dual snake": ((98.17, 16.57), (106.62, 21.00)),
+}
+
+
+def boundary_error(evidence: Evidence) -> Section | None:
+    """Mean errors by depth and training fraction, the boxplots, and the baselines."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
+    results, study = BoundaryResults(evidence.study), evidence.study
+    fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
+    rows = [
+        (
+            study.label(depth),
+            *(
+                _mean(results, results.of_depth(depth, f, f"{which}_px"))
+                if evidence.has(depth, f)
+                else "–"
+                for f in fractions
+                for which in INTERFACES
+            ),
+            *(
+                _mean(results, results.of_depth(depth, fraction, f"{which}_step_px"))
+                if evidence.has(depth, fraction)
+                else "–"
+                for which in INTERFACES
+            ),
+        )
+        for depth in study.depths
+    ]
+    # A baseline does not depend on the training fraction, except for its learnt constant.
+    blank = ("–",) * (2 * len(fractions))
+    rows += [
+        (name, *(_mean(results, fields[f"{which}_px"]) for which in INTERFACES), *blank)
+        for name, fields in results.baselines.items()
+    ]
+    head = [
+        f"{name} {which}"
+        for name in [*(f"{fraction_name(f)}," for f in fractions), "step lines,"]
+        for which in ("LI", "MA")
+    ]
+    boxes = drawings.boxplots(_boxes(evidence, results, fraction), results.unit)
+    text = (
+        f"Mean (standard deviation) over {len(results.rois)} test regions of "
+        f"{len(set(results.subjects))} subjects of the mean distance to the expert's interface, "
+        f"{results.unit}; a region's error is first averaged over seeds. Step lines, the best row "
+        f"of each column before the snakes, with {fraction_name(fraction)} of the training data. "
+        "A calibrated baseline is less one constant an interface, the median signed distance to "
+        "the expert in all training regions: it tells how much of its error is only that."
+    )
+    caption = (
+        f"Error of each test region with {fraction_name(fraction)} of the training data: median, "
+        "quartiles, Tukey whiskers (the farthest region within 1.5 interquartile ranges of the "
+        "box). The counterpart of the paper's Figure 9."
+    )
+    return Section(
+        "Boundary error",
+        markup.join(
+            [
+                markup.paragraph(text),
+                markup.table(("Method", *head), rows, "numbers stacked"),
+                markup.figure(boxes, caption),
+            ]
+        ),
+        [boxes],
+    )
+
+
+def beside_the_paper(evidence: Evidence) -> Section | None:
+    """The paper's table of means with ours where a row has a counterpart."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
+    results = BoundaryResults(evidence.study)
+    ours = dict(_counterparts(evidence, results, fraction))
+    rows = [
+        (
+            name,
+            *(f"{mean:.2f} ({deviation:.2f})" for mean, deviation in values),
+            *ours.get(name, ("–",) * 3),
+        )
+        for name, values in PAPER.items()
+    ]
+    text = (
+        "The two data sets are not the same and their errors must not be compared with each other: "
+        "the paper's 132 test regions come from its own patients with contours agreed on by two "
+        "experts; ours are described under Data and provenance. What can be compared is the order "
+        "of the rows."
+    )
+    head = (
+        "Paper's network",
+        "Paper, LI (µm)",
+        "Paper, MA (µm)",
+        "Here",
+        f"Here, LI ({results.unit})",
+        f"Here, MA ({results.unit})",
+    )
+    return Section(
+        "Beside the paper (another data set)",
+        markup.join([markup.paragraph(text, "warning"), markup.table(head, rows, "numbers")]),
+    )
+
+
+def examples(evidence: Evidence) -> Section | None:
+    """Confidence maps, step lines, snakes and truth of a typical and of the worst region."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
+    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
+    error = sum(results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES)
+    order = np.argsort(error, kind="stable")
+    chosen = list(dict.fromkeys([int(order[len(order) // 2]), int(order[-1])]))
+    found = results.contours(depth, fraction)
+    drawing = drawings.examples([(results.rois[i], *found[i]) for i in chosen])
+    names = " and ".join(results.rois[i].name for i in chosen)
+    caption = (
+        f"{evidence.study.label(depth)}, first seed: the region of median error and the one of the "
+        f"largest ({names}). Confidence: LI in yellow, MA in blue. The counterpart of the paper's "
+        "Figure 8."
+    )
+    return Section("From confidence to contours", markup.figure(drawing, caption), [drawing])
+
+
+def paired_tests(evidence: Evidence) -> Section | None:
+    """The recommended depth against both baselines, and its snakes against its step lines."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
+    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
+    rows = []
+    for which in INTERFACES:
+        own = results.of_depth(depth, fraction, f"{which}_px") * results.scale
+        others = {name: f[f"{which}_px"] * results.scale for name, f in results.baselines.items()}
+        steps = results.of_depth(depth, fraction, f"{which}_step_px") * results.scale
+        others["its own step lines"] = steps
+        tests = compare_with(own, others, results.subjects)
+        rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
+    text = (
+        f"Error of the method less that of {evidence.study.label(depth)} with "
+        f"{fraction_name(fraction)} of the training data, {results.unit}, on the same regions: "
+        "above zero the network is better. The interval and its p are by bootstrap over subjects, "
+        "Wilcoxon's signed-rank test sees one mean a subject; p are Holm-corrected over the methods."
+    )
+    head = ("Against", "Difference", "Bootstrap p", "Wilcoxon p")
+    return Section(
+        "Network against baselines",
+        markup.join([markup.paragraph(text), markup.table(head, rows, "numbers")]),
+    )
+
+
+def thickness(evidence: Evidence) -> Section | None:
+    """Bland-Altman agreement of the intima-media thickness with the expert's."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
+    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
+    expert, found = (
+        results.of_depth(depth, fraction, field) * results.scale
+        for field in ("expert_thickness_px", "thickness_px")
+    )
+    limits = bland_altman(found, expert, results.subjects)
+    drawing = drawings.bland_altman(found, expert, limits, results.unit)
+    rows = [_agreement(evidence.study.label(depth), found, expert, results)]
+    rows += [
+        _agreement(name, fields["thickness_px"] * results.scale, expert, results)
+        for name, fields in results.baselines.items()
+    ]
+    head = ("Method", "Bias", "Lower limit", "Upper limit", "Standard deviation")
+    caption = (
+        f"Mean thickness of each test region, {evidence.study.label(depth)} with "
+        f"{fraction_name(fraction)} of the training data against the expert: bias and 95% limits "
+        "of agreement with their 95% intervals by bootstrap over subjects."
+    )
+    return Section(
+        "Intima-media thickness",
+        markup.join([markup.figure(drawing, caption), markup.table(head, rows, "numbers")]),
+        [drawing],
+    )
+
+
+def _boxes(
+    evidence: Evidence, results: BoundaryResults, fraction: float
+) -> dict[str, tuple[NDArray, NDArray]]:
+    """{method: errors of LI and of MA in the results' unit}."""
+    depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
+    networks = {
+        evidence.study.label(d): [results.of_depth(d, fraction, f"{w}_px") for w in INTERFACES]
+        for d in depths
+    }
+    baselines = {
+        name: [fields[f"{which}_px"] for which in INTERFACES]
+        for name, fields in results.baselines.items()
+    }
+    return {
+        name: (li * results.scale, ma * results.scale)
+        for name, (li, ma) in (networks | baselines).items()
+    }
+
+
+def _counterparts(
+    evidence: Evidence, results: BoundaryResults, fraction: float
+) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """(the paper's row, our name of it and our means): the same stages, else the same role."""
+    study = evidence.study
+    roles = {"Hough + dual snake": "Hough + dual snake"}
+    for depth in (d for d in study.depths if evidence.has(d, fraction)):
+        label = study.label(depth)
+        if label in PAPER:
+            roles[label] = label
+        elif depth == study.stages[-1]:
+            roles["only fc8"] = label
+        elif depth == study.stages[0]:
+            roles["conv1-fc8"] = label
+        elif is_scratch(depth):
+            roles.setdefault("scratch", label)
+    errors = _boxes(evidence, results, fraction)
+    for row, name in roles.items():
+        li, ma = (f"{values.mean():.2f} ({values.std(ddof=1):.2f})" for values in errors[name])
+        yield row, (name, li, ma)
+
+
+def _mean(results: BoundaryResults, pixels: NDArray) -> str:
+    values = pixels * results.scale
+    digits = 1 if results.unit == "µm" else 2
+    return f"{values.mean():.{digits}f} ({values.std(ddof=1):.{digits}f})"
+
+
+def _test_row(test: PairedTest) -> tuple[Markup, str, str]:
+    difference = Markup('{:+.1f} <span class="interval">{:+.1f} to {:+.1f}</span>').format(
+        *test.bootstrap[:3]
+    )
+    return difference, markup.p_value(test.bootstrap_holm), markup.p_value(test.wilcoxon_holm)
+
+
+def _agreement(name: str, found: NDArray, expert: NDArray, results: BoundaryResults) -> tuple:
+    limits = bland_altman(found, expert, results.subjects)
+    digits = 1 if results.unit == "µm" else 2
+    values = (markup.interval(v, digits) for v in (limits.bias, limits.lower, limits.upper))
+    return (f"{name} ({results.unit})", *values, f"{limits.deviation:.{digits}f}")
+
+
+SECTIONS = (boundary_error, paired_tests, examples, thickness, beside_the_paper)
+__all__ = ["CALIBRATED", "PAPER", "SECTIONS"]

@@ -1,0 +1,77 @@
+"""A study's boundary errors as the report needs them: by depth and region, beside the baselines'."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtune_jax.applications.intima_media.contours import Contours
+from medtune_jax.applications.intima_media.measure import network_contours
+from medtune_jax.applications.intima_media.scan import patch_names
+from medtune_jax.applications.intima_media.task import unpacked
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM
+from medtune_jax.report.load import StudyResults
+
+CALIBRATED = ", calibrated"
+
+
+class BoundaryResults:
+    """Errors [regions] of every finished depth (mean over seeds) and of every baseline.
+
+    In micrometres where all test regions are calibrated, else in pixels: see `unit`.
+    """
+
+    def __init__(self, study: StudyResults) -> None:
+        folder = study.directory / "application"
+        try:
+            self.rois, self.pixels = unpacked((folder / "regions.npz").read_bytes())
+            self._baselines = (folder / "baselines.csv").read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{folder} is incomplete: run the same sweep again.") from error
+        self.study = study
+        self.subjects = np.array([roi.subject for roi in self.rois])
+
+    @cached_property
+    def unit(self) -> str:
+        return "px" if any(roi.mm_per_pixel is None for roi in self.rois) else "µm"
+
+    @cached_property
+    def scale(self) -> NDArray[np.float64]:
+        """What turns each region's pixels into `unit` [regions]."""
+        if self.unit == "px":
+            return np.ones(len(self.rois))
+        return np.array([roi.mm_per_pixel for roi in self.rois]) * MICROMETRES_PER_MM
+
+    def of_depth(self, depth: str, fraction: float, field: str) -> NDArray[np.float64]:
+        """A field of the regions' rows in pixels, mean over seeds [regions]."""
+        runs = self.study.cell(depth, fraction)
+        return np.mean([[row[field] for row in run.result["regions"]] for run in runs], axis=0)
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, NDArray[np.float64]]]:
+        """{method: {field: values in pixels [regions]}}; learnt constants make a method of its own."""
+        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in csv.DictReader(self._baselines.splitlines()):
+            name = row["method"] + (CALIBRATED if row["calibrated"] == "True" else "")
+            for field in ("li_px", "ma_px", "thickness_px"):
+                found[name][field].append(float(row[field]))
+        return {
+            name: {field: np.array(values) for field, values in fields.items()}
+            for name, fields in found.items()
+        }
+
+    def contours(self, depth: str, fraction: float) -> list[tuple[NDArray, Contours]]:
+        """Confidence maps and contours of every region, from the scores of the first seed."""
+        probabilities = self.study.cell(depth, fraction)[0].probabilities
+        assert probabilities is not None
+        regions = [roi.name for roi in self.rois]
+        names = patch_names(regions, self.pixels.roi, self.pixels.centres)
+        # A study keeps its scores in the order of the names.
+        place = np.empty(len(names), int)
+        place[np.argsort(names, kind="stable")] = np.arange(len(names))
+        return network_contours(self.rois, self.pixels, probabilities[place])

@@ -1,0 +1,82 @@
+"""The text files beside the images: contours as points, calibrations, CUBS profiles."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medtune_jax.errors import UserError
+
+CALIBRATION = "calibration.csv"
+
+
+def _rows(path: Path, fields: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        missing = [field for field in fields if field not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(
+                f"{path} lacks the column {missing[0]!r}; its header must have {fields}."
+            )
+        return [(reader.line_num, row) for row in reader]
+
+
+def _number(text: str | None, path: Path, line: int, field: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise UserError(f"{path}, line {line}: {field} is {text!r}, not a number.")
+    return value
+
+
+def csv_points(path: Path) -> NDArray:
+    rows = _rows(path, ("x", "y"))
+    if not rows:
+        raise UserError(f"{path} holds no point; write one row x,y for each.")
+    return np.array([[_number(row[k], path, line, k) for k in ("x", "y")] for line, row in rows])
+
+
+def calibrations(directory: Path) -> dict[Path, float]:
+    """mm per pixel by image path, from every calibration.csv under `directory`."""
+    found: dict[Path, float] = {}
+    for table in sorted(directory.rglob(CALIBRATION)):
+        found |= calibration(table)
+    return found
+
+
+def calibration(table: Path) -> dict[Path, float]:
+    found = {}
+    for line, row in _rows(table, ("image", "mm_per_pixel")):
+        scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
+        found[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
+    return found
+
+
+def factor(path: Path) -> float:
+    return _plausible(
+        _number(path.read_text().strip(), path, 1, "the calibration factor"), str(path)
+    )
+
+
+def _plausible(mm_per_pixel: float, where: str) -> float:
+    if not 0.001 <= mm_per_pixel <= 1:
+        raise UserError(f"{where}: {mm_per_pixel:g} mm per pixel is not plausible; is the unit mm?")
+    return mm_per_pixel
+
+
+def profile(path: Path) -> NDArray:
+    """Points [N, 2] of a CUBS profile: rows "x y", or one line of all x and one of all y."""
+    try:
+        values = np.loadtxt(path, ndmin=2, delimiter="," if "," in path.read_text() else None)
+    except ValueError as error:
+        raise UserError(f"{path} is not a table of numbers: {error}.") from error
+    points = values.T if len(values) == 2 and values.shape[1] > 2 else values
+    points = points[np.isfinite(points).all(axis=1)]
+    if points.shape[1] != 2 or not len(points):
+        raise UserError(f"{path} must hold rows 'x y', or a line of all x and a line of all y.")
+    return points

@@ -1,0 +1,162 @@
+"""The task as a study sees it: patches of some subjects, every pixel of others, and what scores mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+
+from medtune_jax.applications.intima_media.data import Roi, warn_about
+from medtune_jax.applications.intima_media.measure import (
+    Row,
+    baseline_rows,
+    micrometres,
+    network_contours,
+    network_rows,
+)
+from medtune_jax.applications.intima_media.patches import (
+    BACKGROUND,
+    CLASSES,
+    patch_affines,
+    sample_centres,
+)
+from medtune_jax.applications.intima_media.regions import held_out, regions_of
+from medtune_jax.applications.intima_media.scan import Scan, patch_names, scan
+from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.evaluation.roc import auc
+from medtune_jax.patches import Crops, padded
+
+ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
+
+
+def load(config: ConfigDict, size: int) -> Dataset:
+    """Training patches on and off the interfaces, and all pixels of the test regions (study.md, 4).
+
+    Groups and units are subjects. `data.train_patches` 0 takes every interface point once;
+    `data.column_step` n scores every n-th column of a test region, and the maps are interpolated.
+    """
+    data = config.data
+    rois = regions_of(data)
+    test = held_out(rois, data.test_fraction, data.split_seed)
+    training = [roi for roi, out in zip(rois, test, strict=True) if not out]
+    testing = [roi for roi, out in zip(rois, test, strict=True) if out]
+    centres = sample_centres(
+        training, data.patch_seed, data.train_patches or None, data.background_distance
+    )
+    pixels = scan(testing, data.column_step, data.background_distance)
+
+    ordered = [*training, *testing]
+    sources, shapes = padded([roi.image for roi in ordered])
+    source = np.concatenate([centres.roi, pixels.roi + len(training)])
+    where = np.concatenate([centres.centre, pixels.centres])
+    subjects = np.array([roi.subject for roi in ordered])[source]
+    return Dataset(
+        patches=Crops(sources, shapes, source, patch_affines(where, data.patch, size), size),
+        labels=np.concatenate([centres.label, pixels.label]),
+        classes=CLASSES,
+        groups=subjects,
+        names=patch_names([roi.name for roi in ordered], source, where),
+        test=source >= len(training),
+        units=subjects,
+        extra={"rois": testing, "pixels": pixels},
+        files={
+            "regions.npz": _packed(testing, pixels),
+            "baselines.csv": _table(baseline_rows(training, testing)),
+            "warnings.txt": "\n".join(line for roi in rois for line in warn_about(roi)).encode(),
+        },
+    )
+
+
+def interface_auc(labels: NDArray, probabilities: NDArray) -> float:
+    """AUC of interface against background, both interfaces merged (study.md, "Stopping")."""
+    return auc(labels != BACKGROUND, 1 - probabilities[:, BACKGROUND])
+
+
+def evaluate(dataset: Dataset, probabilities: NDArray) -> dict[str, Any]:
+    """Boundary errors of the test regions from the class probabilities of their pixels [n, 3].
+
+    Means over regions, in pixels and, of the regions with calibration, in micrometres (None without
+    any): of the snakes (li, ma) and of the step lines that start them. `regions` has a row each.
+    `test_auc` is interface against background, less the pixels next to an interface, which are
+    neither.
+    """
+    rois, pixels = dataset.extra["rois"], dataset.extra["pixels"]
+    contours = [found for _, found in network_contours(rois, pixels, probabilities)]
+    rows = network_rows(rois, contours)
+    figures: dict[str, Any] = {
+        "test_auc": interface_auc(pixels.label[pixels.clear], probabilities[pixels.clear])
+    }
+    for field in ERRORS:
+        name, in_micrometres = field.removesuffix("_px"), micrometres(rows, field)
+        figures[f"{name}_error_px"] = float(np.mean([row[field] for row in rows]))
+        figures[f"{name}_error_um"] = float(in_micrometres.mean()) if in_micrometres.size else None
+    return figures | {"regions": rows}
+
+
+def _sections() -> Sequence[Any]:
+    from medtune_jax.applications.intima_media.report import SECTIONS
+
+    return SECTIONS
+
+
+def _packed(rois: Sequence[Roi], pixels: Scan) -> bytes:
+    """What the report needs of the test regions; see `unpacked`."""
+    images, shapes = padded([roi.image for roi in rois])
+    contours = np.full((2, len(rois), images.shape[2]), np.nan)
+    for index, roi in enumerate(rois):
+        contours[:, index, : len(roi.li)] = roi.li, roi.ma
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        images=images,
+        shapes=shapes,
+        contours=contours,
+        mm_per_pixel=np.array([np.nan if r.mm_per_pixel is None else r.mm_per_pixel for r in rois]),
+        subjects=np.array([roi.subject for roi in rois]),
+        names=np.array([roi.name for roi in rois]),
+        pixels=np.stack([pixels.roi, pixels.row, pixels.column, pixels.label, pixels.clear]),
+    )
+    return stream.getvalue()
+
+
+def unpacked(content: bytes) -> tuple[list[Roi], Scan]:
+    """The test regions and their scored pixels, from a study's application/regions.npz."""
+    with np.load(io.BytesIO(content)) as file:
+        kept = dict(file)
+    rois = [
+        Roi(
+            image[:height, :width],
+            li[:width],
+            ma[:width],
+            None if np.isnan(scale) else float(scale),
+            str(subject),
+            str(name),
+        )
+        for image, (height, width), li, ma, scale, subject, name in zip(
+            kept["images"],
+            kept["shapes"],
+            *kept["contours"],
+            kept["mm_per_pixel"],
+            kept["subjects"],
+            kept["names"],
+            strict=True,
+        )
+    ]
+    roi, row, column, label, clear = kept["pixels"].astype(np.int32)
+    return rois, Scan(roi, row, column, label, clear.astype(bool))
+
+
+def _table(rows: Sequence[Row]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+INTIMA_MEDIA = Application("intima_media", load, evaluate, _sections, interface_auc)

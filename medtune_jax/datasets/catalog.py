@@ -1,0 +1,25 @@
+"""Every public data set that `medtune data prepare` knows, of all applications."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medtune_jax.errors import UserError
+
+
+def every_builder() -> dict[str, Any]:
+    """{name: TFDS builder class}; each says its layout, licence, citation and homepage."""
+    # TFDS takes seconds to import, and the volumes' builders need an application that needs frames.
+    from medtune_jax.datasets.builders import DATASETS
+    from medtune_jax.datasets.ct_builders import CT_DATASETS
+    from medtune_jax.datasets.cubs import Cubs
+
+    return {**DATASETS, **CT_DATASETS, Cubs.name: Cubs}
+
+
+def find_builder(name: str) -> Any:
+    """The builder of a data set. Raises UserError that lists the names when there is none."""
+    known = every_builder()
+    if name not in known:
+        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(known))}.")
+    return known[name]

@@ -1,0 +1,117 @@
+"""TFDS builders of the public CT angiograms with marked emboli, for folders downloaded by hand.
+
+They need no TensorFlow: records are array_record, read through `as_data_source`. A volume of 512 x 512 x 300 voxels is
+150 MB before compression, so records are made and read one at a time. A study reads the downloaded folders
+themselves (`--config.data.dir`); these are for those who want the volumes elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from medtune_jax.applications.embolism.volumes import Case, Volume, find_cases, load_case
+from medtune_jax.errors import UserError
+
+
+class _Angiograms(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """CT volumes in HU with numbered emboli; a subclass says layout, licence, citation, homepage."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and name its folder."
+    layout: ClassVar[str]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    homepage: ClassVar[str]
+
+    def belongs(self, case: Case) -> bool:
+        """Whether the files of a case are laid out as this data set's are."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        shape = (None, None, None)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{type(self).__doc__}\n\nTerms: {self.licence}",
+            homepage=self.homepage,
+            citation=self.citation,
+            features=tfds.features.FeaturesDict(
+                {
+                    "patient": tfds.features.Text(),
+                    "hu": tfds.features.Tensor(shape=shape, dtype=np.int16, encoding="zlib"),
+                    "emboli": tfds.features.Tensor(shape=shape, dtype=np.uint16, encoding="zlib"),
+                    "spacing": tfds.features.Tensor(shape=(3,), dtype=np.float64),
+                    "origin": tfds.features.Tensor(shape=(3,), dtype=np.float64),
+                }
+            ),
+            disable_shuffling=True,  # patients stay in the order of their names
+        )
+
+    def _split_generators(self, dl_manager):
+        root = Path(dl_manager.manual_dir)
+        cases = find_cases(root)
+        if not all(map(self.belongs, cases)):
+            raise UserError(f"{root} is no {self.name}: expected {self.layout}.")
+        return {"train": self._generate_examples(cases)}
+
+    def _generate_examples(self, cases: list[Case]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, case in enumerate(cases):
+            volume, emboli = load_case(case)
+            yield (
+                number,
+                {
+                    "patient": volume.patient,
+                    "hu": volume.hu,
+                    "emboli": emboli,
+                    "spacing": np.array(volume.spacing),
+                    "origin": np.array(volume.origin),
+                },
+            )
+
+
+class CadPe(_Angiograms):
+    """CAD-PE: 91 CT pulmonary angiograms with numbered emboli."""
+
+    layout = "NNN.nrrd with NNNRefStd.nrrd, whose values number the clots"
+    licence = "research use; cite the publication"
+    homepage = "http://www.cad-pe.org"
+    citation = "Gonzalez et al., computer aided detection for pulmonary embolism challenge, 2020."
+
+    def belongs(self, case: Case) -> bool:
+        return case.emboli is not None and case.emboli.name == f"{case.patient}RefStd.nrrd"
+
+
+class Fumpe(_Angiograms):
+    """FUMPE: 35 CT pulmonary angiograms with masks of emboli; connected clots are numbered."""
+
+    layout = "CT_scans/PATNNN/*.dcm with GroundTruth/PATNNN.mat"
+    licence = "CC BY 4.0"
+    homepage = "https://doi.org/10.6084/m9.figshare.c.4107803"
+    citation = "Masoudi et al., a new dataset of CT angiography images, Scientific Data 5 (2018)."
+
+    def belongs(self, case: Case) -> bool:
+        return case.emboli is not None and case.emboli.suffix == ".mat"
+
+
+CT_DATASETS: dict[str, type[_Angiograms]] = {builder.name: builder for builder in (CadPe, Fumpe)}
+
+
+def volumes(name: str, data_dir: str | Path) -> Iterator[tuple[Volume, np.ndarray]]:
+    """The volumes of a prepared set with their labels uint16 [z, y, x], one in memory at a time.
+
+    Raises UserError for an unknown name, and when the set was not prepared there.
+    """
+    if name not in CT_DATASETS:
+        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(CT_DATASETS))}.")
+    builder = CT_DATASETS[name](data_dir=str(data_dir), file_format="array_record")
+    if "train" not in builder.info.splits:
+        raise UserError(f"{data_dir} holds no prepared {name}: prepare it from its folder first.")
+    source = builder.as_data_source(split="train")
+    for k in range(len(source)):
+        record = source[k]
+        spacing, origin = (tuple(record[key].tolist()) for key in ("spacing", "origin"))
+        yield Volume(record["hu"], spacing, origin, record["patient"].decode()), record["emboli"]

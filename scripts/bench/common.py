@@ -1,0 +1,251 @@
+"""What all benchmarks share: cases, alternating timing, tables, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from medtune_jax import networks, tuning
+from medtune_jax.networks import Network, Params
+from medtune_jax.patches import Images
+from medtune_jax.training import Capacity, Epoch, Program, Run, Settings, fit
+from medtune_jax.training.features import Features
+
+CLASSES = 2
+CLOCKS: dict[str, Callable[[int], Callable[[], float]]] = {
+    "wall": lambda cores: time.perf_counter,
+    "cpu": lambda cores: lambda: time.process_time() / cores,
+}
+Clock = Callable[[], float]
+Seconds = dict[str, list[float]]
+"""Timed repeats by candidate."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. spread: half the range between the quartiles, in percent, of the side that varies more."""
+
+    network: str
+    case: str
+    medtune: float
+    torch: float | None
+    ratio: float | None
+    unit: str
+    repeats: int = 0
+    spread: float = 0.0
+    note: str = ""
+
+
+def parser(description: str | None, networks_default: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--networks", default=networks_default, help="comma-separated")
+    result.add_argument("--depths", default="", help="first tuned stages; default: all")
+    result.add_argument("--batch", type=int, default=32)
+    result.add_argument("--size", type=int, default=0, help="pixels a side; 0: the network's own")
+    result.add_argument("--repeats", type=int, default=5)
+    result.add_argument(
+        "--clock",
+        default="wall",
+        choices=CLOCKS,
+        help="cpu: processor seconds of this process over its cores, for a machine that others use too (on one core)",
+    )
+    result.add_argument("--json", type=Path, help="write the rows there")
+    return result
+
+
+def use_all_allowed_cores() -> int:
+    """PyTorch gets as many threads as XLA takes: the cores this process may run on (taskset -c 0,1)."""
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
+    return cores
+
+
+def network_and_params(name: str, size: int) -> tuple[Network, Params, int]:
+    """A two-class network with parameters of its own filler (speed does not depend on their values)."""
+    network = networks.get(name, CLASSES)
+    size = size or network.preprocessing.size
+    network.check_size(size)
+    return network, networks.initial_params(network, jax.random.key(0), None, size), size
+
+
+def depths_of(network: Network, text: str) -> list[str]:
+    """The stages named on the command line, or all, in the network's order."""
+    return sorted(text.split(",") if text else network.names, key=network.index)
+
+
+def random_patches(count: int, size: int) -> tuple[Images, np.ndarray]:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, size, size, 3), np.uint8)
+    return Images(pixels), generator.integers(0, CLASSES, count)
+
+
+def features_of(
+    network: Network, params: Params, patches: Images, labels: np.ndarray, size: int, gib: float
+) -> Features:
+    return Features(network, params, patches, labels, size, int(gib * 2**30))
+
+
+def epochs_of_fit(
+    network: Network,
+    params: Params,
+    depth: str,
+    features: Features,
+    batch: int,
+    repeats: int,
+    others: dict[str, Callable[[], None]],
+    clock: Clock = time.perf_counter,
+    count: int = 0,
+) -> Seconds:
+    """Seconds an epoch of `fit` takes at a tuning depth, each followed by one call of every other candidate.
+
+    count: train on the first so many patches; 0: all. The first epoch of each, which compiles, is not counted.
+    Validation is one image: what is timed is training.
+    """
+    chosen = tuning.parse(network, depth)
+    inputs = features.inputs(chosen.tuned[0])
+    program = Program(network, chosen.tuned, inputs.start, inputs.fetch)
+    count = count or len(features.patches)
+    settings = Settings(batch=batch, score_batch=1, epochs=repeats + 1, patience=repeats + 1)
+    rates = tuning.group_rates(network, chosen)
+    rates = {group: 1e-6 for group in rates}  # random images: nothing to learn, nothing to diverge
+    run = Run(params, rates, np.arange(count), np.arange(1), 0)
+    seconds: Seconds = {name: [] for name in ("medtune", *others)}
+    began = clock()
+
+    def after(_: int, epoch: Epoch) -> None:
+        nonlocal began
+        seconds["medtune"].append(clock() - began)
+        for name, call in others.items():
+            seconds[name].append(timed(call, clock))
+        began = clock()
+
+    (fitted,) = fit(
+        program,
+        [run],
+        inputs,
+        features.labels,
+        settings,
+        Capacity.of(count, 1, settings),
+        lambda labels, scores: 0.0,
+        after,
+    )
+    if fitted.failure:
+        raise RuntimeError(fitted.failure)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def alternate(
+    candidates: dict[str, Callable[[], Any]],
+    repeats: int,
+    clock: Clock = time.perf_counter,
+    warm_up: bool = True,
+) -> Seconds:
+    """Call the candidates in turn, `repeats` times each, after a first time that is not counted."""
+    if warm_up:
+        for call in candidates.values():
+            call()
+    seconds: Seconds = {name: [] for name in candidates}
+    for _ in range(repeats):
+        for name, call in candidates.items():
+            seconds[name].append(timed(call, clock))
+    return seconds
+
+
+def timed(call: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
+    began = clock()
+    call()
+    return clock() - began
+
+
+def compare(network: str, case: str, images: int, seconds: Seconds) -> Row:
+    """Images a second of medtune against the best of the other candidates (by median)."""
+    others = {name: values for name, values in seconds.items() if name != "medtune"}
+    best = min(others, key=lambda name: statistics.median(others[name]))
+    ours, theirs = (statistics.median(v) for v in (seconds["medtune"], others[best]))
+    wide = max(spread(seconds["medtune"]), spread(others[best]))
+    note = f"torch's best: {best}"
+    repeats = len(seconds["medtune"])
+    return Row(
+        network,
+        case,
+        images / ours,
+        images / theirs,
+        theirs / ours,
+        "images/s",
+        repeats,
+        wide,
+        note,
+    )
+
+
+def spread(values: Sequence[float]) -> float:
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float(50 * (high - low) / middle)
+
+
+def report(title: str, rows: Sequence[Row], path: Path | None) -> None:
+    """Print the rows as a table headed by the machine, and write them as JSON."""
+    table = Table(title=f"{title}\n{machine()}", title_justify="left")
+    for column in (
+        "network",
+        "case",
+        "medtune",
+        "torch",
+        "ratio",
+        "unit",
+        "repeats",
+        "spread",
+        "note",
+    ):
+        table.add_column(
+            column, justify="left" if column in ("network", "case", "note") else "right"
+        )
+    for row in rows:
+        table.add_row(
+            row.network,
+            row.case,
+            _number(row.medtune),
+            _number(row.torch),
+            _number(row.ratio),
+            row.unit,
+            str(row.repeats or ""),
+            f"±{row.spread:.0f}%" if row.repeats else "",
+            row.note,
+        )
+    Console(width=None if os.isatty(1) else 140).print(table)
+    if path:
+        path.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def machine() -> str:
+    """Processor, cores in use, load, versions."""
+    cores = len(os.sched_getaffinity(0))
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        name = next((s.partition(": ")[2] for s in lines if s.startswith("model name")), name)
+    device = jax.devices()[0].device_kind
+    load = os.getloadavg()[0]
+    return f"{name}, {cores} cores, device {device}, load {load:.1f}; jax {jax.__version__}, torch {torch.__version__}"

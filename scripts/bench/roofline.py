@@ -1,0 +1,103 @@
+"""How near every stage comes to this machine's own ceilings.
+
+    taskset -c 0,1 python scripts/bench/roofline.py --networks alexnet --batch 32 --json out.json
+
+Ceilings are measured here: a large matrix product and a large copy. A stage's attainable time is the longer of its
+FLOPs at the first and its bytes at the second, both from XLA's cost analysis of the compiled stage;
+`ratio` is attainable over measured time. Above 1 the analysis counted bytes that stayed in a processor's cache.
+"""
+
+from __future__ import annotations
+
+import statistics
+from functools import partial
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from medtune_jax.networks import Params, Stage
+
+GIGA = 1e9
+
+
+def main() -> None:
+    options = common.parser(__doc__, "alexnet,squeezenet,googlenet").parse_args()
+    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
+    timing = partial(_timing, repeats=options.repeats, clock=clock)
+    flops_ceiling, bytes_ceiling = _matmul_ceiling(timing), _copy_ceiling(timing)
+    rows = [
+        common.Row("", "ceiling: matrix product", flops_ceiling / GIGA, None, None, "GFLOP/s"),
+        common.Row("", "ceiling: copy", bytes_ceiling / GIGA, None, None, "GB/s"),
+    ]
+    for name in options.networks.split(","):
+        network, params, size = common.network_and_params(name, options.size)
+        shapes = network.shapes(size)
+        for depth in common.depths_of(network, options.depths):
+            position = network.index(depth)
+            stage = network.stages[position]
+            shape = shapes[network.names[position - 1]] if position else (size, size, 3)
+            x = np.random.default_rng(0).random((options.batch, *shape), np.float32)
+            for label, run in (("forward", _forward), ("gradient", _gradient)):
+                function = partial(run, stage, first=stage.name == network.names[0])
+                compiled = jax.jit(function).lower(params[stage.name], x).compile()
+                cost = compiled.cost_analysis()
+                flops, touched = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
+                middle, spread = timing(partial(compiled, params[stage.name], jnp.asarray(x)))
+                attainable = max(flops / flops_ceiling, touched / bytes_ceiling)
+                note = f"{flops / GIGA:.2f} GFLOP, {touched / GIGA:.2f} GB, {1e3 * middle:.1f} ms"
+                case = f"{stage.name}, {label}"
+                rows.append(
+                    common.Row(
+                        name,
+                        case,
+                        flops / middle / GIGA,
+                        None,
+                        attainable / middle,
+                        "GFLOP/s",
+                        options.repeats,
+                        spread,
+                        note,
+                    )
+                )
+    common.report(f"Roofline, batch {options.batch}", rows, options.json)
+
+
+def _forward(stage: Stage, params: Params, x: Array, first: bool) -> Array:
+    return stage(params, x)
+
+
+def _gradient(stage: Stage, params: Params, x: Array, first: bool):
+    """Forward and the gradients of the parameters and, but for the first stage, of the input."""
+    return jax.grad(lambda p, a: (stage(p, a) ** 2).sum(), 0 if first else (0, 1))(params, x)
+
+
+def _timing(call, repeats: int, clock: common.Clock) -> tuple[float, float]:
+    """(median seconds, spread in percent)."""
+    seconds = common.alternate({"": lambda: jax.block_until_ready(call())}, repeats, clock)[""]
+    return statistics.median(seconds), common.spread(seconds)
+
+
+def _matmul_ceiling(timing, side: int = 2048) -> float:
+    """FLOP/s of a square float32 matrix product."""
+    a = jax.random.normal(jax.random.key(0), (side, side))
+    product = jax.jit(jnp.matmul)
+    return 2 * side**3 / timing(lambda: product(a, a))[0]
+
+
+def _copy_ceiling(timing, count: int = 2**26) -> float:
+    """Bytes/s read and written by a scaled copy of an array beyond every processor cache."""
+    scale = jax.jit(lambda a: 2 * a, donate_argnums=0)
+    held = [jnp.ones(count)]
+
+    def call():
+        held[0] = scale(held[0])  # in place: no new pages to be mapped
+        return held[0]
+
+    return 2 * 4 * count / timing(call)[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Images a second of a whole network, forward and training, against PyTorch's best settings.
+
+    taskset -c 0,1 python scripts/bench/step.py --networks alexnet --batch 32 --json out.json
+
+Training is one epoch of `medtune_jax.training.fit` with every stage tuned, forward is `predict`;
+PyTorch runs the same patches in turn. `--torch-compile` and `--torch-amp` add those settings on a CPU;
+on a GPU they are always tried.
+"""
+
+from __future__ import annotations
+
+import common
+import numpy as np
+import torch
+import torch_side
+
+from medtune_jax import tuning
+from medtune_jax.training import Capacity, Program, Settings, predict
+
+
+def main() -> None:
+    arguments = common.parser(__doc__, "alexnet,caffenet,squeezenet,googlenet,vgg16")
+    arguments.add_argument("--steps", type=int, default=2, help="steps an epoch that is timed")
+    arguments.add_argument("--cases", default="forward,training")
+    arguments.add_argument("--torch-compile", action="store_true")
+    arguments.add_argument("--torch-amp", action="store_true")
+    options = arguments.parse_args()
+    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
+    rows = []
+    for name in options.networks.split(","):
+        network, params, size = common.network_and_params(name, options.size)
+        patches, labels = common.random_patches(options.batch * options.steps, size)
+        features = common.features_of(network, params, patches, labels, size, 0)
+        x, target = torch_side.preprocessed(network, patches.pixels), torch.tensor(labels)
+        trainers = {
+            key: torch_side.Trainer(network, params, size, network.names[0], **setting)
+            for key, setting in torch_side.settings(
+                options.torch_compile, options.torch_amp
+            ).items()
+        }
+        case = f"batch {options.batch}, {size} px"
+        if "forward" in options.cases:
+            others = {k: torch_side.forward(t, x, options.batch) for k, t in trainers.items()}
+            ours = _forward(network, params, features, options.batch)
+            seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
+            rows.append(common.compare(name, f"forward, {case}", len(patches), seconds))
+        if "training" in options.cases:
+            others = {k: torch_side.epoch(t, x, target, options.batch) for k, t in trainers.items()}
+            seconds = common.epochs_of_fit(
+                network,
+                params,
+                network.names[0],
+                features,
+                options.batch,
+                options.repeats,
+                others,
+                clock,
+            )
+            rows.append(common.compare(name, f"training, {case}", len(patches), seconds))
+    common.report("One step of a whole network", rows, options.json)
+
+
+def _forward(network, params, features, batch):
+    """`predict` of all patches; only the head counts as tuned, so that no time goes into copies of parameters."""
+    inputs = features.inputs(network.names[0])
+    depth = tuning.parse(network, network.head)
+    program = Program(network, depth.tuned, inputs.start, inputs.fetch)
+    tuned, frozen = tuning.split(params, depth.tuned)
+    settings = Settings(batch=1, score_batch=batch)
+    index = np.arange(len(features.patches))
+    rates = tuning.group_rates(network, depth)
+    capacity = Capacity.of(1, len(index), settings)
+    return lambda: predict(program, tuned, frozen, inputs, index, rates, settings, capacity)
+
+
+if __name__ == "__main__":
+    main()

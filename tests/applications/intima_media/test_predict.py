@@ -1,0 +1,185 @@
+"""New images in, contours and thickness out, with a network that knows dark from bright only."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from medtune_jax import cli, weights
+from medtune_jax.applications.intima_media.data import Roi
+from medtune_jax.applications.intima_media.overlay import overlay, show
+from medtune_jax.applications.intima_media.patches import LI, MA
+from medtune_jax.applications.intima_media.predict import (
+    load_classifier,
+    measure,
+    predict,
+    summary,
+)
+from medtune_jax.errors import UserError
+from medtune_jax.phantoms.ultrasound import generate, write_subjects
+from medtune_jax.weights import pretrained
+
+CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with kept weights, as a sweep leaves it: pre-trained stages, an untrained head."""
+    folder = tmp_path_factory.mktemp("run")
+    save_weights(folder / "weights", CONFIG)
+    (folder / "result.json").write_text("{}")
+    return folder
+
+
+def save_weights(folder, config, classes=3):
+    source = pretrained("squeezenet")
+    kernel = np.random.default_rng(0).normal(0, 0.002, (1, 1, 512, classes)).astype(np.float32)
+    head = {"kernel": kernel, "bias": np.zeros(classes, np.float32)}
+    provenance = {"source": "a test", "config": config}
+    params = {**source.params, "conv10": head}
+    return weights.save(folder, params, "squeezenet", source.preprocessing, provenance)
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_subjects(tmp_path / "new", subjects=1, rois=2, seed=4)
+
+
+class Oracle:
+    """Knows the interfaces of a phantom: stands in for a trained network."""
+
+    patch = 32.0
+
+    def __init__(self, phantom, confidence=0.9):
+        self._truth, self._confidence = (phantom.li, phantom.ma), confidence
+
+    def convolutional(self, image, columns):
+        found = np.zeros((*image.shape, 3))
+        rows = np.arange(len(image))[:, None]
+        for label, truth in zip((LI, MA), self._truth, strict=True):
+            bump = np.exp(-((rows - truth) ** 2) / 2)
+            found[..., label] = self._confidence * bump
+        return found[:, columns]
+
+    exact = convolutional
+
+
+def roi_of(phantom, image=None, mm_per_pixel=1 / 15):
+    untraced = np.full(92, np.nan)
+    image = phantom.image if image is None else image
+    return Roi(image, untraced, untraced, mm_per_pixel, "s", "new/roi.png")
+
+
+def test_thickness_is_measured_in_millimetres():
+    phantom = generate(0, 1, seed=4)[0]
+    found = measure(Oracle(phantom), roi_of(phantom))
+    truth = (phantom.ma - phantom.li) / 15
+    assert found.thickness.mean == pytest.approx(truth.mean(), abs=0.01)
+    assert found.thickness.maximum == pytest.approx(truth.max(), abs=0.03)
+    assert found.thickness.unit == "mm"
+    assert (found.roi.li < found.roi.ma).all()
+    assert not found.warnings
+
+
+def test_low_confidence_and_burnt_in_text_are_warned_about():
+    phantom = generate(0, 1, seed=4)[0]
+    unsure = measure(Oracle(phantom, confidence=0.3), roi_of(phantom))
+    assert any("confidence is low in 100%" in line for line in unsure.warnings)
+    picture = Image.fromarray(phantom.image)
+    ImageDraw.Draw(picture).text((20, 8), "CCA L 7.5", fill=255)
+    marked = measure(Oracle(phantom), roi_of(phantom, np.asarray(picture)))
+    assert any("text or marks" in line for line in marked.warnings)
+    assert marked.contours.low_confidence[20:60].any()
+
+
+def test_without_calibration_pixels_are_offered():
+    phantom = generate(0, 1, seed=4)[0]
+    with pytest.raises(UserError, match=r"no calibration.*--mm_per_pixel.*--unit=px"):
+        measure(Oracle(phantom), roi_of(phantom, mm_per_pixel=None))
+    found = measure(Oracle(phantom), roi_of(phantom, mm_per_pixel=None), unit="px")
+    assert found.thickness.mean == pytest.approx((phantom.ma - phantom.li).mean(), abs=0.15)
+
+
+def test_an_image_smaller_than_a_patch_is_refused():
+    phantom = generate(0, 1, seed=4)[0]
+    with pytest.raises(UserError, match="92 x 20 px, smaller than a patch of 32 px"):
+        measure(Oracle(phantom), roi_of(phantom, phantom.image[:20]))
+    with pytest.raises(UserError, match="mode 'fast' is unknown"):
+        measure(Oracle(phantom), roi_of(phantom), mode="fast")
+
+
+def test_the_verb_writes_contours_thickness_and_overlays(run, images, tmp_path, capsys):
+    image, output = images / "subject0000" / "roi0.png", tmp_path / "out"
+    Image.open(image).crop((0, 10, 40, 50)).save(image)  # a small one is measured sooner
+    assert cli.run(["predict", f"--run={run}", str(image), f"--output={output}"]) == 0
+    assert "mm" in capsys.readouterr().out
+    (row,) = csv.DictReader((output / "thickness.csv").open())
+    assert row["unit"] == "mm"
+    columns = list(csv.DictReader((output / "subject0000-roi0.contours.csv").open()))
+    assert [int(c["x"]) for c in columns] == list(range(40))
+    thickness = np.array([float(c["thickness_mm"]) for c in columns])
+    assert float(row["mean"]) == pytest.approx(thickness.mean(), abs=1e-3)
+    assert float(row["maximum"]) == pytest.approx(thickness.max(), abs=1e-3)
+    for c in columns:
+        assert float(c["ma"]) - float(c["li"]) == pytest.approx(
+            15 * float(c["thickness_mm"]), abs=0.01
+        )
+    assert Image.open(output / "subject0000-roi0.overlay.png").size == (40 * 6, 40 * 6)
+
+
+def test_a_run_without_weights_says_how_to_keep_them(images, tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="keep_weights"):
+        predict(tmp_path, [images], tmp_path / "out")
+
+
+def test_weights_of_another_task_are_refused(tmp_path):
+    save_weights(tmp_path / "other", {"application": "polyps"})
+    with pytest.raises(UserError, match="not trained for intima_media"):
+        load_classifier(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output=x", "a.png"], "no network given"),
+        (["--run=x", "a.png"], "no output directory given"),
+        (["--run=x", "--output=y"], "no image to measure"),
+        (["--run=x", "--output=y", "nowhere.png"], "nowhere.png does not exist"),
+    ],
+)
+def test_bad_command_lines_say_what_is_missing(arguments, message, capsys):
+    assert cli.run(["predict", *arguments]) == cli.BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_two_images_of_one_name_are_refused(images, tmp_path):
+    image = images / "subject0000" / "roi0.png"
+    with pytest.raises(UserError, match="same name"):
+        predict(tmp_path, [image, image], tmp_path / "out")
+
+
+def test_the_summary_lists_warnings_below_their_image():
+    phantom = generate(0, 1, seed=4)[0]
+    lines = summary([measure(Oracle(phantom, 0.3), roi_of(phantom))]).splitlines()
+    assert lines[0].startswith("new/roi.png: mean 0.")
+    assert lines[1].startswith("  warning: ")
+
+
+def test_contours_are_drawn_where_they_are():
+    image = np.zeros((40, 50), np.uint8)
+    picture = np.asarray(overlay(image, np.full(50, 10.0), np.full(50, 25.0), np.arange(50) == 7))
+    yellow = (picture[..., 0] > 200) & (picture[..., 2] < 50) & (picture[..., 1] > 150)
+    rows = np.flatnonzero(yellow.any(axis=1)) / 6 - 0.5
+    assert rows.mean() == pytest.approx(10.0, abs=0.3)
+    red = (picture[..., 0] > 200) & (picture[..., 1] < 100)
+    assert set(np.flatnonzero(red.any(axis=0)) // 6) <= {7, 8}
+
+
+def test_show_draws_the_regions_of_a_folder(images):
+    sheet = show(images)
+    assert sheet.width > 2 * 92 * 6
+    yellow = (np.asarray(sheet) == (255, 214, 0)).all(axis=-1)
+    assert yellow[:, : sheet.width // 2].any()
+    assert yellow[:, sheet.width // 2 :].any()

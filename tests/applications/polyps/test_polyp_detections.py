@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import joblib
+import numpy as np
+import pytest
+from polyp_study import polyp_config, write_videos
+
+from medtune_jax.applications.polyps import detections
+from medtune_jax.applications.polyps.candidates import Candidate
+from medtune_jax.applications.polyps.cases import read_cases
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    """Candidates are kept in a folder of the test's own; no processes are started."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with joblib.parallel_config("threading"):
+        yield
+
+
+@pytest.fixture
+def data(tmp_path):
+    return polyp_config(write_videos(tmp_path / "videos", 6, 2), candidates=4).data
+
+
+def test_candidates_are_kept_and_found_again(data, monkeypatch):
+    cases = read_cases(data)
+    found = detections.find_candidates(cases, data)
+    assert len(found) == 12 and 0 < max(map(len, found)) <= 4
+    assert all(isinstance(c, Candidate) for row in found for c in row)
+    monkeypatch.setattr(detections, "fit", None)  # a second detection would fail
+    assert detections.find_candidates(cases, data) == found
+    for field, value in {"candidates": 3, "detector_frames": 4, "detector_seed": 1}.items():
+        other = data.copy_and_resolve_references()
+        other[field] = value
+        with pytest.raises(TypeError):
+            detections.find_candidates(cases, other)
+    cases.frames[0] = replace(cases.frames[0], image=255 - cases.frames[0].image)
+    with pytest.raises(TypeError):
+        detections.find_candidates(cases, data)
+
+
+def test_frames_without_candidates_stay_empty_when_kept(tmp_path):
+    mark = Candidate(1.0, 2.0, 3.0, 4.0, 0.5)
+    for found in ([[], [mark, mark], []], [[mark], [], [mark]], [[], []]):
+        detections._save(tmp_path / "kept.npz", found)
+        assert detections._load(tmp_path / "kept.npz", len(found)) == found
+
+
+def test_the_detector_learns_from_training_videos_only(data, monkeypatch):
+    cases = read_cases(data)
+    seen = []
+
+    def fit(frames, seed, jobs):
+        seen.extend(image for image, _ in frames)
+        raise InterruptedError
+
+    monkeypatch.setattr(detections, "fit", fit)
+    for wanted, count in ((0, (~cases.test).sum()), (3, 3)):
+        seen.clear()
+        data.detector_frames = wanted
+        with pytest.raises(InterruptedError):
+            detections.find_candidates(cases, data)
+        assert len(seen) == count
+        training = [f.image for f, test in zip(cases.frames, cases.test, strict=True) if not test]
+        assert all(any(np.array_equal(image, own) for own in training) for image in seen)

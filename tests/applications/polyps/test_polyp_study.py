@@ -1,0 +1,88 @@
+"""A whole small study: sweep, results and report."""
+
+import numpy as np
+import pytest
+from polyp_study import perfect, polyp_config, write_videos
+
+from medtune_jax.applications.polyps import task
+from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, FrocEvidence
+from medtune_jax.applications.polyps.report import SECTIONS, froc
+from medtune_jax.applications.polyps.truth import Truth
+from medtune_jax.evaluation.froc import compare_froc, sensitivity_at
+from medtune_jax.report import write_report
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.load import load_study
+from medtune_jax.study import sweep
+
+
+def noisy(cases, data):
+    """The candidates of `perfect` with scores that overlap."""
+    rng = np.random.default_rng(0)
+    return [
+        [c._replace(score=c.score + rng.normal(0, 0.4)) for c in row]
+        for row in perfect(cases, data)
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    config = polyp_config(write_videos(folder / "videos", 12), train_patches=200, test_variants=2)
+    config.sweep.depths, config.sweep.fractions = "conv10", "1.0,0.5"
+    config.training.epochs = 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "find_candidates", noisy)
+        return sweep(config, folder / "out", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def evidence(study):
+    return Evidence(load_study(study), resamples=200)
+
+
+@pytest.fixture
+def found(study, evidence):
+    return FrocEvidence(evidence, Truth.read(study / "application"))
+
+
+def test_the_report_shows_all_sections_and_saves_their_figures(study):
+    page = write_report(study, SECTIONS).read_text()
+    for title in (
+        "Polyp detection: FROC", "Maximum-likelihood FROC", "Networks against the hand-crafted",
+        "Detections to check", "Patches to check",
+    ):  # fmt: skip
+        assert title in page
+    for name in ("froc", "froc_model", "detections", "patches"):
+        assert (study / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_figures_of_the_report_are_those_of_the_runs(evidence, found):
+    """The report averages patches and seeds anew; `evaluate` did it during the sweep."""
+    for fraction in (1.0, 0.5):
+        runs = evidence.study.cell("conv10", fraction)
+        for rate in (0.001, 0.01, 0.1):
+            expected = np.mean([run.result[f"sensitivity_at_{rate:g}"] for run in runs])
+            curve = found.curve(("conv10", fraction), [rate])
+            assert curve[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_detector_gives_what_the_froc_functions_give(found):
+    truth = found.truth
+    marks = truth.detections(truth.hand_crafted)
+    expected = sensitivity_at(marks, [0.1, 1.0], truth.videos)
+    assert found.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
+    cell = ("conv10", 0.5)
+    first = truth.detections(found.scores(cell)[0])
+    found.evidence.study.cell(*cell)  # two seeds; with one of them the mean is that one
+    found._known[cell] = found.scores(cell)[:1]
+    assert found.difference(cell, HAND_CRAFTED, 0.1) == compare_froc(
+        first, marks, 0.1, truth.videos
+    )
+
+
+def test_without_results_there_is_no_section(study, evidence):
+    empty = Evidence(load_study(study), resamples=20)
+    object.__setattr__(empty.study, "runs", ())
+    empty.cells, empty.study.__dict__["_cells"] = [], {}
+    empty.__dict__.pop("recommendations", None)
+    assert froc(empty) is None

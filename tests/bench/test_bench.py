@@ -1,0 +1,72 @@
+"""Every benchmark runs on a tiny case, and the PyTorch twins compute what the package computes."""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from medtune_jax import networks
+
+torch = pytest.importorskip("torch")
+BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+TINY = ["--size", "63", "--batch", "2", "--repeats", "1", "--networks", "squeezenet"]
+CASES = {
+    "step": (["--steps", "1"], 2),
+    "depth": (["--depths", "conv10", "--steps", "2"], 2),
+    "forms": (["--first", "2"], 2),
+    "roofline": (["--depths", "fire9,conv10"], 6),
+    "memory": (["--depths", "conv10"], 1),
+    "stages": (["--depths", "conv10"], 4),
+    "sweep": (["--depths", "conv10", "--epochs", "1", "--videos", "4", "--batch", "32"], 3),
+}
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_benchmark_prints_a_table_and_writes_its_rows(name, tmp_path, monkeypatch, capsys):
+    options, count = CASES[name]
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", [name, *TINY, *options, "--json", str(file)])
+    import_module(name).main()
+    rows = json.loads(file.read_text())
+    assert len(rows) == count
+    assert all(np.isfinite(row["medtune"]) and row["medtune"] > 0 for row in rows)
+    assert {"network", "case", "medtune", "torch", "ratio", "unit"} <= rows[0].keys()
+    assert "squeezenet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "googlenet"])
+def test_the_twin_has_the_same_scores(name):
+    torch_networks = import_module("torch_networks")
+    size = 64
+    network = networks.get(name, 3)
+    params = networks.initial_params(network, jax.random.key(0), "msra", size)
+    x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    twin = torch_networks.build(network, params, size).eval()
+    with torch.no_grad():
+        theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2).copy())).numpy()
+    ours = np.asarray(jax.jit(network.apply)(params, x))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(ours).max())
+
+
+def test_flattened_weights_follow_the_order_of_the_twin():
+    """VGG's fc6 reads H,W,C here and C,H,W in PyTorch; a small stand-in of both."""
+    torch_networks = import_module("torch_networks")
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    kernel = generator.normal(size=(60, 7)).astype(np.float32)
+    twin = torch_networks.Dense(60, 7, relu=False)
+    torch_networks._load_stage(twin, {"kernel": kernel, "bias": np.zeros(7)}, (3, 4, 5))
+    theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
+    np.testing.assert_allclose(theirs, x.reshape(2, 60) @ kernel, atol=1e-4)
