@@ -20,7 +20,7 @@ from medtune_jax.networks.layers import (
 from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Rates, Stage
 
 _BIAS = 0.2  # of every layer but the classifiers
-_RATES = Rates(tuned=3e-3, head=1e-3, scratch=1e-2, source="range test, docs/rates.md")
+_RATES = Rates(tuned=3e-3, head=1e-3, scratch=3e-3, source="range test, docs/rates.md")
 
 
 class Reduced(nn.Module):

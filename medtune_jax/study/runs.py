@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from medtune_jax import networks, tuning, weights
+from medtune_jax.applications import Dataset
 from medtune_jax.networks import Network, Params, Rates
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
@@ -192,15 +193,20 @@ def _scored(study: Study, planned: PlannedRun, fitted: Fitted, scores: np.ndarra
         "train_images": len(subset.train),
         "val_images": len(subset.valid),
     }
-    rows = [("image", "patient", "label", *dataset.classes)]
-    for index, row in zip(study.test, scores, strict=True):
-        known = (
-            dataset.names[index],
-            dataset.groups[index],
-            dataset.classes[dataset.labels[index]],
-        )
-        rows.append((*known, *(f"{value:.7g}" for value in row)))
-    return Outcome(result, scores=rows)
+    return Outcome(result, scores=_score_rows(dataset, study.test, scores))
+
+
+def _score_rows(dataset: Dataset, test: np.ndarray, scores: np.ndarray) -> list[tuple[Any, ...]]:
+    """scores.csv: a row for each image (frame, candidate), its probabilities the mean over its patches."""
+    names, first, member = np.unique(dataset.names[test], return_index=True, return_inverse=True)
+    counts = np.bincount(member)
+    means = np.stack([np.bincount(member, column) / counts for column in scores.T], axis=1)
+    rows: list[tuple[Any, ...]] = [("image", "patient", "label", *dataset.classes)]
+    for number in np.argsort(first):
+        patch = test[first[number]]
+        known = (names[number], dataset.groups[patch], dataset.classes[dataset.labels[patch]])
+        rows.append((*known, *(f"{value:.7g}" for value in means[number])))
+    return rows
 
 
 def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> dict[str, Any]:

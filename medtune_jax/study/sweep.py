@@ -44,7 +44,7 @@ def _cost(study: Study, run: PlannedRun) -> float:
     """A guess at a run's share of the time: training patches times tuned stages. Only the ETA uses it."""
     depth = next(d for d in study.plan.depths if d.name == run.depth)
     patches = len(study.subsets[run.fraction, run.seed].train)
-    return patches * (1 + len(depth.tuned)) ** 2
+    return patches * (3 + len(depth.tuned)) ** 2
 
 
 def _write(store: Store, run: PlannedRun, outcome: Outcome) -> None:

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_runs_by_frame(evidence, study):
     rows = list(csv.DictReader(path.open()))
     name = scores.names[5]
     crops = [float(row["informative"]) for row in rows if row["image"] == name]
-    assert len(crops) == 3
+    assert crops
     assert scores.values[0, 5] == pytest.approx(np.mean(crops), abs=1e-6)
 
 
