@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -145,20 +143,35 @@ def _is_plain(directory: Path) -> bool:
     )
 
 
-def _of_application(name: str) -> Show:
-    module = f"medtune_jax.applications.{name}.show"
+def angiograms(directory: Path) -> Any:
+    """Volumes of patients, with their emboli and candidates."""
+    from medtune_jax.applications.embolism.montage import show
+    from medtune_jax.applications.embolism.volumes.cases import holds_cases
 
-    def show(directory: Path) -> Any:
-        return import_module(module).show(directory) if find_spec(module) else None
+    return show(directory) if holds_cases(directory) else None
 
-    return show
+
+def ultrasound(directory: Path) -> Any:
+    """Regions of the carotid wall, with their contours."""
+    if not any(any(directory.rglob(name)) for name in ("*LI.csv", "*-LI.txt")):
+        return None
+    from medtune_jax.applications.intima_media.overlay import show
+
+    return show(directory)
+
+
+def labelled_images(directory: Path) -> Any:
+    """labels.csv, or a folder of images a class."""
+    from medtune_jax.applications.image_folder.show import show
+
+    return show(directory)
 
 
 # image_folder is last: to it, any folder with folders of images is a data set.
 SHOWS: tuple[Show, ...] = (
-    _of_application("embolism"),
-    _of_application("intima_media"),
+    angiograms,
+    ultrasound,
     prepared,
     colonoscopy,
-    _of_application("image_folder"),
+    labelled_images,
 )

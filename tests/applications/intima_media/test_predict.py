@@ -16,6 +16,7 @@ from medtune_jax.applications.intima_media.predict import (
     predict,
     summary,
 )
+from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate, write_subjects
 from medtune_jax.weights import pretrained
@@ -179,6 +180,7 @@ def test_contours_are_drawn_where_they_are():
 
 def test_show_draws_the_regions_of_a_folder(images):
     sheet = show(images)
+    np.testing.assert_array_equal(picture_of(images), sheet)  # as `medtune data show`
     assert sheet.width > 2 * 92 * 6
     yellow = (np.asarray(sheet) == (255, 214, 0)).all(axis=-1)
     assert yellow[:, : sheet.width // 2].any()

@@ -46,6 +46,12 @@ def find_cases(directory: Path) -> list[Case]:
     return sorted(cases, key=lambda c: c.patient)
 
 
+def holds_cases(directory: Path) -> bool:
+    """Whether a folder is laid out as volumes of patients."""
+    finders = (_find_fumpe, _find_plain, _find_cad_pe)
+    return directory.is_dir() and any(find(directory) for find in finders)
+
+
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """The volume of a case and its labels, uint16 [z, y, x]; all zero for a patient without.
 
