@@ -106,7 +106,9 @@ def by_depth(evidence: Evidence) -> Drawing:
         if gap:
             ax.axvline(len(study.tuned_depths) - 0.5 + gap / 2, color="#999999", ls=":", lw=1)
         ax.set_xticks(list(places.values()), [study.label(d) for d in places])
-        if len(places) > 6:
+        if (
+            sum(len(study.label(depth)) for depth in places) > 80
+        ):  # characters that fit side by side
             ax.tick_params(axis="x", labelrotation=45)
             for text in ax.get_xticklabels():
                 text.set(ha="right", rotation_mode="anchor")
