@@ -75,6 +75,20 @@ def test_an_unknown_depth_names_the_nearest(images, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [("--config.rates.head=-1", "rates.head"), ("--config.training.batch=0", "training.batch")],
+)
+def test_an_impossible_number_is_refused(images, tmp_path, capsys, flag, said):
+    assert cli.run(_sweep(images, f"--output={tmp_path}/o", flag)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_is_no_output_directory(images, capsys):
+    assert cli.run(_sweep(images, f"--output={images}/labels.csv")) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_with_130_and_keeps_finished_runs(images, tmp_path):
     arguments = _sweep(
         images,

@@ -94,6 +94,9 @@ def _settings(config: ConfigDict) -> Settings:
     for name in ("batch", "epochs", "patience"):
         if training[name] < 1:
             raise UserError(f"training.{name} is {training[name]}: give 1 or more")
+    for name, rate in config.rates.items():
+        if rate < 0:
+            raise UserError(f"rates.{name} is {rate}: give 0 (the network's own) or more")
     return Settings(
         batch=training.batch,
         epochs=training.epochs,

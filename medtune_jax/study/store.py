@@ -52,6 +52,8 @@ class Store:
         Of several hosts that run a study together, the first one writes.
         """
         path = self.directory / "study.json"
+        if self.directory.exists() and not self.directory.is_dir():
+            raise UserError(f"{self.directory} is a file: give a directory as --output")
         if path.is_file():
             before = _read_json(path)
             if before["identity"] != manifest["identity"]:
