@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedGroupKFold
 
+from medtune_jax.applications.protocol import Dataset
 from medtune_jax.errors import UserError
 
 
@@ -30,6 +32,21 @@ class Subset:
 
     train: np.ndarray
     valid: np.ndarray
+
+
+def planned_subset(config: ConfigDict, dataset: Dataset, fraction: float, seed: int) -> Subset:
+    """The patches that a study's runs of this fraction and seed train and validate on."""
+    return training_subset(
+        dataset.labels,
+        dataset.groups,
+        dataset.units,
+        np.flatnonzero(~dataset.test),
+        fraction,
+        config.training.valid_fraction,
+        seed,
+        dataset.classes,
+        config.training.balance,
+    )
 
 
 def training_subset(

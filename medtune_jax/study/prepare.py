@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, tuning, weights
 from medtune_jax.applications import Dataset
-from medtune_jax.applications.splits import Subset, training_subset
+from medtune_jax.applications.splits import Subset, planned_subset
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network
 from medtune_jax.study.plan import Plan, image_size, make_plan
@@ -55,7 +55,7 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     )
     settings = _settings(config)
     subsets = {
-        (fraction, seed): _subset(config, dataset, fraction, seed)
+        (fraction, seed): planned_subset(config, dataset, fraction, seed)
         for fraction in plan.fractions
         for seed in range(plan.seeds)
     }
@@ -102,20 +102,6 @@ def _settings(config: ConfigDict) -> Settings:
         epochs=training.epochs,
         patience=training.patience,
         rate_decay=training.rate_decay,
-    )
-
-
-def _subset(config: ConfigDict, dataset: Dataset, fraction: float, seed: int) -> Subset:
-    return training_subset(
-        dataset.labels,
-        dataset.groups,
-        dataset.units,
-        np.flatnonzero(~dataset.test),
-        fraction,
-        config.training.valid_fraction,
-        seed,
-        dataset.classes,
-        config.training.balance,
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from medtune_jax.applications.frame_quality.baseline import QualityBaseline
 from medtune_jax.applications.frame_quality.frames import QualityFrames
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import training_subset
+from medtune_jax.applications.splits import planned_subset
 
 FRAMES, BASELINE, PICTURES, SUMMARY = (
     "test_frames.csv", "baseline.csv", "test_frames.jpg", "frames.json"
@@ -64,17 +64,7 @@ def _baseline_rows(config, frames: QualityFrames, dataset, frame, test) -> list[
     rows = []
     for fraction in numbers(config.sweep.fractions, "sweep.fractions"):
         for seed in range(config.sweep.seeds):
-            subset = training_subset(
-                dataset.labels,
-                dataset.groups,
-                dataset.units,
-                np.flatnonzero(~dataset.test),
-                fraction,
-                config.training.valid_fraction,
-                seed,
-                dataset.classes,
-                config.training.balance,
-            )
+            subset = planned_subset(config, dataset, fraction, seed)
             seen = np.unique(frame[np.concatenate([subset.train, subset.valid])])
             judge = QualityBaseline.fit(frames.features[seen], frames.quality[seen], seed)
             scores = judge.predict(frames.features[test])
