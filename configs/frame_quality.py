@@ -10,8 +10,7 @@ folders train and test, the split is yours. `:small` is a study for two cores an
     medtune sweep --config=configs/frame_quality.py:small --output=/tmp/quality-small
 """
 
-from medtune_jax.errors import UserError
-from medtune_jax.study import default_config
+from medtune_jax.study import choose_preset, cpu_sized, default_config
 
 
 def get_config(preset=""):
@@ -41,20 +40,15 @@ def get_config(preset=""):
     config.sweep.seeds = 3
     config.training.batch = 128
 
-    if preset == "small":
-        config.image_size = 67
-        config.data.frame_height = (
-            180  # as generated: scaling down would hide the blur to be judged
-        )
-        config.data.phantom = {"videos": 40, "frames": 30, "height": 180, "width": 256, "seed": 0}
-        config.data.crops = 4
-        config.data.test_crops = 12
-        config.sweep.depths = "conv10,fire8,fire5,conv1,scratch"
-        config.sweep.fractions = "1.0,0.1"
-        config.sweep.seeds = 2
-        config.training.batch = 32
-        config.training.epochs = 6
-        config.training.patience = 3
-    elif preset:
-        raise UserError(f"configs/frame_quality.py has no preset '{preset}': use :small or none")
+    choose_preset("frame_quality", preset, config, {"small": _small})
     return config
+
+
+def _small(config):
+    """SqueezeNet at 67 px on 40 short generated videos, with fewer crops of a frame."""
+    cpu_sized(config, epochs=6, patience=3)
+    config.data.phantom = {"videos": 40, "frames": 30, "height": 180, "width": 256, "seed": 0}
+    config.data.frame_height = 180  # as generated: scaling down would hide the blur to be judged
+    config.data.crops = 4
+    config.data.test_crops = 12
+    config.sweep.fractions = "1.0,0.1"

@@ -9,7 +9,7 @@ The numbers are those of Tajbakhsh et al. 2016 (docs/intima-media.md): three cla
 interfaces, half of the subjects to test on, the training set reduced by subject.
 """
 
-from medtune_jax.study import default_config
+from medtune_jax.study import choose_preset, cpu_sized, default_config
 
 
 def get_config(preset=""):
@@ -33,17 +33,13 @@ def get_config(preset=""):
     )
     config.sweep.fractions = "1.0,0.5,0.25,0.1"
     config.sweep.seeds = 3
-    if preset == "small":
-        _small(config)
-    elif preset:
-        raise ValueError(f"unknown preset '{preset}': the only one is small")
+    choose_preset("intima_media", preset, config, {"small": _small})
     return config
 
 
 def _small(config):
     """SqueezeNet at 67 px on 40 generated subjects: a quarter of an hour on two cores."""
-    config.network = "squeezenet"
-    config.image_size = 67
+    cpu_sized(config, epochs=8, patience=4)
     config.data.update(
         {
             "test_fraction": 0.2,
@@ -53,8 +49,5 @@ def _small(config):
             "rois": 2,
         }
     )
-    config.sweep.depths = "conv10,fire8,fire5,conv1,scratch"
     config.sweep.fractions = "1.0,0.04"  # 0.04 of 26 training subjects is one
     config.sweep.seeds = 1
-    config.training.epochs = 8
-    config.training.patience = 4

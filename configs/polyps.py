@@ -11,8 +11,7 @@ study for two cores and ten minutes:
     medtune sweep --config=configs/polyps.py:small --output=/tmp/polyps-small
 """
 
-from medtune_jax.errors import UserError
-from medtune_jax.study import default_config
+from medtune_jax.study import choose_preset, cpu_sized, default_config
 
 
 def get_config(preset=""):
@@ -52,26 +51,17 @@ def get_config(preset=""):
     config.sweep.seeds = 3
     config.training.batch = 128
 
-    if preset == "small":
-        _small(config)
-    elif preset:
-        raise UserError(f"configs/polyps.py has no preset '{preset}': use :small or none")
+    choose_preset("polyps", preset, config, {"small": _small})
     return config
 
 
 def _small(config):
     """SqueezeNet at 67 px on 72 short generated videos: many different polyps, few frames of each."""
-    config.network = "squeezenet"
-    config.image_size = 67
+    cpu_sized(config, epochs=6, patience=3)
     config.data.phantom = {"videos": 72, "frames": 6, "height": 144, "width": 192, "seed": 0}
     config.data.test_fraction = 0.34
     config.data.candidates = 6
     config.data.detector_frames = 120
     config.data.train_patches = 2400
     config.data.test_variants = 4
-    config.sweep.depths = "conv10,fire8,fire5,conv1,scratch"
     config.sweep.fractions = "1.0,0.25"
-    config.sweep.seeds = 2
-    config.training.batch = 32
-    config.training.epochs = 6
-    config.training.patience = 3

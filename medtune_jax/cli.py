@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -279,8 +279,7 @@ def _use_compilation_cache() -> None:
     """Compiled programs are kept per user, so that the second sweep starts at once."""
     import jax
 
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(home / "medtune" / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from medtune_jax import cli
 
-CONFIG = str(Path(__file__).resolve().parents[1] / "configs" / "image_folder.py")
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIG = str(CONFIGS / "image_folder.py")
 
 
 @pytest.fixture
@@ -66,6 +67,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, capsys):
     text = capsys.readouterr().err
     assert said in text
     assert text.startswith("medtune: ") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["embolism", "frame_quality", "intima_media", "polyps"])
+def test_an_unknown_preset_is_one_sentence_and_exit_code_2(name, tmp_path, capsys):
+    config = f"--config={CONFIGS / name}.py:tiny"
+    assert cli.run(["sweep", config, f"--output={tmp_path}/o"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"medtune: configs/{name}.py has no preset 'tiny': use :small or none\n"
+    assert not (tmp_path / "o").exists()
 
 
 def test_an_unknown_depth_names_the_nearest(images, tmp_path, capsys):

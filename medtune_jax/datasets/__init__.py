@@ -1,7 +1,8 @@
-"""Colonoscopy data: public sets, the user's own folders and videos, any prepared TFDS set.
+"""Medical images from files: public sets, the user's own folders, any prepared TFDS set.
 
-`medtune_jax.datasets.store` (prepare, load, read_tfds_images) and `.builders` import TFDS; the
-rest, exported here, does not.
+Colonoscopy frames and videos are exported here; `.volumes` reads CT, `.carotid` ultrasound.
+`.store` (prepare, load, read_tfds_images) and the builders (`.builders`, `.ct_builders`, `.cubs`)
+import TFDS; the rest does not.
 """
 
 from medtune_jax.datasets.frames import FileFrames, Frame, FrameFile, Frames

@@ -1,8 +1,7 @@
 """TFDS builders of the public colonoscopy data sets, for folders downloaded by hand.
 
-They need no TensorFlow: images enter as encoded bytes, records are array_record, and reading goes
-through `as_data_source`. One base class serves frames with lesion masks, one labelled images; a
-data set is a subclass that says where its files lie, under what terms, and whom to cite.
+One base class serves frames with lesion masks, one labelled images; a data set is a subclass that
+says where its files lie, under what terms, and whom to cite.
 """
 
 import io
@@ -13,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from medtune_jax.datasets import layouts, videos
 from medtune_jax.datasets.frames import Frame, FrameFile, check_classes
+from medtune_jax.datasets.manual import ManualDataset, png
 from medtune_jax.errors import UserError
 
 _IMAGES = ("images", "Original", "original", "CVC-ColonDB", "ETIS-LaribPolypDB", ".")
@@ -24,73 +23,44 @@ _MASKS = ("masks", "Ground Truth", "GroundTruth", "GT", ".")
 _KEPT_AS_THEY_ARE = (".png", ".jpg", ".jpeg")
 
 
-class _ManualImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What both kinds of data set share; a subclass says layout, licence, citation, homepage."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and name its folder."
-    layout: ClassVar[str]
-    licence: ClassVar[str]
-    citation: ClassVar[str]
-    homepage: ClassVar[str]
-
-    def scan(self, root: Path) -> dict[str, list[FrameFile]]:
-        """{split: files} of the downloaded folder; raises UserError when the layout is another."""
-        raise NotImplementedError
-
-    def features(self) -> dict[str, Any]:
-        """What a record holds beside image, video and name."""
-        raise NotImplementedError
-
-    def record(self, frame: Frame) -> dict[str, Any]:
-        """The values of `features`."""
-        raise NotImplementedError
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f"{type(self).__doc__}\n\nTerms: {self.licence}",
-            homepage=self.homepage,
-            citation=self.citation,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 3)),
-                    "video": tfds.features.Text(),
-                    "name": tfds.features.Text(),
-                    **self.features(),
-                }
-            ),
-            disable_shuffling=True,  # frames stay in the order of their videos
-        )
-
-    def _split_generators(self, dl_manager):
-        splits = self.scan(Path(dl_manager.manual_dir))
-        return {name: self._generate_examples(files) for name, files in splits.items()}
-
-    def _generate_examples(self, files: list[FrameFile]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, (file, frame) in enumerate(_decoded(files)):
-            source = {"image": _encoded(file, frame), "video": frame.video, "name": frame.name}
-            yield number, source | self.record(frame)
-
-
-class MaskedFrames(_ManualImages, skip_registration=True):  # type: ignore[call-arg]
-    """Frames with lesion masks. masked: False where the truth of a frame is unknown."""
+class _FrameSet(ManualDataset, skip_registration=True):  # type: ignore[call-arg]
+    """What both kinds of data set share: records of an image, its video and its name."""
 
     def features(self) -> dict[str, Any]:
         return {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "video": tfds.features.Text(),
+            "name": tfds.features.Text(),
+        }
+
+    def records(self, items: list[FrameFile]) -> Iterator[dict[str, Any]]:
+        for file, frame in _decoded(items):
+            source = {"image": _encoded(file, frame), "video": frame.video, "name": frame.name}
+            yield source | self.truth(frame)
+
+    def truth(self, frame: Frame) -> dict[str, Any]:
+        """What a record holds beside image, video and name."""
+        raise NotImplementedError
+
+
+class MaskedFrames(_FrameSet, skip_registration=True):  # type: ignore[call-arg]
+    """Frames with lesion masks. masked: False where the truth of a frame is unknown."""
+
+    def features(self) -> dict[str, Any]:
+        return super().features() | {
             "mask": tfds.features.Image(shape=(None, None, 1)),
             "masked": tfds.features.Scalar(dtype=np.bool_),
         }
 
-    def record(self, frame: Frame) -> dict[str, Any]:
+    def truth(self, frame: Frame) -> dict[str, Any]:
         mask = np.zeros(frame.image.shape[:2], bool) if frame.mask is None else frame.mask
-        return {"mask": _png(mask.astype(np.uint8) * 255), "masked": frame.mask is not None}
+        return {"mask": png(mask.astype(np.uint8) * 255), "masked": frame.mask is not None}
 
     def scan(self, root: Path) -> dict[str, list[FrameFile]]:
         return {"train": layouts.masked_images(root, _IMAGES, _MASKS, self.layout)}
 
 
-class LabelledImages(_ManualImages, skip_registration=True):  # type: ignore[call-arg]
+class LabelledImages(_FrameSet, skip_registration=True):  # type: ignore[call-arg]
     """Images of named classes. informative: the classes whose frames show the mucosa well."""
 
     classes: ClassVar[tuple[str, ...]]
@@ -99,9 +69,9 @@ class LabelledImages(_ManualImages, skip_registration=True):  # type: ignore[cal
     video_pattern: ClassVar[str | None] = None
 
     def features(self) -> dict[str, Any]:
-        return {"label": tfds.features.ClassLabel(names=list(self.classes))}
+        return super().features() | {"label": tfds.features.ClassLabel(names=list(self.classes))}
 
-    def record(self, frame: Frame) -> dict[str, Any]:
+    def truth(self, frame: Frame) -> dict[str, Any]:
         return {"label": frame.label}
 
     def scan(self, root: Path) -> dict[str, list[FrameFile]]:
@@ -243,11 +213,4 @@ def _encoded(file: FrameFile, frame: Frame) -> io.BytesIO:
     """The image as PNG, or as the bytes of its file where those are PNG or JPEG already."""
     if file.image.suffix.lower() in _KEPT_AS_THEY_ARE:
         return io.BytesIO(file.image.read_bytes())
-    return _png(frame.image)
-
-
-def _png(array: np.ndarray) -> io.BytesIO:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG")
-    buffer.seek(0)
-    return buffer
+    return png(frame.image)

@@ -9,7 +9,7 @@ from medtune_jax.errors import UserError
 
 def every_builder() -> dict[str, Any]:
     """{name: TFDS builder class}; each says its layout, licence, citation and homepage."""
-    # TFDS takes seconds to import, and the volumes' builders need an application that needs frames.
+    # TFDS takes seconds to import.
     from medtune_jax.datasets.builders import DATASETS
     from medtune_jax.datasets.ct_builders import CT_DATASETS
     from medtune_jax.datasets.cubs import Cubs

@@ -1,6 +1,6 @@
 """TFDS builders of the public CT angiograms with marked emboli, for folders downloaded by hand.
 
-They need no TensorFlow: records are array_record, read through `as_data_source`. A volume of 512 x 512 x 300 voxels is
+A volume of 512 x 512 x 300 voxels is
 150 MB before compression, so records are made and read one at a time. A study reads the downloaded folders
 themselves (`--config.data.dir`); these are for those who want the volumes elsewhere.
 """
@@ -9,68 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medtune_jax.applications.embolism.volumes import Case, Volume, find_cases, load_case
+from medtune_jax.datasets.manual import ManualDataset
+from medtune_jax.datasets.volumes import Case, Volume, find_cases, load_case
 from medtune_jax.errors import UserError
 
 
-class _Angiograms(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """CT volumes in HU with numbered emboli; a subclass says layout, licence, citation, homepage."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and name its folder."
-    layout: ClassVar[str]
-    licence: ClassVar[str]
-    citation: ClassVar[str]
-    homepage: ClassVar[str]
+class _Angiograms(ManualDataset, skip_registration=True):  # type: ignore[call-arg]
+    """CT volumes in HU with numbered emboli."""
 
     def belongs(self, case: Case) -> bool:
         """Whether the files of a case are laid out as this data set's are."""
         raise NotImplementedError
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def features(self) -> dict[str, Any]:
         shape = (None, None, None)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f"{type(self).__doc__}\n\nTerms: {self.licence}",
-            homepage=self.homepage,
-            citation=self.citation,
-            features=tfds.features.FeaturesDict(
-                {
-                    "patient": tfds.features.Text(),
-                    "hu": tfds.features.Tensor(shape=shape, dtype=np.int16, encoding="zlib"),
-                    "emboli": tfds.features.Tensor(shape=shape, dtype=np.uint16, encoding="zlib"),
-                    "spacing": tfds.features.Tensor(shape=(3,), dtype=np.float64),
-                    "origin": tfds.features.Tensor(shape=(3,), dtype=np.float64),
-                }
-            ),
-            disable_shuffling=True,  # patients stay in the order of their names
-        )
+        return {
+            "patient": tfds.features.Text(),
+            "hu": tfds.features.Tensor(shape=shape, dtype=np.int16, encoding="zlib"),
+            "emboli": tfds.features.Tensor(shape=shape, dtype=np.uint16, encoding="zlib"),
+            "spacing": tfds.features.Tensor(shape=(3,), dtype=np.float64),
+            "origin": tfds.features.Tensor(shape=(3,), dtype=np.float64),
+        }
 
-    def _split_generators(self, dl_manager):
-        root = Path(dl_manager.manual_dir)
+    def scan(self, root: Path) -> dict[str, list[Case]]:
         cases = find_cases(root)
         if not all(map(self.belongs, cases)):
             raise UserError(f"{root} is no {self.name}: expected {self.layout}.")
-        return {"train": self._generate_examples(cases)}
+        return {"train": cases}
 
-    def _generate_examples(self, cases: list[Case]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, case in enumerate(cases):
-            volume, emboli = load_case(case)
-            yield (
-                number,
-                {
-                    "patient": volume.patient,
-                    "hu": volume.hu,
-                    "emboli": emboli,
-                    "spacing": np.array(volume.spacing),
-                    "origin": np.array(volume.origin),
-                },
-            )
+    def records(self, items: list[Case]) -> Iterator[dict[str, Any]]:
+        for volume, emboli in map(load_case, items):
+            yield {
+                "patient": volume.patient,
+                "hu": volume.hu,
+                "emboli": emboli,
+                "spacing": np.array(volume.spacing),
+                "origin": np.array(volume.origin),
+            }
 
 
 class CadPe(_Angiograms):

@@ -1,73 +1,59 @@
 """TFDS builder of CUBS, carotid ultrasound with intima-media contours, and the reader of what it made.
 
-Needs no TensorFlow, as the other builders. Images are kept whole; a region is cut when it is read.
+Images are kept whole; a region is cut when it is read.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from medtune_jax.applications.intima_media.data import Roi, crop_around, cubs_experts, cubs_images
+from medtune_jax.datasets.carotid import Roi, crop_around, cubs_experts, cubs_images
+from medtune_jax.datasets.manual import ManualDataset, png, text
 from medtune_jax.errors import UserError
 
 
-class Cubs(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class Cubs(ManualDataset, skip_registration=True):  # type: ignore[call-arg]
     """CUBS: 2,176 carotid ultrasound images of 1,088 subjects with LI and MA by several experts."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and name its folder."
-    layout: ClassVar[str] = (
+    layout = (
         "IMAGES/clin_NNNN_L.tiff, a folder an expert with ID-LI.txt and ID-MA.txt, CF/ID_CF.txt"
     )
-    licence: ClassVar[str] = "see the page of the data set; cite the publication"
-    homepage: ClassVar[str] = (
-        "https://biolab.polito.it/recent-publications/carotid-ultrasound-boundary-study-cubs-an-open-multicenter-analysis-of-computerized-intima-media-thickness-measurement-systems-and-their-clinical-impact/"
-    )
-    citation: ClassVar[str] = (
+    licence = "see the page of the data set; cite the publication"
+    homepage = "https://biolab.polito.it/recent-publications/carotid-ultrasound-boundary-study-cubs-an-open-multicenter-analysis-of-computerized-intima-media-thickness-measurement-systems-and-their-clinical-impact/"
+    citation = (
         "Meiburger et al., Carotid Ultrasound Boundary Study (CUBS), Ultrasound Med. Biol. 47 "
         "(2021) 2442-2455."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def features(self) -> dict[str, Any]:
         """li, ma: a row a column of the image in pixels, NaN where untraced. mm_per_pixel: NaN if unknown."""
         rows = tfds.features.Tensor(shape=(None,), dtype=np.float32)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f"{type(self).__doc__}\n\nTerms: {self.licence}",
-            homepage=self.homepage,
-            citation=self.citation,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(None, None, 1)),
-                    "li": rows,
-                    "ma": rows,
-                    "mm_per_pixel": tfds.features.Scalar(dtype=np.float32),
-                    "subject": tfds.features.Text(),
-                    "name": tfds.features.Text(),
-                    "expert": tfds.features.Text(),
-                }
-            ),
-            disable_shuffling=True,  # images stay in the order of their subjects
-        )
+        return {
+            "image": tfds.features.Image(shape=(None, None, 1)),
+            "li": rows,
+            "ma": rows,
+            "mm_per_pixel": tfds.features.Scalar(dtype=np.float32),
+            "subject": tfds.features.Text(),
+            "name": tfds.features.Text(),
+            "expert": tfds.features.Text(),
+        }
 
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(Path(dl_manager.manual_dir))}
-
-    def _generate_examples(self, root: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """One record an image and expert."""
-        experts = [folder.name for folder in cubs_experts(root)]
+    def scan(self, root: Path) -> dict[str, list[tuple[Path, str]]]:
+        experts = [(root, folder.name) for folder in cubs_experts(root)]
         if not experts:
             raise UserError(f"{root} holds no profiles (ID-LI.txt); expected {self.layout}.")
-        pairs = ((expert, roi) for expert in experts for roi in cubs_images(root, expert))
-        for number, (expert, roi) in enumerate(pairs):
-            yield number, {"expert": expert, **_record(roi)}
+        return {"train": experts}
+
+    def records(self, items: list[tuple[Path, str]]) -> Iterator[dict[str, Any]]:
+        """One record an expert and image."""
+        for root, expert in items:
+            for roi in cubs_images(root, expert):
+                yield {"expert": expert, **_record(roi)}
 
 
 def read_prepared(data_dir: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -83,23 +69,20 @@ def read_prepared(data_dir: Path | str, expert: str | None = None, margin: int =
             "--dir FOLDER --output DIR)."
         ) from None
     records = list(builder.as_data_source("train"))
-    experts = sorted({_text(record["expert"]) for record in records})
+    experts = sorted({text(record["expert"]) for record in records})
     chosen = [name for name in experts if expert is None or name == expert]
     if len(chosen) != 1:
         raise UserError(f"{data_dir}: CUBS has the experts {', '.join(experts)}; name one of them.")
     return [
         crop_around(_roi(record), margin)
         for record in records
-        if _text(record["expert"]) == chosen[0]
+        if text(record["expert"]) == chosen[0]
     ]
 
 
 def _record(roi: Roi) -> dict[str, Any]:
-    stream = io.BytesIO()
-    Image.fromarray(roi.image).save(stream, "PNG")
-    stream.seek(0)
     return {
-        "image": stream,
+        "image": png(roi.image),
         "li": roi.li.astype(np.float32),
         "ma": roi.ma.astype(np.float32),
         "mm_per_pixel": np.float32(np.nan if roi.mm_per_pixel is None else roi.mm_per_pixel),
@@ -115,10 +98,6 @@ def _roi(record: dict[str, Any]) -> Roi:
         np.asarray(record["li"], float),
         np.asarray(record["ma"], float),
         None if np.isnan(scale) else scale,
-        _text(record["subject"]),
-        _text(record["name"]),
+        text(record["subject"]),
+        text(record["name"]),
     )
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

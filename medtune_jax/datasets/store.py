@@ -13,6 +13,7 @@ from PIL import Image
 from medtune_jax.datasets.builders import DATASETS, LabelledImages, builder_class
 from medtune_jax.datasets.catalog import find_builder
 from medtune_jax.datasets.frames import Frame, Frames
+from medtune_jax.datasets.manual import text
 from medtune_jax.errors import UserError
 
 
@@ -99,7 +100,7 @@ def read_tfds_images(
         for record in _source(builder, part, None):
             images.append(reshape(_rgb(record[image_feature], name)))
             labels.append(int(record[label_feature]))
-            groups.append(_text(record[group_feature]) if group_feature else str(len(groups)))
+            groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
     return images, np.array(labels, np.int64), np.array(groups)
 
 
@@ -153,8 +154,8 @@ class _TfdsFrames(Frames):
         if record.get("masked"):
             mask = np.asarray(Image.open(io.BytesIO(record["mask"]))) > 0
         label = self._class(record)
-        name = _text(record.get("name", record.get("id", index)))
-        video = _text(record.get("video", name))
+        name = text(record.get("name", record.get("id", index)))
+        video = text(record.get("video", name))
         return Frame(video, name, image, mask, self._judged(label), label)
 
     def _class(self, record: dict[str, Any]) -> str | None:
@@ -168,7 +169,7 @@ class _TfdsFrames(Frames):
     @cached_property
     def _videos(self) -> list[str]:
         return [
-            _text(self._record(i).get("video", self._record(i).get("name", i)))
+            text(self._record(i).get("video", self._record(i).get("name", i)))
             for i in range(len(self))
         ]
 
@@ -219,7 +220,3 @@ def _rgb(image: np.ndarray, name: str) -> np.ndarray:
             f"data set {name!r}: images are {image.dtype} {image.shape}, not uint8 gray or RGB."
         )
     return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -59,17 +59,17 @@ class Inception(nn.Module):
 class Side(nn.Module):
     """An auxiliary classifier: pooled, 128 of 1x1, 1024 fully connected, dropout 0.7, classes.
 
-    Dropout is on when the caller gives a "dropout" key.
+    Dropout is on when the caller gives keys, one a row.
     """
 
     classes: int
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, keys: Array | None = None) -> Array:
         x = Conv(128, 1, bias=_BIAS, name="conv")(average_pool(x, 5, 3))
         x = Dense(1024, bias=_BIAS, name="fc")(x)
-        if self.has_rng("dropout"):
-            x = dropout(x, 0.7, self.make_rng("dropout"))
+        if keys is not None:
+            x = dropout(x, 0.7, keys)
         return Dense(self.classes, relu=False, name="classifier")(x)
 
 

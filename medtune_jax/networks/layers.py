@@ -184,9 +184,13 @@ def _channel_window_sum(x: Array) -> Array:
     return lax.reduce_window(x, np.zeros((), x.dtype)[()], lax.add, window, (1,) * x.ndim, padding)
 
 
-@jax.custom_vjp
 def lrn(x: Array) -> Array:
-    """y = x (1 + alpha/n sum x^2)^-beta over n=5 neighbouring channels (Caffe `lrn_layer.cpp`)."""
+    """y = x (1 + alpha/n sum x^2)^-beta over n=5 neighbouring channels (Caffe `lrn_layer.cpp`), in float32."""
+    return _lrn(x.astype(jnp.float32)).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _lrn(x: Array) -> Array:
     return _lrn_forward(x)[0]
 
 
@@ -203,7 +207,7 @@ def _lrn_backward(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Arra
     return (g * power - (2 * _LRN_BETA * _LRN_ALPHA / _LRN_SIZE) * cross,)
 
 
-lrn.defvjp(_lrn_forward, _lrn_backward)
+_lrn.defvjp(_lrn_forward, _lrn_backward)
 
 
 # --- pooling with Caffe's ceil rule ---
@@ -288,11 +292,14 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def average_pool(x: Array, window: int, stride: int, pad: int = 0) -> Array:
-    """Caffe AVE pooling of [N,H,W,C]: each window divides by its part inside H + pad (padding counts)."""
-    padded, rows, columns = _spread(x, window, stride, pad, 0.0)
+    """Caffe AVE pooling of [N,H,W,C]: each window divides by its part inside H + pad (padding counts).
+
+    Sums are float32.
+    """
+    padded, rows, columns = _spread(x.astype(jnp.float32), window, stride, pad, 0.0)
     total = lax.reduce_window(
         padded,
-        np.zeros((), x.dtype)[()],
+        np.float32(0),
         lax.add,
         (1, window, window, 1),
         (1, stride, stride, 1),
@@ -303,7 +310,7 @@ def average_pool(x: Array, window: int, stride: int, pad: int = 0) -> Array:
         for o, n in zip((rows, columns), x.shape[1:3], strict=True)
     ]
     area = np.outer(*sides)[None, :, :, None]
-    return total / area.astype(x.dtype)
+    return (total / area.astype(np.float32)).astype(x.dtype)
 
 
 def global_average_pool(x: Array) -> Array:
@@ -311,7 +318,15 @@ def global_average_pool(x: Array) -> Array:
     return x.mean((1, 2))
 
 
-def dropout(x: Array, rate: float, key: Array) -> Array:
-    """Caffe's inverted dropout: zero with probability `rate`, else x / (1 - rate)."""
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+def row_keys(key: Array, index: Array) -> Array:
+    """A key for each row of a batch, from the step's key and the row's place in the batch, int [B]."""
+    return jax.vmap(partial(jax.random.fold_in, key))(index)
+
+
+def dropout(x: Array, rate: float, keys: Array) -> Array:
+    """Caffe's inverted dropout: zero with probability `rate`, else x / (1 - rate).
+
+    keys: [B], one a row, so that the draws depend neither on how a batch is padded nor on how it is divided.
+    """
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), 0)

@@ -143,37 +143,41 @@ class Network:
         x: Array,
         start: str | None = None,
         stop: str | None = None,
-        key: Array | None = None,
+        keys: Array | None = None,
         taps: dict[str, Array] | None = None,
     ) -> Array:
         """Run the stages from `start` up to, not including, `stop`.
 
         x: input of `start` ([N,H,W,3] preprocessed pixels for the first stage). Without `start` from the first stage;
         without `stop` to the class scores [N, classes] (before the softmax).
-        key: a PRNG key switches dropout on (training), frozen stages included, as in Caffe.
+        keys: PRNG keys [N], one a row, switch dropout on (training), frozen stages included, as in Caffe.
         taps: a dict that receives every stage's output by name.
         """
         first = self.index(start) if start else 0
         last = self.index(stop) if stop else len(self.stages)
         for position in range(first, last):
             stage = self.stages[position]
-            if key is not None and stage.dropout:
-                x = dropout(x, stage.dropout, jax.random.fold_in(key, position))
+            if keys is not None and stage.dropout:
+                x = dropout(x, stage.dropout, _fold_in(keys, position))
             x = stage(params[stage.name], x)
             if taps is not None:
                 taps[stage.name] = x
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
 
     def training_outputs(
-        self, params: Params, x: Array, start: str | None, key: Array
+        self, params: Params, x: Array, start: str | None, keys: Array
     ) -> list[tuple[float, Array]]:
         """(loss weight, class scores) of the main head and of every auxiliary head whose parameters are present."""
         taps: dict[str, Array] = {}
-        outputs = [(1.0, self.apply(params, x, start=start, key=key, taps=taps))]
+        outputs = [(1.0, self.apply(params, x, start=start, keys=keys, taps=taps))]
         for number, side in enumerate(self.auxiliary):
             if side.stage.name in params and side.after in taps:
-                side_key = jax.random.fold_in(key, 1000 + number)
-                outputs.append((side.weight, _side_scores(side, params, taps, side_key)))
+                scores = side.stage.module.apply(
+                    {"params": params[side.stage.name]},
+                    taps[side.after],
+                    _fold_in(keys, 1000 + number),
+                )
+                outputs.append((side.weight, jnp.asarray(scores)))
         return outputs
 
     def init(self, key: Array, size: int | None = None, auxiliary: bool = False) -> Params:
@@ -223,11 +227,8 @@ def _init_stage(stage: Stage, key: Array, x: Array) -> Params:
     return dict(stage.module.init(key, x)["params"])
 
 
-def _side_scores(side: Auxiliary, params: Params, taps: dict[str, Array], key: Array) -> Array:
-    scores = side.stage.module.apply(
-        {"params": params[side.stage.name]}, taps[side.after], rngs={"dropout": key}
-    )
-    return jnp.asarray(scores)
+def _fold_in(keys: Array, number: int) -> Array:
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 def parameter_count(params: Params) -> int:

@@ -61,6 +61,16 @@ class Crops:
             "affines": self.affines.astype(np.float32),
         }
 
+    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        which, source = np.unique(self.source[index], return_inverse=True)
+        which = np.resize(which, len(index))  # one length for one compiled step
+        return {
+            "sources": self.sources[which],
+            "shapes": self.shapes[which],
+            "source": source.astype(np.int32),
+            "affines": self.affines[index].astype(np.float32),
+        }
+
     def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255; gray is repeated."""
         points = jnp.einsum("bij,hwj->bhwi", arrays["affines"][index], _grid(self.size))
@@ -98,6 +108,16 @@ class Planes:
             "shapes": self.shapes,
             "source": self.source.astype(np.int32),
             "affines": self.affines.astype(np.float32),
+        }
+
+    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        which, source = np.unique(self.source[index], return_inverse=True)
+        which = np.resize(which, len(index))  # one length for one compiled step
+        return {
+            "blocks": self.blocks[which],
+            "shapes": self.shapes[which],
+            "source": source.astype(np.int32),
+            "affines": self.affines[index].astype(np.float32),
         }
 
     def fetch(self, arrays: dict[str, Array], index: Array) -> Array:

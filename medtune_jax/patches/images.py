@@ -27,6 +27,9 @@ class Images:
         """What the compiled step reads."""
         return {"pixels": self.pixels}
 
+    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        return {"pixels": self.pixels[index]}
+
     @staticmethod
     def fetch(arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255."""

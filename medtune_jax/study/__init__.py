@@ -1,7 +1,15 @@
 """A study: its config, plan, runs and results."""
 
-from medtune_jax.study.config import default_config
+from medtune_jax.study.config import choose_preset, cpu_sized, default_config
 from medtune_jax.study.plan import Plan, PlannedRun, make_plan
 from medtune_jax.study.sweep import sweep
 
-__all__ = ["Plan", "PlannedRun", "default_config", "make_plan", "sweep"]
+__all__ = [
+    "Plan",
+    "PlannedRun",
+    "choose_preset",
+    "cpu_sized",
+    "default_config",
+    "make_plan",
+    "sweep",
+]

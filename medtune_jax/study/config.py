@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -42,7 +42,14 @@ def default_config() -> ConfigDict:
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
                 "keep_weights": False,  # write each run's trained network beside its result
-                "cache_gib": 4.0,  # memory for the features of frozen stages
+                "dtype": "auto",  # of activations: float32, bfloat16, or auto: bfloat16 on an accelerator
+            },
+            "memory": {  # GiB; changes no result
+                "patches_gib": 0.0,  # on the device, more are streamed; 0: a third of an accelerator's
+                "device_gib": 0.0,  # features of frozen stages; 0: a third of an accelerator's, 4 on a CPU
+                "host_gib": 16.0,  # features that the device has no room for (not used on a CPU)
+                "disk_gib": 16.0,  # features for which there is no other room
+                "disk_dir": "",  # empty: ~/.cache/medtune/features
             },
             "rates": {  # 0: the network's own (`medtune networks`)
                 "tuned": 0.0,
@@ -52,6 +59,32 @@ def default_config() -> ConfigDict:
             },
         }
     )
+
+
+def choose_preset(
+    name: str, preset: str, config: ConfigDict, presets: Mapping[str, Callable[[ConfigDict], None]]
+) -> None:
+    """Apply what follows the colon of --config=configs/NAME.py:PRESET, where anything does.
+
+    presets: what each changes in the config. UserError for a preset that is not among them.
+    """
+    if not preset:
+        return
+    if preset not in presets:
+        known = ", ".join(f":{known}" for known in presets)
+        raise UserError(f"configs/{name}.py has no preset '{preset}': use {known} or none")
+    presets[preset](config)
+
+
+def cpu_sized(config: ConfigDict, epochs: int, patience: int) -> None:
+    """What all studies for two CPU cores share: SqueezeNet, whose weights come along, on small patches."""
+    config.network = "squeezenet"
+    config.image_size = 67
+    config.sweep.depths = "conv10,fire8,fire5,conv1,scratch"
+    config.sweep.seeds = 2
+    config.training.batch = 32
+    config.training.epochs = epochs
+    config.training.patience = patience
 
 
 def items(text: str | Iterable) -> list[str]:

@@ -15,7 +15,7 @@ from medtune_jax.networks import Network
 from medtune_jax.study.config import items, numbers
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
-_NOT_OF_THE_RUN = ("sweep", "output", "device")
+_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ def image_size(config: ConfigDict) -> int:
     return size
 
 
+def needs_weights(config: ConfigDict) -> bool:
+    """Whether any depth of the sweep starts from pre-trained weights."""
+    depths = _depths(networks.get(config.network), config.sweep.depths)
+    return not all(depth.scratch for depth in depths)
+
+
 def _depths(network: Network, text: Any) -> tuple[tuning.Depth, ...]:
     names = items(text)
     names = list(tuning.every_depth(network)) if names == ["all"] else names
@@ -98,8 +104,7 @@ def _depths(network: Network, text: Any) -> tuple[tuning.Depth, ...]:
 def _shared_config(config: ConfigDict) -> dict[str, Any]:
     plain = config.to_dict()
     plain["data"] = {key: value for key, value in plain["data"].items() if key != "dir"}
-    for name in ("cache_gib", "keep_weights"):  # do not change the result
-        plain["training"].pop(name, None)
+    plain["training"].pop("keep_weights", None)  # does not change the result
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 
 

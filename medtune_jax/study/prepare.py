@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,10 +16,13 @@ from medtune_jax.applications import Dataset
 from medtune_jax.applications.splits import Subset, planned_subset
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network
-from medtune_jax.study.plan import Plan, image_size, make_plan
+from medtune_jax.paths import user_cache
+from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Settings
+from medtune_jax.training.disk import Disk
 from medtune_jax.training.features import Features
+from medtune_jax.training.memory import Memory
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Study:
 def prepare(config: ConfigDict, output: str | Path) -> Study:
     """Read data and weights, check everything that can be checked before the first run, write the manifest."""
     application = applications.get(config.application)
-    source = weights.pretrained(config.network, config.weights)
+    source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)
     dataset = application.load(config, size)
     plan = make_plan(
@@ -120,9 +125,32 @@ def _features(
         dataset.patches,
         dataset.labels,
         plan.size,
-        int(config.training.cache_gib * 2**30),
+        _memory(config),
+        dtype(config),
         preprocessing=source.preprocessing,
     )
+
+
+def _memory(config: ConfigDict) -> Memory:
+    memory = config.memory
+    for name, value in memory.items():
+        if name != "disk_dir" and value < 0:
+            raise UserError(f"memory.{name} is {value}: give GiB, 0 or more")
+    patches, device, host, disk = (
+        int(memory[f"{name}_gib"] * 2**30) for name in ("patches", "device", "host", "disk")
+    )
+    folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "features"
+    return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
+
+
+def dtype(config: ConfigDict) -> Any:
+    """Of the activations. Parameters, gradients and the optimizer's state are float32."""
+    wanted = config.training.dtype
+    if wanted == "auto":
+        wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if wanted not in ("float32", "bfloat16"):
+        raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
+    return jnp.dtype(wanted)
 
 
 def _manifest(study: Study) -> dict[str, Any]:

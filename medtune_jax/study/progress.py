@@ -42,6 +42,10 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def note(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def skip(self, run: PlannedRun) -> None:
         """A run that is done already."""
         self._left -= self._costs[run.run]
@@ -63,7 +67,7 @@ class Progress:
         else:
             figures = f"FAILED: {result['reason']}"
         line = f"[{self._finished}/{self._count}] {_name(run)}: {figures}, {self._eta()}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.note(line)
 
     def _count_one(self) -> None:
         self._finished += 1

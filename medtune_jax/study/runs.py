@@ -48,6 +48,7 @@ def outcomes(
         _trained(study, depth),
         inputs.start,
         inputs.fetch,
+        study.features.dtype,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )

@@ -24,20 +24,36 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
     """
     devices.start(config.device)
     study = prepare(config, output)
-    with Progress(
-        study.plan.runs, [_cost(study, run) for run in study.plan.runs], quiet
-    ) as progress:
+    waiting = {
+        depth.name: [r for r in study.plan.of_depth(depth) if not study.store.settled(r.run)]
+        for depth in study.plan.depths
+    }
+    costs = [_cost(study, run) for run in study.plan.runs]
+    with Progress(study.plan.runs, costs, quiet) as progress:
+        _expect(study, waiting, progress)
         for depth in study.plan.depths:
-            waiting = []
             for run in study.plan.of_depth(depth):
-                if study.store.settled(run.run):
+                if run not in waiting[depth.name]:
                     progress.skip(run)
-                else:
-                    waiting.append(run)
-            for run, outcome in outcomes(study, depth, waiting, progress):
+            for run, outcome in outcomes(study, depth, waiting[depth.name], progress):
                 _write(study.store, run, outcome)
                 progress.finish(run, outcome.result)
     return study.store.directory
+
+
+def _expect(study: Study, waiting: dict[str, list[PlannedRun]], progress: Progress) -> None:
+    """Tell the features which depths are to come, and the user what they will keep."""
+    depths = [d for d in study.plan.depths if waiting[d.name] and not d.scratch]
+    boundaries = study.features.expect([depth.tuned[0] for depth in depths])
+    for depth, found in zip(depths, boundaries, strict=True):
+        if found.place:
+            place = {"device": "on the device", "host": "in memory", "disk": "on disk"}[found.place]
+            progress.note(
+                f"{depth.label}: starts from the features before {found.stage}, "
+                f"{found.bytes / 2**20:,.1f} MiB {place}"
+            )
+        else:
+            progress.note(f"{depth.label}: starts from the patches")
 
 
 def _cost(study: Study, run: PlannedRun) -> float:

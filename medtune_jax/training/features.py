@@ -1,12 +1,18 @@
 """Frozen-prefix features: the output of stages that no run of a depth trains, computed once for all patches.
 
-Each deeper boundary's features are made from the next shallower ones that are at hand.
+One pass over the patches makes the features of as many of the study's boundaries as fit into memory, each from the one
+before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -17,20 +23,38 @@ from jax import Array
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.stages import Preprocessing
 from medtune_jax.patches import PatchSet
+from medtune_jax.training.memory import Memory, within_memory
+from medtune_jax.training.places import (
+    DEVICE,
+    DISK,
+    HOST,
+    OnDevice,
+    OnDisk,
+    OnHost,
+    Place,
+    streamed,
+)
 from medtune_jax.training.program import Inputs
+from medtune_jax.training.stream import Streamed
+
+_log = logging.getLogger("medtune_jax")
 
 
-def take(arrays: dict[str, Array], index: Array) -> Array:
-    """The fetch of cached features."""
-    return arrays["features"][index]
+@dataclass(frozen=True)
+class Boundary:
+    """Where a frozen prefix ends: the stage that its features feed, where they lie ('' for the patches), bytes."""
+
+    stage: str
+    place: str = ""
+    bytes: int = 0
 
 
 @dataclass
 class Features:
     """Inputs of any stage for a fixed set of patches under fixed pre-trained parameters.
 
-    budget: bytes that cached features may take; a boundary that does not fit falls back to the next shallower one
-    that does, in the end to the patches themselves.
+    memory: what may be filled; where the features of a boundary fit nowhere, its runs start from the next shallower
+    one that does, in the end from the patches themselves. batch: patches that are computed at a time.
     """
 
     network: Network
@@ -38,68 +62,213 @@ class Features:
     patches: PatchSet
     labels: np.ndarray
     size: int
-    budget: int
+    memory: Memory = field(default_factory=Memory)
     dtype: Any = jnp.float32
     batch: int = 64
     preprocessing: Preprocessing | None = None  # the weights' own; None: the network's
-    _cache: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        first = self.network.names[0]
+        self._shapes = self.network.shapes(self.size)
+        self._rooms = {DEVICE: self.memory.device, HOST: self.memory.host, DISK: 0}
+        if self.memory.disk:
+            self._rooms[DISK] = self.memory.disk.limit
+        self._expected: set[str] = set()
+        self._kept: dict[str, tuple[Boundary, Inputs]] = {}
+        self._labels = np.asarray(self.labels, np.int32)
+        arrays = self.patches.arrays()
+        resident = sum(array.nbytes for array in arrays.values()) <= self.memory.patches
         self._pixels = Inputs(
-            jax.tree.map(jnp.asarray, self.patches.arrays()),
-            jnp.asarray(self.labels, jnp.int32),
-            first,
+            jax.tree.map(jnp.asarray, arrays)
+            if resident
+            else Streamed(self.patches.part, self._labels),
+            jnp.asarray(self._labels),
+            self.network.names[0],
             self._preprocessed,
         )
-        self._shapes = self.network.shapes(self.size)
 
     def _preprocessed(self, arrays: dict[str, Array], index: Array) -> Array:
         preprocessing = self.preprocessing or self.network.preprocessing
         return preprocessing(self.patches.fetch(arrays, index), self.dtype)
 
-    def bytes_at(self, stage: str) -> int:
-        """Bytes of the features that feed `stage`, 0 for the first stage (the patches are there anyway)."""
-        position = self.network.index(stage)
-        if position == 0:
-            return 0
-        shape = self._shapes[self.network.names[position - 1]]
-        return len(self.patches) * int(np.prod(shape)) * jnp.dtype(self.dtype).itemsize
+    def expect(self, first_tuned: Sequence[str]) -> list[Boundary]:
+        """Name the depths to come, so that one pass serves them; where the runs of each will start, in that order."""
+        boundaries = [self.boundary(stage) for stage in first_tuned]
+        self._expected = {found.stage for found in boundaries}
+        return boundaries
 
-    def boundary(self, first_tuned: str) -> str:
-        """The deepest stage a run tuned from `first_tuned` may start at, within the budget."""
+    def boundary(self, first_tuned: str) -> Boundary:
+        """The deepest boundary that a run tuned from `first_tuned` may start at."""
         deepest = self.network.index(self.network.deterministic_prefix(first_tuned))
-        names = self.network.names[: deepest + 1]
-        return next(name for name in reversed(names) if self.bytes_at(name) <= self.budget)
+        for stage in reversed(self.network.names[1 : deepest + 1]):
+            found = self._placed(stage, self._rooms)
+            if found:
+                return found
+        return Boundary(self.network.names[0])
+
+    def _placed(self, stage: str, rooms: dict[str, int]) -> Boundary | None:
+        """The features that feed a stage in the first place that has room for them."""
+        size = int(np.prod(self._shape(stage))) * jnp.dtype(self.dtype).itemsize
+        places = (place for place, room in rooms.items() if size <= room)
+        return next((Boundary(stage, place, size) for place in places), None)
+
+    def _shape(self, stage: str) -> tuple[int, ...]:
+        """Of the features that feed a stage, for all patches."""
+        before = self.network.names[self.network.index(stage) - 1]
+        return (len(self.patches), *self._shapes[before])
 
     def inputs(self, first_tuned: str, pretrained: bool = True) -> Inputs:
         """What a run tuned from `first_tuned` reads; from scratch (nothing frozen) the patches themselves."""
-        start = self.boundary(first_tuned) if pretrained else self.network.names[0]
-        if start == self.network.names[0]:
+        stage = self.boundary(first_tuned).stage
+        if not pretrained or stage == self.network.names[0]:
             return self._pixels
-        if start not in self._cache:
-            self._cache = {start: self._compute(start)}  # only the newest boundary is kept
-        return Inputs({"features": self._cache[start]}, self._pixels.labels, start, take)
+        if stage not in self._kept:
+            self._make(stage)
+        # Where the disk has refused, the boundary is now another one.
+        return self._kept[stage][1] if stage in self._kept else self.inputs(first_tuned)
 
-    def _compute(self, stop: str) -> Array:
-        at_hand = [
-            name for name in self._cache if self.network.index(name) <= self.network.index(stop)
-        ]
-        source = self._pixels
-        if at_hand:
-            start = max(at_hand, key=self.network.index)
-            source = Inputs({"features": self._cache[start]}, self._pixels.labels, start, take)
-        step = self._span(source, stop)
+    def _make(self, stage: str) -> None:
+        """The features of a boundary and, in the same pass, of the expected ones before it that fit beside them."""
+        # A sweep goes from shallow to deep tuning: features of later boundaries are not needed again.
+        earlier = self.network.names[: self.network.index(stage)]
+        self._kept = {name: kept for name, kept in self._kept.items() if name in earlier}
+        missing = [found for found in self._fitting(stage) if not self._reopened(found)]
+        if missing:
+            within_memory(lambda: self._pass(missing), self._need_less)
+
+    def _fitting(self, stage: str) -> list[Boundary]:
+        """What one pass makes, in the network's order. The boundary asked for comes first to the room."""
+        rooms = dict(self._rooms)
+        for found, _ in self._kept.values():
+            rooms[found.place] -= found.bytes
+        chosen = []
+        for name in reversed(self.network.names[1 : self.network.index(stage) + 1]):
+            needed = name == stage or name in self._expected
+            made = self._placed(name, rooms) if needed and name not in self._kept else None
+            if made:
+                rooms[made.place] -= made.bytes
+                chosen.append(made)
+        return chosen[::-1]
+
+    def _reopened(self, found: Boundary) -> bool:
+        """Whether the disk has these features from an earlier time."""
+        if found.place != DISK or not self.memory.disk:
+            return False
+        whole = None
+        with suppress(OSError):
+            whole = self.memory.disk.open(
+                self._key(found.stage), self._shape(found.stage), self.dtype
+            )
+        if whole is not None:
+            self._keep(found, streamed(whole, self._labels))
+        return whole is not None
+
+    def _keep(self, found: Boundary, arrays: dict[str, Array] | Streamed) -> None:
+        self._kept[found.stage] = found, Inputs(arrays, self._pixels.labels, found.stage, take)
+
+    def _pass(self, wanted: Sequence[Boundary]) -> None:
+        """Run all patches through the stages up to the last boundary wanted, and collect at each."""
+        source = self._source(wanted[0].stage)
+        stops = [source.start, *(found.stage for found in wanted)]
+        spans = [self._first_span(source, stops[1])]
+        spans += [self._span(start, stop) for start, stop in pairwise(stops[1:])]
+        places = self._open(wanted)
+        params = jax.device_put(self.params)
         count = len(self.patches)
-        parts = [
-            step(self.params, source.arrays, jnp.arange(first, first + self.batch) % count)
-            for first in range(0, count, self.batch)
-        ]
-        return jnp.concatenate(parts)[:count]
+        width = min(self.batch, count)
+        firsts = [min(first, count - width) for first in range(0, count, width)]
+        rows = np.array(firsts)[:, None] + np.arange(width)
+        try:
+            for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
+                x: Any = batch
+                for span, found in zip(spans, wanted, strict=True):
+                    x = span(params, x)
+                    self._collect(places, found, x, first)
+            for found in wanted:
+                self._finish(places, found)
+        finally:
+            for place in places.values():
+                place.drop()
 
-    def _span(self, source: Inputs, stop: str) -> Callable[..., Array]:
+    def _source(self, stage: str) -> Inputs:
+        """The nearest features before a stage, or the patches."""
+        names = self.network.names[: self.network.index(stage)]
+        return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._pixels)
+
+    def _first_span(self, source: Inputs, stop: str) -> Callable[..., Array]:
         def run(params: Params, arrays: dict[str, Array], index: Array) -> Array:
             x = source.fetch(arrays, index)
             return self.network.apply(params, x, start=source.start, stop=stop)
 
-        return jax.jit(run)
+        compiled = jax.jit(run)
+        return lambda params, batch: compiled(params, batch.arrays, batch.rows)
+
+    def _span(self, start: str, stop: str) -> Callable[..., Array]:
+        return jax.jit(lambda params, x: self.network.apply(params, x, start=start, stop=stop))
+
+    def _open(self, wanted: Sequence[Boundary]) -> dict[str, Place]:
+        places: dict[str, Place] = {}
+        for found in wanted:
+            try:
+                places[found.stage] = self._place(found)
+            except OSError as error:
+                self._refused(error)
+        return places
+
+    def _place(self, found: Boundary) -> Place:
+        shape = self._shape(found.stage)
+        if found.place == DEVICE:
+            return OnDevice(shape, self.dtype)
+        if found.place == HOST:
+            return OnHost(shape, self.dtype)
+        assert self.memory.disk
+        return OnDisk(self.memory.disk, self._key(found.stage), shape, self.dtype)
+
+    def _collect(self, places: dict[str, Place], found: Boundary, x: Array, first: int) -> None:
+        if found.stage not in places:
+            return
+        try:
+            places[found.stage].add(x, first)
+        except OSError as error:
+            places.pop(found.stage).drop()
+            self._refused(error)
+
+    def _finish(self, places: dict[str, Place], found: Boundary) -> None:
+        if found.stage not in places:
+            return
+        try:
+            self._keep(found, places[found.stage].finish(self._labels))
+            del places[found.stage]
+        except OSError as error:
+            self._refused(error)
+
+    def _refused(self, error: OSError) -> None:
+        if self._rooms[DISK]:
+            _log.warning("features of frozen stages are computed anew, not kept on disk: %s", error)
+        self._rooms[DISK] = 0
+
+    def _need_less(self) -> str:
+        if self.batch == 1:
+            return ""
+        self.batch = (self.batch + 1) // 2
+        return f"features are computed {self.batch} patches at a time"
+
+    def _key(self, stage: str) -> str:
+        """A digest of all that decides the features which feed a stage."""
+        digest = hashlib.sha256(self._fingerprint.encode())
+        names = self.network.names[: self.network.index(stage)]
+        digest.update(f"{stage} {jnp.dtype(self.dtype).name}".encode())
+        for leaf in jax.tree.leaves({name: self.params[name] for name in names}):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        own = self.preprocessing or self.network.preprocessing
+        how = (own.size, own.order, np.asarray(own.mean).tolist(), own.scale, own.std)
+        machine = (jax.__version__, jax.default_backend())
+        return repr((self.network.name, self.size, self.patches.fingerprint(), how, machine))
+
+
+def take(arrays: dict[str, Array], index: Array) -> Array:
+    """The fetch of features."""
+    return arrays["features"][index]

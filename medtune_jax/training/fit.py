@@ -12,6 +12,7 @@ import numpy as np
 from medtune_jax import tuning
 from medtune_jax.networks import Params
 from medtune_jax.training.history import Epoch, Fitted
+from medtune_jax.training.memory import within_memory
 from medtune_jax.training.partial import Partial
 from medtune_jax.training.program import Inputs, Program, Work
 from medtune_jax.training.stack import Stack
@@ -103,7 +104,24 @@ def fit(
 
     labels: int [N] of all patches. A run whose loss diverges is stopped and keeps its last good snapshot.
     partials: where each run keeps its state between epochs, and goes on from if it was interrupted.
+    When the device runs out of memory, the batches are divided and the runs start again, or go on from `partials`.
     """
+    return within_memory(
+        lambda: _fit(
+            program, runs, inputs, labels, settings, capacity, monitor, progress, partials
+        ),
+        lambda: _divide(program, settings.batch),
+    )
+
+
+def _divide(program: Program, rows: int) -> str:
+    if program.parts >= rows:
+        return ""
+    program.divide()
+    return f"every batch is computed in {program.parts} parts, with the same result"
+
+
+def _fit(program, runs, inputs, labels, settings, capacity, monitor, progress, partials):
     members = [_Member(program, number, run) for number, run in enumerate(runs)]
     for member, partial in zip(members, partials, strict=False):
         member.resume(partial)
@@ -218,6 +236,13 @@ def predict(
     capacity: Capacity,
 ) -> np.ndarray:
     """Class probabilities [n, C] of the patches `index` under tuned parameters, by the program that trained them."""
+    return within_memory(
+        lambda: _predict(program, params, frozen, inputs, index, rates, settings, capacity),
+        lambda: _divide(program, settings.score_batch),
+    )
+
+
+def _predict(program, params, frozen, inputs, index, rates, settings, capacity) -> np.ndarray:
     per_call = capacity.score_batches * settings.score_batch
     state = program.initial_state({**params, **frozen})[1]
     stack = Stack(program, inputs, frozen, [(params, state)])

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from medtune_jax.training.program import Work
+from medtune_jax.training.stream import Batch
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Layout:
             batches=self.by_run(work.batches),
             key=self.by_run(work.key),
         )
+
+    def batch(self, batch: Batch) -> Batch:
+        """A streamed batch on every device, its rows spread over 'batch'."""
+        if self.single:
+            return jax.device_put(batch)
+        arrays, labels = self.everywhere((batch.arrays, batch.labels))
+        return Batch(arrays, labels, self._put(self._padded(batch.rows), PartitionSpec("batch")))
 
     def _padded(self, index: Any) -> np.ndarray:
         missing = -index.shape[-1] % self.mesh.shape["batch"]

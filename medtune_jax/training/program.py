@@ -9,7 +9,7 @@ ten times slower than outside. A step that holds a convolution is therefore disp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,17 +21,30 @@ from jax import Array, lax
 
 from medtune_jax import tuning
 from medtune_jax.networks import Network, Params
+from medtune_jax.networks.layers import row_keys
+from medtune_jax.training.stream import Batch, Streamed
 from medtune_jax.tuning.sgd import GroupRates
+
+_AHEAD = 2  # dispatches that wait on the device, when each brings its own data
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a step reads: arrays on the device, and how a batch of indices becomes the input of stage `start`."""
+    """What a step reads: arrays, on the device or streamed to it, and how a batch of indices becomes the input of
+    stage `start`.
+    """
 
-    arrays: dict[str, Array]
+    arrays: dict[str, Array] | Streamed
     labels: Array  # int32 [N]
     start: str
     fetch: Callable[[dict[str, Array], Array], Array]
+
+    def batches(self, rows: np.ndarray) -> Iterator[Batch]:
+        """What the steps on rows of patches int32 [S, B] read, one after another."""
+        if isinstance(self.arrays, Streamed):
+            return self.arrays.batches(rows)
+        arrays = self.arrays
+        return (Batch(arrays, self.labels, row) for row in rows)
 
 
 class Work(NamedTuple):
@@ -66,10 +79,22 @@ class Program:
         self._fetch, self._dtype = fetch, dtype
         self._momentum, self._weight_decay = momentum, weight_decay
         self._by_step = by_step
+        self.parts = 1
+        self._compile()
+
+    def _compile(self) -> None:
         self._epoch = jax.jit(self._whole_epoch, donate_argnums=(0, 1))
         self.advance_stack = jax.jit(self._stacked_epoch, donate_argnums=(0, 1))
         self._one_step = jax.jit(self._step, donate_argnums=(0, 1))
         self._one_score = jax.jit(self._score)
+
+    def divide(self) -> None:
+        """Compute every batch in twice as many parts from now on; their gradients add up to the same result.
+
+        For a device that runs out of memory.
+        """
+        self.parts *= 2
+        self._compile()
 
     @property
     def compilations(self) -> int:
@@ -95,16 +120,34 @@ class Program:
         """
         if not self.dispatches_steps(tuned, frozen, arrays, work.score[0]):
             return self._epoch(tuned, state, frozen, rates, arrays, labels, work)
-        losses = []
-        for number in range(int(work.steps)):
-            index = work.order[number]
+        steps, scored = work.order[: int(work.steps)], work.score[: int(work.batches)]
+        return self.advance_batches(
+            tuned,
+            state,
+            frozen,
+            rates,
+            (Batch(arrays, labels, row) for row in steps),
+            (Batch(arrays, labels, row) for row in scored),
+            work,
+        )
+
+    def advance_batches(
+        self, tuned, state, frozen, rates, steps: Iterable[Batch], scored: Iterable[Batch], work
+    ):
+        """`advance` on batches that come one at a time, with a dispatch for each; of `work` only sizes and the key."""
+        losses: list[Array] = []
+        for number, batch in enumerate(steps):
+            if number >= _AHEAD:  # or else the batches that wait for their step fill the device
+                losses[number - _AHEAD].block_until_ready()
             tuned, state, loss = self._one_step(
-                tuned, state, frozen, rates, arrays, labels, index, work.key, np.int32(number)
+                tuned, state, frozen, rates, *batch, work.key, np.int32(number)
             )
             losses.append(loss)
-        scores = [
-            self._one_score(tuned, frozen, arrays, row) for row in work.score[: int(work.batches)]
-        ]
+        scores: list[Array] = []
+        for number, batch in enumerate(scored):
+            if number >= _AHEAD:
+                scores[number - _AHEAD].block_until_ready()
+            scores.append(self._one_score(tuned, frozen, batch.arrays, batch.rows))
         all_scores = np.zeros((*work.score.shape, self.network.classes), np.float32)
         return tuned, state, _filled(np.zeros(len(work.order)), losses), _filled(all_scores, scores)
 
@@ -137,27 +180,58 @@ class Program:
         """-> (tuned, state, loss) after one step on the patches `index` int32 [B]."""
         transformation = self._optimizer({**tuned, **frozen}, rates)
         key = jax.random.fold_in(key, number)
-        loss, gradients = jax.value_and_grad(self._loss)(tuned, frozen, arrays, labels, index, key)
+        loss, gradients = self._gradients(tuned, frozen, arrays, labels, index, key)
         tuned, state = tuning.update(gradients, state, tuned, frozen, transformation)
         return tuned, state, loss
 
-    def _loss(self, tuned, frozen, arrays, labels, index, key) -> Array:
-        """Mean negative log likelihood of the true class over the patches of the batch (study.md, "Cost")."""
+    def _gradients(self, tuned, frozen, arrays, labels, index, key):
+        """-> (loss, gradients) of a batch, its parts one after another."""
+        total = jnp.maximum((index >= 0).sum(), 1)
+        gradient = jax.value_and_grad(self._loss)
+        if self.parts == 1:
+            keys = row_keys(key, jnp.arange(len(index)))
+            return gradient(tuned, frozen, arrays, labels, index, keys, total)
+
+        def add(sums, part):
+            number, rows = part
+            keys = row_keys(key, number * len(rows) + jnp.arange(len(rows)))
+            own = gradient(tuned, frozen, arrays, labels, rows, keys, total)
+            return jax.tree.map(jnp.add, sums, own), None
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, tuned))
+        return lax.scan(add, zeros, (jnp.arange(self.parts), self._divided(index)))[0]
+
+    def _divided(self, index: Array) -> Array:
+        """A batch int32 [B] as [parts, rows], padded with -1."""
+        missing = -len(index) % self.parts
+        return jnp.pad(index, (0, missing), constant_values=-1).reshape(self.parts, -1)
+
+    def _loss(self, tuned, frozen, arrays, labels, index, keys, total) -> Array:
+        """Negative log likelihood of the true class, summed over the patches of a part and divided by the number in
+        the batch (study.md, "Cost").
+        """
         x = self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
         counts = (index >= 0).astype(jnp.float32)
         target = labels[jnp.maximum(index, 0)]
-        total = jnp.zeros((), jnp.float32)
+        loss = jnp.zeros((), jnp.float32)
         for weight, scores in self.network.training_outputs(
-            {**tuned, **frozen}, x, self.start, key
+            {**tuned, **frozen}, x, self.start, keys
         ):
             losses = optax.softmax_cross_entropy_with_integer_labels(
                 scores.astype(jnp.float32), target
             )
-            total += weight * (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
-        return total
+            loss += weight * (losses * counts).sum() / total
+        return loss
 
     def _score(self, tuned, frozen, arrays, index) -> Array:
         """Class probabilities [B', C] of the patches `index`."""
+        if self.parts == 1:
+            return self._probabilities(tuned, frozen, arrays, index)
+        parts = self._divided(index)
+        scores = lax.map(lambda rows: self._probabilities(tuned, frozen, arrays, rows), parts)
+        return scores.reshape(-1, scores.shape[-1])[: len(index)]
+
+    def _probabilities(self, tuned, frozen, arrays, index) -> Array:
         x = self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
         logits = self.network.apply({**tuned, **frozen}, x, start=self.start)
         return jax.nn.softmax(logits.astype(jnp.float32))

@@ -12,6 +12,7 @@ import numpy as np
 from medtune_jax.networks import Params
 from medtune_jax.training.mesh import Layout
 from medtune_jax.training.program import Inputs, Program, Work
+from medtune_jax.training.stream import Streamed
 from medtune_jax.tuning.sgd import GroupRates
 
 
@@ -33,7 +34,10 @@ class Stack:
         self.width = len(members)
         self._layout = layout or Layout.of(self.width)
         self._frozen = self._layout.everywhere(frozen)
-        self._arrays, self._labels = self._layout.everywhere((inputs.arrays, inputs.labels))
+        self._streamed = isinstance(inputs.arrays, Streamed)
+        if not self._streamed:
+            resident = self._layout.everywhere((inputs.arrays, inputs.labels))
+            self._arrays, self._labels = resident
         joined = (self._join([member[part] for member in members]) for part in (0, 1))
         self._tuned, self._state = (
             self._layout.by_run(jax.tree.map(jnp.array, tree)) for tree in joined
@@ -52,21 +56,33 @@ class Stack:
             {name: np.float32(rate * decay) for name, rate in own.items()}
             for own, decay in zip(rates, decays, strict=True)
         ]
-        program = self._program
-        advance = program.advance if self.width == 1 else program.advance_stack
+        rate = self._layout.by_run(self._join(decayed))
+        if self._streamed:
+            self._tuned, self._state, *out = self._advance_streamed(rate, work[0])
+        else:
+            advance = self._program.advance if self.width == 1 else self._program.advance_stack
+            joined = self._layout.work(self._join(list(work)))
+            own = (self._tuned, self._state, self._frozen, rate, self._arrays, self._labels, joined)
+            self._tuned, self._state, *out = advance(*own)
         width = work[0].score.shape[-1]
-        self._tuned, self._state, *out = advance(
-            self._tuned,
-            self._state,
-            self._frozen,
-            self._layout.by_run(self._join(decayed)),
-            self._arrays,
-            self._labels,
-            self._layout.work(self._join(list(work))),
-        )
         losses, probabilities = self._layout.fetch(out)
         probabilities = probabilities[..., :width, :]
         return (losses[None], probabilities[None]) if self.width == 1 else (losses, probabilities)
+
+    def _advance_streamed(self, rates: Any, work: Work) -> Any:
+        """One run only: a stack would move the batches of each of its runs."""
+        assert self.width == 1
+        order, score = np.asarray(work.order), np.asarray(work.score)
+        place = self._layout.batch
+        return self._program.advance_batches(
+            self._tuned,
+            self._state,
+            self._frozen,
+            rates,
+            map(place, self._inputs.batches(order[: int(work.steps)])),
+            map(place, self._inputs.batches(score[: int(work.batches)])),
+            self._layout.work(work),
+        )
 
     def member(self, number: int) -> tuple[Params, Any]:
         """A copy of one run's (tuned, state)."""

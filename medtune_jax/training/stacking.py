@@ -8,6 +8,7 @@ import numpy as np
 from medtune_jax.networks import Params, parameter_count
 from medtune_jax.training.fit import Settings
 from medtune_jax.training.program import Inputs, Program
+from medtune_jax.training.stream import Streamed
 
 # Three seeds, batch 32, cached features, two CPU cores, seconds alone / together (scripts/bench/stacking.py):
 #   AlexNet fc8 (8 thousand tuned parameters)            1.39
@@ -28,6 +29,8 @@ def stacking_pays(
 
     On a CPU only where little is tuned and nothing is convolved; on an accelerator wherever they fit in memory.
     """
+    if isinstance(inputs.arrays, Streamed):
+        return False  # every run would move its own batches
     tuned, _, frozen = program.initial_state(params)
     if jax.default_backend() == "cpu":
         if parameter_count(tuned) > _CPU_PARAMETERS:

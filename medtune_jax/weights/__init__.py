@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.weights import bundled
 from medtune_jax.weights.checkpoint import Checkpoint, load, save
 from medtune_jax.weights.transplant import Manifest, transplant
 
 
-def pretrained(network: str, directory: str | Path = "") -> Checkpoint:
+def pretrained(network: str, directory: str | Path = "", needed: bool = True) -> Checkpoint:
     """The checkpoint in `directory`, or the bundled weights of `network` when no directory is given.
 
+    Where none is bundled and none `needed`, as when every run starts from scratch, a checkpoint without parameters.
     Raises UserError when the checkpoint is another network's, or none is bundled.
     """
     if directory:
@@ -25,6 +27,9 @@ def pretrained(network: str, directory: str | Path = "") -> Checkpoint:
         return checkpoint
     if network in bundled.BUNDLED:
         return getattr(bundled, network)()
+    if not needed:
+        own = networks.get(network).preprocessing
+        return Checkpoint(network, {}, own, {"source": "none: every run starts from scratch"})
     raise UserError(
         f"no weights of {network} come with the package: convert or fetch some "
         f"(`medtune weights list`) and give --config.weights=DIR"

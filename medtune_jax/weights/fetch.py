@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -16,17 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 from medtune_jax.weights import bundled, catalog, checkpoint
 from medtune_jax.weights.catalog import Source
 from medtune_jax.weights.files import convert_file
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
-
-
-def cache() -> Path:
-    """Where downloads wait until they are whole: $XDG_CACHE_HOME/medtune or ~/.cache/medtune."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtune"
 
 
 def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
@@ -53,7 +48,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
     if not address:
         return _unpack(source, output)
     _check_address(address)
-    folder = cache() / hashlib.sha1(address.encode()).hexdigest()[:12]
+    folder = user_cache() / hashlib.sha1(address.encode()).hexdigest()[:12]
     file = folder / (source.file or "weights")
     part = file.with_name(file.name + ".part")
     keep = bool(source.sha1)

@@ -24,6 +24,7 @@ from medtune_jax.networks import Network, Params
 from medtune_jax.patches import Images
 from medtune_jax.training import Capacity, Epoch, Program, Run, Settings, fit
 from medtune_jax.training.features import Features
+from medtune_jax.training.memory import Memory
 
 CLASSES = 2
 CLOCKS: dict[str, Callable[[int], Callable[[], float]]] = {
@@ -99,7 +100,7 @@ def random_patches(count: int, size: int) -> tuple[Images, np.ndarray]:
 def features_of(
     network: Network, params: Params, patches: Images, labels: np.ndarray, size: int, gib: float
 ) -> Features:
-    return Features(network, params, patches, labels, size, int(gib * 2**30))
+    return Features(network, params, patches, labels, size, Memory(device=int(gib * 2**30)))
 
 
 def epochs_of_fit(

@@ -8,7 +8,7 @@ import pytest
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks.fillers import _draw
-from medtune_jax.networks.layers import Conv, Dense
+from medtune_jax.networks.layers import Conv, Dense, row_keys
 from medtune_jax.networks.stages import Network, Preprocessing, Stage
 
 ALL = sorted(networks.NETWORKS)
@@ -108,14 +108,14 @@ def test_deterministic_prefix_ends_before_dropout(first_tuned, boundary):
 
 def test_dropout_only_with_a_key(squeeze):
     network, params, x = squeeze
-    key = jax.random.key(3)
+    keys = row_keys(jax.random.key(3), jnp.arange(len(x)))
     still = network.apply(params, x)
-    moved = network.apply(params, x, key=key)
+    moved = network.apply(params, x, keys=keys)
     assert not np.allclose(still, moved)
-    np.testing.assert_array_equal(moved, network.apply(params, x, key=key))
+    np.testing.assert_array_equal(moved, network.apply(params, x, keys=keys))
     # Up to conv10 nothing is random.
     np.testing.assert_array_equal(
-        network.apply(params, x, stop="conv10", key=key), network.apply(params, x, stop="conv10")
+        network.apply(params, x, stop="conv10", keys=keys), network.apply(params, x, stop="conv10")
     )
 
 
@@ -157,9 +157,8 @@ def test_auxiliary_heads_count_in_training_only():
 
     def outputs(params):
         x = jnp.zeros((1, size, size, 3))
-        return [
-            scores for _, scores in network.training_outputs(params, x, None, jax.random.key(0))
-        ]
+        keys = row_keys(jax.random.key(0), jnp.arange(1))
+        return [scores for _, scores in network.training_outputs(params, x, None, keys)]
 
     assert len(jax.eval_shape(outputs, params)) == 3
     main = {name: params[name] for name in network.names}

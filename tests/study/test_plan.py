@@ -45,7 +45,7 @@ def test_names_are_stable():
 
 
 @pytest.mark.parametrize(
-    "change", [{"data.dir": "/elsewhere"}, {"training.cache_gib": 1.0}, {"device": "cpu"}]
+    "change", [{"data.dir": "/elsewhere"}, {"memory.device_gib": 1.0}, {"device": "cpu"}]
 )
 def test_what_changes_no_result_changes_no_name(change):
     assert names(plan(**change)) == names(plan())

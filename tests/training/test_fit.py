@@ -10,6 +10,7 @@ import toy
 
 from medtune_jax import tuning
 from medtune_jax.training import fit, predict
+from medtune_jax.training.features import Boundary
 from medtune_jax.training.stack import Stack
 from medtune_jax.training.stacking import stacking_pays
 
@@ -223,13 +224,11 @@ def test_features_of_a_deeper_boundary_are_made_from_the_shallower(data):
 
 def test_a_tight_budget_falls_back_to_a_boundary_that_fits(data):
     images, labels = data
-    roomy = toy.features(images, labels, 2**30)
-    fits = roomy.bytes_at("second")
-    assert fits == 80 * 5 * 5 * 4 * 4
-    assert roomy.bytes_at("head") == 80 * 3 * 3 * 6 * 4 < fits
-    assert toy.features(images, labels, fits - 1).boundary("head") == "head"
-    assert toy.features(images, labels, fits - 1).boundary("second") == "first"
-    assert toy.features(images, labels, fits).boundary("second") == "second"
+    fits = 80 * 5 * 5 * 4 * 4
+    head = Boundary("head", "device", 80 * 3 * 3 * 6 * 4)
+    assert toy.features(images, labels, fits - 1).boundary("head") == head
+    assert toy.features(images, labels, fits - 1).boundary("second") == Boundary("first")
+    assert toy.features(images, labels, fits).boundary("second").bytes == fits
 
 
 def test_predict_covers_more_patches_than_one_call(data):

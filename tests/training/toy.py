@@ -14,6 +14,7 @@ from medtune_jax.networks.stages import Network, Preprocessing, Stage
 from medtune_jax.patches import Images
 from medtune_jax.training import Capacity, Program, Run, Settings
 from medtune_jax.training.features import Features
+from medtune_jax.training.memory import Memory
 
 SIZE = 12
 NETWORK = Network(
@@ -48,7 +49,8 @@ def task(count=80, seed=0):
 
 def features(images, labels, budget=0, params=None, network=NETWORK):
     params = params or start(network=network)
-    return Features(network, params, images, labels, SIZE, budget=budget, batch=32)
+    memory = budget if isinstance(budget, Memory) else Memory(device=budget)
+    return Features(network, params, images, labels, SIZE, memory, batch=32)
 
 
 def start(seed=0, network=NETWORK):

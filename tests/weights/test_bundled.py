@@ -71,6 +71,13 @@ def test_no_bundled_weights_or_another_networks(tmp_path, checkpoint):
         weights.pretrained("alexnet", tmp_path / "w")
 
 
+def test_without_need_there_may_be_none():
+    absent = weights.pretrained("alexnet", needed=False)
+    assert absent.params == {} and absent.provenance["source"].startswith("none")
+    assert absent.preprocessing == networks.get("alexnet").preprocessing
+    assert weights.pretrained("squeezenet", needed=False).params
+
+
 def test_natural_images(shared, checkpoint):
     """400 images of Tiny-ImageNet at 115 px: at least 25% top-1 among the set's 202 classes (chance 0.5%)."""
     folder = shared / "tiny-imagenet-val"

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 from medtune_jax.weights import bundled, catalog, checkpoint
-from medtune_jax.weights.fetch import cache, fetch
+from medtune_jax.weights.fetch import fetch
 
 DATA = (
     files("medtune_jax.weights") / "data" / "squeezenet" / "compressed_SqueezeNet.net"
@@ -78,7 +79,7 @@ def listed(server, monkeypatch):
 
 
 def _parts():
-    return sorted(path.name for path in cache().rglob("*") if path.is_file())
+    return sorted(path.name for path in user_cache().rglob("*") if path.is_file())
 
 
 def test_whole_download_becomes_a_checkpoint(server, listed, tmp_path, capsys):
@@ -107,7 +108,7 @@ def test_whole_part_is_not_downloaded_again(server, listed, tmp_path):
     server.cut = 300_000
     with pytest.raises(UserError):
         fetch("local", tmp_path / "out")
-    (part,) = cache().rglob("*.part")
+    (part,) = user_cache().rglob("*.part")
     part.write_bytes(DATA)
     fetch("local", tmp_path / "out")
     assert server.ranges[-1] == f"bytes={len(DATA)}-"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,8 +15,9 @@ from rich.console import Console
 from rich.progress import track
 
 from medtune_jax.applications.embolism.patients import Patient, Settings, read_patient
-from medtune_jax.applications.embolism.volumes import find_cases
+from medtune_jax.datasets.volumes import find_cases
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.ctpa import write_dicom_study
 
 T = TypeVar("T")
@@ -32,9 +32,8 @@ class Cohort:
 
 
 def cache() -> Path:
-    """Where phantoms and candidates are kept: $XDG_CACHE_HOME/medtune/embolism or ~/.cache/medtune/embolism."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "medtune" / "embolism"
+    """Where phantoms and candidates are kept."""
+    return user_cache() / "embolism"
 
 
 def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) -> Cohort:

@@ -18,7 +18,7 @@ from medtune_jax.applications.embolism.vessel import (
     plane_affines,
     sample_planes,
 )
-from medtune_jax.applications.embolism.volumes import Case, find_cases, load_case
+from medtune_jax.datasets.volumes import Case, find_cases, load_case
 
 SHOWN = 12
 WINDOW = (-200.0, 500.0)

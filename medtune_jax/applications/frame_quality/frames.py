@@ -19,6 +19,7 @@ from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames, plain
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 
 CLASSES = ("non_informative", "informative")
 """In label order: informative, the class whose probability is the score, is 1."""
@@ -109,9 +110,8 @@ def phantom_videos(phantom: ConfigDict) -> Path:
 
     wanted = json.dumps({**phantom.to_dict(), "version": VERSION}, sort_keys=True)
     name = f"frame-quality-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return write_videos(
-        home / "medtune" / "phantoms" / name,
+        user_cache() / "phantoms" / name,
         positives=phantom.videos // 2,
         negatives=phantom.videos - phantom.videos // 2,
         frames=phantom.frames,

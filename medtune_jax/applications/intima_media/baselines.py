@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter1d, uniform_filter1d
 from skimage.transform import hough_line, hough_line_peaks
 
 from medtune_jax.applications.intima_media.contours import Rows, Snake, dual_snake, parabola_peak
-from medtune_jax.applications.intima_media.data import Roi
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
 
 Method = Callable[[ArrayLike], tuple[Rows, Rows]]

@@ -15,8 +15,8 @@ from medtune_jax.applications.intima_media.baselines import (
     hough_dual_snake,
 )
 from medtune_jax.applications.intima_media.contours import Contours, extract_contours
-from medtune_jax.applications.intima_media.data import Roi
 from medtune_jax.applications.intima_media.scan import Scan, confidence_maps, traced
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, boundary_error, thickness
 
 _ONE_PIXEL = 1 / MICROMETRES_PER_MM  # boundary_error in "micrometres" of this spacing is in pixels

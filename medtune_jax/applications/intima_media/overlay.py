@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from medtune_jax.applications.intima_media.data import Roi, read_cubs, read_plain
+from medtune_jax.datasets.carotid import Roi, read_cubs, read_plain
 
 LI_COLOUR, MA_COLOUR, UNSURE_COLOUR = (255, 214, 0), (60, 200, 255), (230, 70, 50)
 _SHOWN, _ACROSS, _GAP = 12, 3, 8

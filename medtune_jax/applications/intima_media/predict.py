@@ -17,17 +17,12 @@ from medtune_jax.applications.intima_media.contours import (
     extract_contours,
     wall_thickness,
 )
-from medtune_jax.applications.intima_media.data import (
-    SUFFIXES,
-    Roi,
-    overlay_marks,
-    read_new,
-    warn_about,
-)
 from medtune_jax.applications.intima_media.dense import PixelClassifier
+from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import CLASSES
 from medtune_jax.applications.intima_media.scan import confidence_maps
+from medtune_jax.datasets.carotid import SUFFIXES, Roi, read_new
 from medtune_jax.errors import UserError
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning

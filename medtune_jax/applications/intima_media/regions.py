@@ -8,8 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from medtune_jax.applications.intima_media.data import Roi, check_roi, read_cubs, read_plain
 from medtune_jax.applications.splits import test_split
+from medtune_jax.datasets.carotid import Roi, check_roi, read_cubs, read_plain
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 

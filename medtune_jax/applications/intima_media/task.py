@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from medtune_jax.applications.intima_media.data import Roi, warn_about
+from medtune_jax.applications.intima_media.doubts import warn_about
 from medtune_jax.applications.intima_media.measure import (
     Row,
     baseline_rows,
@@ -28,6 +28,7 @@ from medtune_jax.applications.intima_media.patches import (
 from medtune_jax.applications.intima_media.regions import held_out, regions_of
 from medtune_jax.applications.intima_media.scan import Scan, patch_names, scan
 from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.evaluation.roc import auc
 from medtune_jax.patches import Crops, padded
 

@@ -25,6 +25,7 @@ from medtune_jax.datasets import FileFrames, Frame, Frames, layouts, plain
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.datasets.videos import VIDEO_SUFFIXES
 from medtune_jax.errors import UserError
+from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.colonoscopy import write_videos
 from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
 
@@ -70,8 +71,7 @@ def mask_of(frame: Frame) -> np.ndarray:
 
 def cache_home() -> Path:
     """Where generated videos and candidates are kept between sweeps."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "medtune" / "polyps"
+    return user_cache() / "polyps"
 
 
 def read_cases(data: ConfigDict) -> Cases:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from medtune_jax.applications.intima_media.data import Roi
 from medtune_jax.applications.intima_media.patches import (
     BACKGROUND,
     LI,
@@ -12,6 +11,7 @@ from medtune_jax.applications.intima_media.patches import (
     patch_affines,
     sample_centres,
 )
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
 
 

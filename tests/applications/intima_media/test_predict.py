@@ -7,7 +7,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
-from medtune_jax.applications.intima_media.data import Roi
 from medtune_jax.applications.intima_media.overlay import overlay, show
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
@@ -16,6 +15,7 @@ from medtune_jax.applications.intima_media.predict import (
     predict,
     summary,
 )
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate, write_subjects

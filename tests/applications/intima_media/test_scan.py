@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from medtune_jax.applications.intima_media.data import Roi
 from medtune_jax.applications.intima_media.patches import BACKGROUND, LI, MA
 from medtune_jax.applications.intima_media.regions import phantom_regions
 from medtune_jax.applications.intima_media.scan import (
@@ -13,6 +12,7 @@ from medtune_jax.applications.intima_media.scan import (
     scan,
     traced,
 )
+from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
 
 

@@ -1,13 +1,10 @@
-"""Regions of interest with their LI and MA contours, from three layouts.
+"""Regions of interest with their LI and MA contours, read from two layouts.
 
 Plain: DIR/SUBJECT/NAME.png (any 8-bit image, or DICOM) with NAME.LI.csv and NAME.MA.csv, or LI.csv
 and MA.csv where the folder holds one image; columns x, y in pixels. DIR/calibration.csv, or one in
 a subject's folder, has the columns image, mm_per_pixel; DICOM brings its own.
 CUBS (Meiburger et al. 2021): IMAGES/clin_NNNN_L.tiff, profiles ID-LI.txt and ID-MA.txt in a folder
 per expert, CF/ID_CF.txt.
-
-Pixel centres are whole numbers, the first is 0. Rows count downwards and the lumen is above, so LI
-has the smaller rows.
 """
 
 from __future__ import annotations
@@ -16,47 +13,21 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
-from scipy.ndimage import white_tophat
 
-from medtune_jax.applications.intima_media import tables
+from medtune_jax.datasets.carotid import tables
+from medtune_jax.datasets.carotid.roi import Roi, crop_around, with_contours
 from medtune_jax.errors import UserError
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".dcm")
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
-
-
-@dataclass(frozen=True, eq=False)
-class Roi:
-    """A gray image uint8 [H, W] and its contours: rows li and ma, float [W], NaN where untraced.
-
-    `mm_per_pixel` is vertical, None without calibration; `name` is unique in its data set.
-    """
-
-    image: NDArray[np.uint8]
-    li: NDArray[np.float64]
-    ma: NDArray[np.float64]
-    mm_per_pixel: float | None
-    subject: str
-    name: str
-
-    @property
-    def micrometres_per_pixel(self) -> float:
-        """Refuses an image without calibration: its errors and thickness exist in pixels only."""
-        if self.mm_per_pixel is None:
-            raise UserError(
-                f"{self.name} has no calibration: add its mm per pixel to calibration.csv, or ask "
-                "for results in pixels."
-            )
-        return 1000 * self.mm_per_pixel
 
 
 def read_plain(
@@ -186,95 +157,6 @@ def read_dicom(path: Path | str, frame: int = 0) -> tuple[NDArray[np.uint8], flo
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
             return _gray(Image.fromarray(pixels)), 10 * abs(float(region.PhysicalDeltaY))
     return _gray(Image.fromarray(pixels)), None
-
-
-def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:
-    """`roi` with contours given as points (x, y) [N, 2] in pixels, interpolated to its columns."""
-    li, ma = (
-        _per_column(np.asarray(points, float), roi, which)
-        for points, which in ((li_points, "LI"), (ma_points, "MA"))
-    )
-    roi = replace(roi, li=li, ma=ma)
-    check_roi(roi)
-    return roi
-
-
-def check_roi(roi: Roi, patch: int = 1) -> None:
-    """Refuse contours that share no column or are out of order, and a region below `patch` px."""
-    height, width = roi.image.shape
-    if min(height, width) < patch:
-        raise UserError(
-            f"{roi.name} is {width} x {height} px, smaller than a patch of {patch} px: cut "
-            "a larger region or set a smaller patch."
-        )
-    shared = ~np.isnan(roi.li) & ~np.isnan(roi.ma)
-    if not shared.any():
-        raise UserError(
-            f"{roi.name}: LI and MA do not overlap in x; trace the same stretch of wall."
-        )
-    crossed = np.flatnonzero(shared & ~(roi.li < roi.ma))
-    if crossed.size:
-        raise UserError(
-            f"{roi.name}: MA lies on or above LI at column {crossed[0]} ({crossed.size} columns in "
-            "all); the lumen must be above, so check that the two files are not swapped."
-        )
-
-
-def crop_around(roi: Roi, margin: int) -> Roi:
-    """The part of `roi` within `margin` pixels of its contours."""
-    rows = np.stack([roi.li, roi.ma])
-    columns = np.flatnonzero(~np.isnan(rows).all(axis=0))
-    if columns.size == 0:
-        raise UserError(f"{roi.name} has no contour to crop around.")
-    left, right = max(columns[0] - margin, 0), columns[-1] + margin + 1
-    top = max(int(np.nanmin(rows)) - margin, 0)
-    bottom = int(np.ceil(np.nanmax(rows))) + margin + 1
-    return replace(
-        roi,
-        image=roi.image[top:bottom, left:right],
-        li=roi.li[left:right] - top,
-        ma=roi.ma[left:right] - top,
-    )
-
-
-def overlay_marks(image: NDArray, contrast: int = 90) -> NDArray[np.bool_]:
-    """Pixels [H, W] of text, rulers or callipers burnt into an ultrasound image.
-
-    The beam is several pixels wide, so no echo can be a bright upright stroke of one to three
-    pixels between darker ones; the strokes of letters are.
-    """
-    return white_tophat(image, size=(1, 5)) > contrast
-
-
-def warn_about(roi: Roi, least_marks: int = 6) -> list[str]:
-    """What makes results on `roi` doubtful, one sentence each: for the log and the report."""
-    found = []
-    marks = overlay_marks(roi.image)
-    if marks.sum() >= least_marks:
-        columns = np.flatnonzero(marks.any(axis=0))
-        found.append(
-            f"{roi.name}: text or marks seem burnt into the image between columns {columns[0]} and "
-            f"{columns[-1]}; confidence is low there."
-        )
-    if roi.mm_per_pixel is None:
-        found.append(f"{roi.name} has no calibration: results are in pixels.")
-    return found
-
-
-def _per_column(points: NDArray, roi: Roi, which: str) -> NDArray[np.float64]:
-    """Rows [W] of a contour from its points: linear between them, NaN beyond its ends."""
-    height, width = roi.image.shape
-    x, first = np.unique(points[:, 0], return_index=True)
-    y = points[first, 1]
-    # Half a pixel of slack: some tools count from a pixel's corner.
-    outside = (x < -0.5) | (x > width) | (y < -0.5) | (y > height)
-    if outside.any():
-        bad = int(np.flatnonzero(outside)[0])
-        raise UserError(
-            f"{roi.name}: {which} reaches ({x[bad]:g}, {y[bad]:g}), outside the image of {width} x "
-            f"{height} px; was it traced on an image of another size?"
-        )
-    return np.interp(np.arange(width), x, y, left=np.nan, right=np.nan)
 
 
 def _folder(directory: Path | str) -> Path:

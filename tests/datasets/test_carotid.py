@@ -3,20 +3,18 @@
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from medtune_jax.applications.intima_media.data import (
+from medtune_jax.datasets.carotid import (
     Roi,
     check_roi,
     crop_around,
-    overlay_marks,
     read_cubs,
     read_dicom,
     read_plain,
-    warn_about,
     with_contours,
 )
 from medtune_jax.errors import UserError
@@ -26,6 +24,11 @@ from medtune_jax.phantoms.ultrasound import draw_subject, render_roi, write_subj
 def blank(width=92, height=60, mm_per_pixel=0.07):
     untraced = np.full(width, np.nan)
     return Roi(np.zeros((height, width), np.uint8), untraced, untraced, mm_per_pixel, "s", "roi")
+
+
+def phantom_roi(seed):
+    rng = np.random.default_rng(seed)
+    return Roi(*render_roi(draw_subject(rng), rng), subject="s", name="roi")
 
 
 LINE = np.array([[0, 20.0], [91, 20.0]])
@@ -81,7 +84,6 @@ def test_no_calibration_refuses_micrometres_and_offers_pixels(study):
     roi = read_plain(study)[0]
     with pytest.raises(UserError, match=r"no calibration.*pixels"):
         _ = roi.micrometres_per_pixel
-    assert any("pixels" in line for line in warn_about(roi))
 
 
 @pytest.mark.parametrize(
@@ -178,25 +180,6 @@ def test_crop_keeps_contours_on_their_pixels():
     assert part.image[row, column] == traced.image[int(traced.li[150]), 150]
     with pytest.raises(UserError, match="no contour"):
         crop_around(whole, 20)
-
-
-def phantom_roi(seed):
-    rng = np.random.default_rng(seed)
-    return Roi(*render_roi(draw_subject(rng), rng), subject="s", name="roi")
-
-
-def test_burnt_in_text_is_found_and_speckle_is_not_text():
-    for seed in range(25):
-        roi = phantom_roi(seed)
-        assert warn_about(roi) == []
-        picture = Image.fromarray(roi.image)
-        ImageDraw.Draw(picture).text((20, 2), "IMT 0.71", fill=255)
-        marked = Roi(np.array(picture), roi.li, roi.ma, roi.mm_per_pixel, "s", "roi")
-        (warning,) = warn_about(marked)
-        assert "text or marks" in warning
-        columns = np.flatnonzero(overlay_marks(marked.image).any(axis=0))
-        assert columns.min() >= 18
-        assert columns.max() < 80
 
 
 def write_cubs(root, experts=("Manual-A1",), two_lines=False):

@@ -1,0 +1,33 @@
+"""What makes results on a region doubtful: marks burnt into the image, a missing calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import white_tophat
+
+from medtune_jax.datasets.carotid import Roi
+
+
+def overlay_marks(image: NDArray, contrast: int = 90) -> NDArray[np.bool_]:
+    """Pixels [H, W] of text, rulers or callipers burnt into an ultrasound image.
+
+    The beam is several pixels wide, so no echo can be a bright upright stroke of one to three
+    pixels between darker ones; the strokes of letters are.
+    """
+    return white_tophat(image, size=(1, 5)) > contrast
+
+
+def warn_about(roi: Roi, least_marks: int = 6) -> list[str]:
+    """What makes results on `roi` doubtful, one sentence each: for the log and the report."""
+    found = []
+    marks = overlay_marks(roi.image)
+    if marks.sum() >= least_marks:
+        columns = np.flatnonzero(marks.any(axis=0))
+        found.append(
+            f"{roi.name}: text or marks seem burnt into the image between columns {columns[0]} and "
+            f"{columns[-1]}; confidence is low there."
+        )
+    if roi.mm_per_pixel is None:
+        found.append(f"{roi.name} has no calibration: results are in pixels.")
+    return found

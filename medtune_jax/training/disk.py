@@ -1,0 +1,124 @@
+"""Features on disk: one file an entry, written whole, checked when it is opened, bounded in all.
+
+Several processes may share a folder. An entry gets its name only when it is complete; two that make the same one write
+the same bytes, and the last name stays. An entry that is removed while another process reads it lives until that
+process lets go of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax.numpy as jnp
+import numpy as np
+
+_HEADER = 4096  # bytes before the rows; a page, so that the mapping is aligned
+_CHUNK = 2**24
+_STALE = 24 * 3600.0  # seconds after which an unfinished file is nobody's
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder for entries of at most `limit` bytes together; the longest unused ones make room."""
+
+    folder: Path
+    limit: int
+
+    def open(self, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
+        """The entry as a read-only array in mapped memory; None when there is none, or a damaged one (removed)."""
+        path = self._path(key)
+        try:
+            if not _whole(path, shape, dtype):
+                path.unlink()
+                return None
+            os.utime(path)  # used just now
+            return np.memmap(path, jnp.dtype(dtype), "r", _HEADER, shape)
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, shape: tuple[int, ...], dtype: Any) -> Entry:
+        """A new entry, to be filled row by row. OSError when the disk does not take it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(_bytes(shape, dtype))
+        handle, scratch = tempfile.mkstemp(prefix=f".{key}-", dir=self.folder)
+        stream = os.fdopen(handle, "wb")
+        return Entry(stream, Path(scratch), self._path(key), tuple(shape), jnp.dtype(dtype).name)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.features"
+
+    def _make_room(self, wanted: int) -> None:
+        for unfinished in self.folder.glob(".*-*"):
+            with suppress(FileNotFoundError):
+                if time.time() - unfinished.stat().st_mtime > _STALE:
+                    unfinished.unlink()
+        entries = sorted(self._entries())
+        taken = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if taken + wanted <= self.limit:
+                return
+            path.unlink(missing_ok=True)
+            taken -= size
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        """(last used, bytes, path)."""
+        for path in self.folder.glob("*.features"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
+
+
+class Entry:
+    """An entry in the making: `add` rows in order, then `finish`; or `drop` it."""
+
+    def __init__(
+        self, stream: BinaryIO, scratch: Path, path: Path, shape: tuple[int, ...], dtype: str
+    ) -> None:
+        self._stream, self._scratch, self._path = stream, scratch, path
+        self._shape, self._dtype, self._checksum = shape, dtype, 0
+        self._stream.write(b" " * _HEADER)
+
+    def add(self, rows: np.ndarray) -> None:
+        content = np.ascontiguousarray(rows).tobytes()
+        self._checksum = zlib.crc32(content, self._checksum)
+        self._stream.write(content)
+
+    def finish(self) -> None:
+        header = {"shape": self._shape, "dtype": self._dtype, "crc32": self._checksum}
+        self._stream.seek(0)
+        self._stream.write(json.dumps(header).encode())
+        self._stream.close()
+        self._scratch.replace(self._path)
+
+    def drop(self) -> None:
+        with suppress(OSError):
+            self._stream.close()
+        with suppress(OSError):
+            self._scratch.unlink()
+
+
+def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    return int(np.prod(shape)) * jnp.dtype(dtype).itemsize
+
+
+def _whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether the file holds what its header and its name promise."""
+    with path.open("rb") as stream:
+        try:
+            header = json.loads(stream.read(_HEADER))
+        except ValueError:
+            return False
+        checksum = 0
+        while chunk := stream.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    wanted = {"shape": list(shape), "dtype": jnp.dtype(dtype).name, "crc32": checksum}
+    return header == wanted and path.stat().st_size == _HEADER + _bytes(shape, dtype)

@@ -1,0 +1,96 @@
+"""Where features lie: on the device, in the host's memory or on disk. Each collects rows in order, then is read."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from medtune_jax.training.disk import Disk, Entry
+from medtune_jax.training.stream import Streamed
+
+DEVICE, HOST, DISK = "device", "host", "disk"
+Arrays = dict[str, Array] | Streamed
+
+
+class Place(Protocol):
+    """Collects features.
+
+    add: rows [B, ...] from number `first` on; those that it has already are passed over. finish: what a step reads.
+    drop: nothing came of it.
+    """
+
+    def add(self, rows: Array, first: int) -> None: ...
+
+    def finish(self, labels: np.ndarray) -> Arrays: ...
+
+    def drop(self) -> None: ...
+
+
+class OnDevice:
+    """One array of the device, filled in place."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self._whole = jnp.zeros(shape, dtype)
+
+    def add(self, rows: Array, first: int) -> None:
+        self._whole = _put(self._whole, rows, first)
+
+    def finish(self, labels: np.ndarray) -> Arrays:
+        return {"features": self._whole.block_until_ready()}
+
+    def drop(self) -> None:
+        del self._whole
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(whole: Array, rows: Array, first: int) -> Array:
+    return lax.dynamic_update_slice_in_dim(whole, rows, first, 0)
+
+
+class OnHost:
+    """One array of the host's memory."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self._whole = np.empty(shape, dtype)
+
+    def add(self, rows: Array, first: int) -> None:
+        self._whole[first : first + len(rows)] = rows
+
+    def finish(self, labels: np.ndarray) -> Arrays:
+        return streamed(self._whole, labels)
+
+    def drop(self) -> None:
+        del self._whole
+
+
+class OnDisk:
+    """An entry of a folder, read through mapped memory. A disk that refuses raises OSError."""
+
+    def __init__(self, disk: Disk, key: str, shape: tuple[int, ...], dtype: Any) -> None:
+        self._disk, self._key, self._shape, self._dtype = disk, key, shape, dtype
+        self._entry: Entry = disk.create(key, shape, dtype)
+        self._filled = 0
+
+    def add(self, rows: Array, first: int) -> None:
+        self._entry.add(np.asarray(rows)[self._filled - first :])
+        self._filled = first + len(rows)
+
+    def finish(self, labels: np.ndarray) -> Arrays:
+        self._entry.finish()
+        whole = self._disk.open(self._key, self._shape, self._dtype)
+        if whole is None:
+            raise OSError("an entry that was just written is gone or damaged")
+        return streamed(whole, labels)
+
+    def drop(self) -> None:
+        self._entry.drop()
+
+
+def streamed(whole: np.ndarray, labels: np.ndarray) -> Streamed:
+    """Features of the host, of which each batch takes its rows."""
+    return Streamed(lambda index: {"features": whole[index]}, labels)

@@ -1,0 +1,46 @@
+"""Data larger than the device's memory: what a batch needs travels while the step before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import Array
+
+_AHEAD = 2  # batches that are read before they are asked for
+_READERS = 2
+
+
+class Batch(NamedTuple):
+    """What one step reads of the data: arrays, labels, and the rows of both that it takes (-1 is padding)."""
+
+    arrays: dict[str, Any]
+    labels: Array | np.ndarray
+    rows: Array | np.ndarray
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Arrays of the host's memory or disk.
+
+    take: patches int [B] -> arrays of just those, in that order. labels: int32 [N] of all patches.
+    """
+
+    take: Callable[[np.ndarray], dict[str, np.ndarray]]
+    labels: np.ndarray
+
+    def batches(self, rows: np.ndarray) -> Iterator[Batch]:
+        """One batch for each row of int32 [S, B], -1 is padding; other threads read ahead."""
+        import grain
+
+        if not len(rows):
+            return iter(())
+        options = grain.ReadOptions(num_threads=_READERS, prefetch_buffer_size=_AHEAD)
+        return iter(grain.MapDataset.source(rows).map(self._batch).to_iter_dataset(options))
+
+    def _batch(self, row: np.ndarray) -> Batch:
+        patches = np.maximum(row, 0)
+        places = np.where(row < 0, -1, np.arange(len(row), dtype=np.int32))
+        return Batch(self.take(patches), self.labels[patches], places)

@@ -1,0 +1,63 @@
+"""What is checked before the first run: a study needs pre-trained weights only where a depth starts from them."""
+
+import json
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from medtune_jax import weights
+from medtune_jax.errors import UserError
+from medtune_jax.study import default_config
+from medtune_jax.study.prepare import prepare
+from medtune_jax.study.runs import starting_params
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """20 images of 10 patients in two classes."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    rows = ["image,label,patient"]
+    for number in range(20):
+        pixels = rng.integers(0, 255, (67, 67, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number // 2 % 2]},p{number // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def config(images, network, depths, size=0):
+    made = default_config()
+    made.data.dir = str(images)
+    made.data.patient_pattern = ""
+    made.network, made.image_size = network, size
+    made.sweep.depths, made.sweep.seeds = depths, 1
+    return made
+
+
+def test_runs_from_scratch_need_no_weights(images, tmp_path):
+    study = prepare(config(images, "alexnet", "scratch,scratch-xavier"), tmp_path)
+    told = json.loads((tmp_path / "study.json").read_text())["network"]["weights"]
+    assert told == {"source": "none: every run starts from scratch"}
+    assert study.source.preprocessing == study.network.preprocessing
+    depth = study.plan.depths[0]
+    inputs = study.features.inputs(depth.tuned[0], pretrained=False)
+    assert inputs.fetch(inputs.arrays, np.arange(2)).shape == (2, 227, 227, 3)
+    start = partial(starting_params, study.network, study.source, depth, 0, study.plan.size)
+    params = jax.eval_shape(lambda: start()[0])  # AlexNet is large: its shapes will do
+    assert tuple(params) == study.network.names
+
+
+def test_a_tuned_depth_without_weights_is_refused(images, tmp_path):
+    with pytest.raises(UserError, match="no weights of alexnet come with the package"):
+        prepare(config(images, "alexnet", "fc8,scratch"), tmp_path)
+
+
+def test_scratch_of_a_network_with_weights_stays_comparable_with_its_other_depths(images, tmp_path):
+    alone = prepare(config(images, "squeezenet", "scratch", 67), tmp_path / "a")
+    among = prepare(config(images, "squeezenet", "conv10,scratch", 67), tmp_path / "b")
+    assert alone.source.provenance == weights.pretrained("squeezenet").provenance
+    assert alone.plan.runs[0] in among.plan.runs
