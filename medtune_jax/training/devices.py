@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -12,6 +14,9 @@ from medtune_jax.errors import UserError
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 _NVIDIA = Path("/dev/nvidia0")
 _PLATFORMS = {"cuda": "gpu", "rocm": "gpu", "gpu": "gpu", "tpu": "tpu", "cpu": "cpu"}
+# malloc.h: no mapping of large blocks, no trimming of the heap, one heap for all threads.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_MALLOC = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1}
 _INSTALL = {"gpu": "pip install 'medtune-jax[cuda]'", "tpu": "pip install 'medtune-jax[tpu]'"}
 
 
@@ -27,7 +32,23 @@ def start(device: str = "auto") -> None:
         jax.config.update("jax_platforms", "cpu")
     if spans_hosts(os.environ) and not jax.distributed.is_initialized():
         jax.distributed.initialize()
+    keep_freed_memory()
     _check(device, _backend(device))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed instead of giving it back to the system.
+
+    XLA's CPU backend takes the memory of every step anew, more than a gigabyte for a batch of large images, and the
+    system maps and clears it page by page each time: 30% of a step (docs/benchmarks.md). Linux with glibc; elsewhere
+    nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        for option, value in _MALLOC.items():
+            libc.mallopt(option, value)
 
 
 def spans_hosts(environment: os._Environ[str] | dict[str, str]) -> bool:

@@ -23,6 +23,7 @@ from medtune_jax import networks, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.patches import Images
 from medtune_jax.training import Capacity, Epoch, Program, Run, Settings, fit
+from medtune_jax.training.devices import keep_freed_memory
 from medtune_jax.training.features import Features
 from medtune_jax.training.memory import Memory
 
@@ -72,7 +73,11 @@ def parser(description: str | None, networks_default: str) -> argparse.ArgumentP
 
 
 def use_all_allowed_cores() -> int:
-    """PyTorch gets as many threads as XLA takes: the cores this process may run on (taskset -c 0,1)."""
+    """PyTorch gets as many threads as XLA takes: the cores this process may run on (taskset -c 0,1).
+
+    Freed memory is kept, as in a sweep: for both sides, since they share the process.
+    """
+    keep_freed_memory()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     return cores
