@@ -72,12 +72,13 @@ def parser(description: str | None, networks_default: str) -> argparse.ArgumentP
     return result
 
 
-def use_all_allowed_cores() -> int:
+def use_all_allowed_cores(keep_memory: bool = True) -> int:
     """PyTorch gets as many threads as XLA takes: the cores this process may run on (taskset -c 0,1).
 
-    Freed memory is kept, as in a sweep: for both sides, since they share the process.
+    keep_memory: as a sweep does.
     """
-    keep_freed_memory()
+    if keep_memory:
+        keep_freed_memory()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     return cores
@@ -175,9 +176,10 @@ def alternate(
 
 
 def timed(call: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
+    """Seconds of a call; one that runs in another process returns its own."""
     began = clock()
-    call()
-    return clock() - began
+    own = call()
+    return own if isinstance(own, float) else clock() - began
 
 
 def compare(network: str, case: str, images: int, seconds: Seconds) -> Row:

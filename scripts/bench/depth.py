@@ -5,6 +5,7 @@
 PyTorch runs the frozen stages under no_grad and its optimizer holds the tuned ones only. One epoch of ours
 with the cache is `--steps` batches; PyTorch's and ours without a cache are `--whole-steps`.
 Making the features is timed on its own. The last columns of the note are seconds an epoch of 1,000 images.
+The last row is a second seed of the shallowest depth: it finds features and program made.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import time
 from dataclasses import replace
 
 import common
-import torch
+import numpy as np
 import torch_side
+
+from medtune_jax import tuning
+from medtune_jax.training import Capacity, Program, Run, Settings, fit
 
 
 def main() -> None:
@@ -37,38 +41,59 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
     few = options.batch * options.whole_steps
     cached = common.features_of(network, params, patches, labels, size, options.cache_gib)
     plain = common.features_of(network, params, patches, labels, size, 0)
-    x = torch_side.preprocessed(network, patches.pixels[:few])
-    target = torch.tensor(labels[:few])
     rows = []
-    # Shallow to deep, so that every prefix is made from the one before.
-    for depth in common.depths_of(network, options.depths):
-        trainers = {
-            key: torch_side.Trainer(network, params, size, depth, **setting)
-            for key, setting in torch_side.settings(False, False).items()
-        }
-        others = {k: torch_side.epoch(t, x, target, options.batch) for k, t in trainers.items()}
+    # Shallow to deep, as a sweep goes; one pass makes the features of all that fit.
+    depths = common.depths_of(network, options.depths)[::-1]
+    cached.expect(depths)
+    for depth in depths:
         made = time.perf_counter()
         start = cached.inputs(depth).start
         made = time.perf_counter() - made
-        for label, features, count in (
-            (f"cached at {start}", cached, len(patches)),
-            ("no cache", plain, few),
-        ):
-            if label.endswith(network.names[0]):
-                continue  # nothing is frozen, so there is nothing to cache
-            seconds = common.epochs_of_fit(
-                network,
-                params,
-                depth,
-                features,
-                options.batch,
-                options.repeats,
-                others,
-                clock,
-                count,
-            )
-            rows.append(_row(name, depth, label, count, few, seconds, made))
+        with torch_side.Apart(
+            options.clock, "training", name, size, depth, options.batch, few
+        ) as others:
+            for label, features, count in (
+                (f"cached at {start}", cached, len(patches)),
+                ("no cache", plain, few),
+            ):
+                if label.endswith(network.names[0]):
+                    continue  # nothing is frozen, so there is nothing to cache
+                seconds = common.epochs_of_fit(
+                    network,
+                    params,
+                    depth,
+                    features,
+                    options.batch,
+                    options.repeats,
+                    others,
+                    clock,
+                    count,
+                )
+                rows.append(_row(name, depth, label, count, few, seconds, made))
+    rows.append(_second_seed(name, network, params, size, patches, labels, options))
     return rows
+
+
+def _second_seed(name, network, params, size, patches, labels, options) -> common.Row:
+    """Wall seconds of ten epochs of two seeds of the shallowest depth; the first makes the features and compiles."""
+    depth = tuning.parse(network, network.head)
+    settings = Settings(batch=options.batch, score_batch=options.batch, epochs=10, patience=10)
+    index = np.arange(len(patches))
+    seconds = []
+    began = time.perf_counter()
+    features = common.features_of(network, params, patches, labels, size, options.cache_gib)
+    inputs = features.inputs(depth.tuned[0])
+    program = Program(network, depth.tuned, inputs.start, inputs.fetch)
+    capacity = Capacity.of(len(index), options.batch, settings)
+    rates = dict.fromkeys(tuning.group_rates(network, depth), 1e-6)
+    for seed in range(2):
+        run = Run(params, rates, index, index[: options.batch], seed)
+        fit(program, [run], inputs, labels, settings, capacity, lambda labels, scores: 0.0)
+        seconds.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    first, second = seconds
+    note = f"the first: {first:.2f} s; the second takes {100 * second / first:.1f}% of it"
+    return common.Row(name, f"{network.head}, second seed", second, None, None, "s", note=note)
 
 
 def _row(network, depth, label, count, few, seconds: common.Seconds, made: float) -> common.Row:

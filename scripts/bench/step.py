@@ -3,15 +3,14 @@
     taskset -c 0,1 python scripts/bench/step.py --networks alexnet --batch 32 --json out.json
 
 Training is one epoch of `medtune_jax.training.fit` with every stage tuned, forward is `predict`;
-PyTorch runs the same patches in turn. `--torch-compile` and `--torch-amp` add those settings on a CPU;
-on a GPU they are always tried.
+PyTorch runs such patches in turn, in a process of its own. `--torch-compile` and `--torch-amp` add those
+settings on a CPU; on a GPU they are always tried.
 """
 
 from __future__ import annotations
 
 import common
 import numpy as np
-import torch
 import torch_side
 
 from medtune_jax import tuning
@@ -31,32 +30,28 @@ def main() -> None:
         network, params, size = common.network_and_params(name, options.size)
         patches, labels = common.random_patches(options.batch * options.steps, size)
         features = common.features_of(network, params, patches, labels, size, 0)
-        x, target = torch_side.preprocessed(network, patches.pixels), torch.tensor(labels)
-        trainers = {
-            key: torch_side.Trainer(network, params, size, network.names[0], **setting)
-            for key, setting in torch_side.settings(
-                options.torch_compile, options.torch_amp
-            ).items()
-        }
         case = f"batch {options.batch}, {size} px"
-        if "forward" in options.cases:
-            others = {k: torch_side.forward(t, x, options.batch) for k, t in trainers.items()}
-            ours = _forward(network, params, features, options.batch)
-            seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
-            rows.append(common.compare(name, f"forward, {case}", len(patches), seconds))
-        if "training" in options.cases:
-            others = {k: torch_side.epoch(t, x, target, options.batch) for k, t in trainers.items()}
-            seconds = common.epochs_of_fit(
-                network,
-                params,
-                network.names[0],
-                features,
-                options.batch,
-                options.repeats,
-                others,
-                clock,
-            )
-            rows.append(common.compare(name, f"training, {case}", len(patches), seconds))
+        asked = (options.torch_compile, options.torch_amp)
+        first, count = network.names[0], len(patches)
+        for kind in options.cases.split(","):
+            with torch_side.Apart(
+                options.clock, kind, name, size, first, options.batch, count, *asked
+            ) as others:
+                if kind == "forward":
+                    ours = _forward(network, params, features, options.batch)
+                    seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
+                else:
+                    seconds = common.epochs_of_fit(
+                        network,
+                        params,
+                        first,
+                        features,
+                        options.batch,
+                        options.repeats,
+                        others,
+                        clock,
+                    )
+            rows.append(common.compare(name, f"{kind}, {case}", count, seconds))
     common.report("One step of a whole network", rows, options.json)
 
 

@@ -1,10 +1,17 @@
-"""A clean PyTorch training loop on tensors in memory, in every setting that may be its fastest."""
+"""A clean PyTorch training loop on tensors in memory, in every setting that may be its fastest.
+
+It runs in a process of its own: neither side's allocator and threads get into the other's way.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
+import common
 import numpy as np
 import torch
 import torch_networks
@@ -124,3 +131,60 @@ def forward(trainer: Trainer, x: Tensor, batch: int) -> Callable[[], None]:
         scores.cpu()
 
     return run
+
+
+class Apart:
+    """The settings of one case in another process, to be called in turn with ours.
+
+    Each call returns its own seconds by the clock. arguments: those of `calls`.
+    """
+
+    def __init__(self, clock: str, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        served = (other, clock, arguments)
+        self._process = context.Process(target=_serve, args=served, daemon=True)
+        self._process.start()
+        self._names = self._pipe.recv()
+
+    def __enter__(self) -> dict[str, Callable[[], float]]:
+        return {name: partial(self._call, name) for name in self._names}
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def _call(self, name: str) -> float:
+        self._pipe.send(name)
+        return self._pipe.recv()
+
+
+def _serve(pipe: Connection, clock: str, arguments: tuple[Any, ...]) -> None:
+    own = common.CLOCKS[clock](common.use_all_allowed_cores(keep_memory=False))
+    found = calls(*arguments)
+    pipe.send(list(found))
+    while True:
+        name = pipe.recv()
+        pipe.send(common.timed(found[name], own))
+
+
+def calls(
+    case: str,
+    name: str,
+    size: int,
+    first_tuned: str,
+    batch: int,
+    count: int,
+    compiled: bool = False,
+    amp: bool = False,
+) -> dict[str, Callable[[], None]]:
+    """'forward' or 'training' of `count` random patches in every setting."""
+    network, params, size = common.network_and_params(name, size)
+    patches, labels = common.random_patches(count, size)
+    x, target = preprocessed(network, patches.pixels), torch.tensor(labels)
+    result = {}
+    for key, setting in settings(compiled, amp).items():
+        trainer = Trainer(network, params, size, first_tuned, **setting)
+        run = forward(trainer, x, batch) if case == "forward" else epoch(trainer, x, target, batch)
+        result[key] = run
+    return result

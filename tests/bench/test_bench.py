@@ -16,7 +16,7 @@ BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 TINY = ["--size", "63", "--batch", "2", "--repeats", "1", "--networks", "squeezenet"]
 CASES = {
     "step": (["--steps", "1"], 2),
-    "depth": (["--depths", "conv10", "--steps", "2"], 2),
+    "depth": (["--depths", "conv10", "--steps", "2"], 3),
     "forms": (["--first", "2"], 2),
     "roofline": (["--depths", "fire9,conv10"], 6),
     "memory": (["--depths", "conv10"], 1),

@@ -1,10 +1,11 @@
 """Recipes against scipy's interpolation, and against plain slicing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from medtune_jax.patches import Crops, Planes, crop_affines, padded
+from medtune_jax.patches import Crops, Images, Planes, crop_affines, padded
 
 
 def _expected(source, affine, size):
@@ -67,3 +68,29 @@ def test_fingerprint_changes_with_a_recipe():
     one = Crops(image, shapes, source, crop_affines([[3, 3]], [[4, 4]], 4), 4)
     other = Crops(image, shapes, source, crop_affines([[3, 4]], [[4, 4]], 4), 4)
     assert one.fingerprint() != other.fingerprint()
+
+
+def test_a_part_gives_the_pixels_of_the_whole():
+    """What is streamed to a device that has no room for all sources; patches may repeat and share sources."""
+    rng = np.random.default_rng(4)
+    images, image_shapes = padded([draw(rng, 0, 255, (9, 8, 3), np.uint8) for _ in range(3)])
+    blocks, block_shapes = padded([draw(rng, -500, 500, (7, 8, 9), np.int16) for _ in range(3)])
+    source = np.array([0, 2, 2, 1, 0])
+    planes = _random_affines(rng, 5, 3, (2,))
+    sets = (
+        Crops(images, image_shapes, source, _random_affines(rng, 5, 2), 4),
+        Planes(blocks, block_shapes, source, planes, 4, (-200.0, 500.0)),
+        Images(draw(rng, 0, 255, (5, 4, 4, 3), np.uint8)),
+    )
+    index = np.array([4, 1, 1, 2])
+    for patches in sets:
+        part = patches.part(index)
+        assert {len(array) for array in part.values()} == {4}
+        np.testing.assert_array_equal(
+            patches.fetch(jax.tree.map(jnp.asarray, part), jnp.arange(4)),
+            patches.fetch(jax.tree.map(jnp.asarray, patches.arrays()), jnp.asarray(index)),
+        )
+
+
+def draw(rng, low, high, shape, dtype):
+    return rng.integers(low, high, shape).astype(dtype)

@@ -67,6 +67,23 @@ def test_every_run_leaves_its_result_and_scores(finished):
     assert manifest["data"]["patients"] == 10
 
 
+def test_a_sweep_compiles_each_depth_once(images, tmp_path, monkeypatch):
+    """Seeds, training-set sizes, rates: no further program."""
+    made = []
+
+    class Counted(MODULE.Program):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            made.append(self)
+
+    monkeypatch.setattr(MODULE, "Program", Counted)
+    wanted = config(images, "conv10,fire9", 2, **{"sweep.fractions": "1.0,0.5"})
+    wanted.training.epochs = 2
+    sweep(wanted, tmp_path, quiet=True)
+    assert len(results(tmp_path)) == 8
+    assert [program.compilations for program in made] == [1, 1]
+
+
 def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):
     sweep(config(images, "conv10,scratch", 1), tmp_path, quiet=True)
     for name in results(finished):

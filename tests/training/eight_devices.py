@@ -9,18 +9,19 @@ import numpy as np
 import toy
 
 from medtune_jax.training import Capacity, fit, predict
+from medtune_jax.training.memory import Memory
 from medtune_jax.training.mesh import Layout
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, batch=10, score_batch=13, epochs=2)
 CAPACITY = Capacity.of(60, 20, SETTINGS)  # neither width divides by the devices
 
 
-def results(runs, devices, **form):
+def results(runs, devices, memory=None, **form):
     of = Layout.of
     Layout.of = classmethod(lambda cls, count: of(count, devices))
     try:
         images, labels = toy.task()
-        inputs = toy.features(images, labels).inputs("first")
+        inputs = toy.features(images, labels, memory or Memory()).inputs("first")
         program = toy.program(inputs, **form)
         fitted = fit(program, runs, inputs, labels, SETTINGS, CAPACITY, toy.auc)
         scores = predict(
@@ -59,6 +60,7 @@ def main():
     compare("one run", [toy.run(count=47)])
     compare("four runs", [toy.run(count=n, seed=n) for n in (60, 47, 53, 31)])
     compare("by step", [toy.run(count=23)], by_step=True)
+    compare("streamed", [toy.run(count=23)], memory=Memory(patches=0))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """The device that was asked for, or a refusal."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 
@@ -55,3 +59,29 @@ def test_a_platform_of_the_environment_that_jax_does_not_have(monkeypatch):
 )
 def test_when_the_environment_speaks_of_several_hosts(environment, expected):
     assert devices.spans_hosts(environment) is expected
+
+
+_FAULTS = """
+import resource, sys
+from medtune_jax.training.devices import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = bytes(2**27 - 64) + b"."
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+def test_freed_memory_is_kept():
+    """The third large block costs no page faults; without it each page does."""
+
+    def faults(kind):
+        environment = {**os.environ, "GLIBC_TUNABLES": ""}
+        command = [sys.executable, "-c", _FAULTS, kind]
+        return int(subprocess.check_output(command, env=environment, text=True))
+
+    assert faults("kept") < 100 < faults("given back")
