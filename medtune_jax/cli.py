@@ -92,6 +92,10 @@ def _parse(name: str, values: flags.FlagValues, rest: list[str]) -> list[str]:
 
 
 def _flag_trouble(message: str, values: flags.FlagValues) -> str:
+    if "get_config() takes 0 positional arguments" in message:
+        return "this config has no presets: leave out the colon and what follows it"
+    if "Error whilst parsing config file" in message:
+        return f"the config file fails: {message.strip().splitlines()[-1].strip()}"
     unknown = re.search(r"Unknown command line flag '([^']+)'", message)
     if not unknown:
         return _first_line(message)

@@ -78,6 +78,13 @@ def test_an_unknown_preset_is_one_sentence_and_exit_code_2(name, tmp_path, capsy
     assert not (tmp_path / "o").exists()
 
 
+def test_a_preset_of_a_config_without_any_is_refused(tmp_path, capsys):
+    arguments = ["sweep", f"--config={CONFIGS / 'demo'}.py:tiny", f"--output={tmp_path}/o"]
+    assert cli.run(arguments) == 2
+    said = "medtune: this config has no presets: leave out the colon and what follows it\n"
+    assert capsys.readouterr().err == said
+
+
 def test_an_unknown_depth_names_the_nearest(images, tmp_path, capsys):
     arguments = _sweep(images, f"--output={tmp_path}/o", "--config.sweep.depths=fire11")
     assert cli.run(arguments) == 2

@@ -131,16 +131,15 @@ class Features:
         # A sweep goes from shallow to deep tuning: features of later boundaries are not needed again.
         earlier = self.network.names[: self.network.index(stage)]
         self._kept = {name: kept for name, kept in self._kept.items() if name in earlier}
+        if not self._placed(stage, self._left()):
+            self._kept = {}
         missing = [found for found in self._fitting(stage) if not self._reopened(found)]
         if missing:
             within_memory(lambda: self._pass(missing), self._need_less)
 
     def _fitting(self, stage: str) -> list[Boundary]:
         """What one pass makes, in the network's order. The boundary asked for comes first to the room."""
-        rooms = dict(self._rooms)
-        for found, _ in self._kept.values():
-            rooms[found.place] -= found.bytes
-        chosen = []
+        rooms, chosen = self._left(), []
         for name in reversed(self.network.names[1 : self.network.index(stage) + 1]):
             needed = name == stage or name in self._expected
             made = self._placed(name, rooms) if needed and name not in self._kept else None
@@ -148,6 +147,13 @@ class Features:
                 rooms[made.place] -= made.bytes
                 chosen.append(made)
         return chosen[::-1]
+
+    def _left(self) -> dict[str, int]:
+        """The rooms less what is kept."""
+        rooms = dict(self._rooms)
+        for found, _ in self._kept.values():
+            rooms[found.place] -= found.bytes
+        return rooms
 
     def _reopened(self, found: Boundary) -> bool:
         """Whether the disk has these features from an earlier time."""

@@ -23,6 +23,9 @@ def main() -> None:
     arguments.add_argument("--cases", default="forward,training")
     arguments.add_argument("--torch-compile", action="store_true")
     arguments.add_argument("--torch-amp", action="store_true")
+    arguments.add_argument(
+        "--torch-keeps-memory", action="store_true", help="PyTorch gets our malloc settings"
+    )
     options = arguments.parse_args()
     clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
     rows = []
@@ -35,7 +38,15 @@ def main() -> None:
         first, count = network.names[0], len(patches)
         for kind in options.cases.split(","):
             with torch_side.Apart(
-                options.clock, kind, name, size, first, options.batch, count, *asked
+                options.clock,
+                kind,
+                name,
+                size,
+                first,
+                options.batch,
+                count,
+                *asked,
+                keep_memory=options.torch_keeps_memory,
             ) as others:
                 if kind == "forward":
                     ours = _forward(network, params, features, options.batch)

@@ -136,13 +136,14 @@ def forward(trainer: Trainer, x: Tensor, batch: int) -> Callable[[], None]:
 class Apart:
     """The settings of one case in another process, to be called in turn with ours.
 
-    Each call returns its own seconds by the clock. arguments: those of `calls`.
+    Each call returns its own seconds by the clock. keep_memory: with our setting of the C library, which PyTorch does
+    not choose by itself. arguments: those of `calls`.
     """
 
-    def __init__(self, clock: str, *arguments: Any) -> None:
+    def __init__(self, clock: str, *arguments: Any, keep_memory: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        served = (other, clock, arguments)
+        served = (other, clock, arguments, keep_memory)
         self._process = context.Process(target=_serve, args=served, daemon=True)
         self._process.start()
         self._names = self._pipe.recv()
@@ -159,8 +160,8 @@ class Apart:
         return self._pipe.recv()
 
 
-def _serve(pipe: Connection, clock: str, arguments: tuple[Any, ...]) -> None:
-    own = common.CLOCKS[clock](common.use_all_allowed_cores(keep_memory=False))
+def _serve(pipe: Connection, clock: str, arguments: tuple[Any, ...], keep_memory: bool) -> None:
+    own = common.CLOCKS[clock](common.use_all_allowed_cores(keep_memory))
     found = calls(*arguments)
     pipe.send(list(found))
     while True:

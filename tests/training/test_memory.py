@@ -100,6 +100,14 @@ def test_features_that_do_not_fit_together_are_made_in_two_passes(data):
     assert list(features._kept) == ["second"]
 
 
+def test_depths_may_come_in_any_order(data):
+    images, labels = data
+    features = toy.features(images, labels, 80 * 5 * 5 * 4 * 4)  # room for one boundary
+    for first in ("second", "head", "second"):
+        assert features.inputs(first).start == first
+        assert list(features._kept) == [first]
+
+
 def files(disk):
     return sorted(path for path in disk.folder.iterdir())
 
