@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.layers import dropout
 
@@ -183,7 +184,11 @@ class Network:
     def init(self, key: Array, size: int | None = None, auxiliary: bool = False) -> Params:
         """Parameters drawn from the modules' own Gaussian fillers; see `networks.fillers` for the others."""
         shape = (1, size or self.preprocessing.size, size or self.preprocessing.size, 3)
-        return jax.jit(lambda k: self._init(k, jnp.zeros(shape), auxiliary))(key)
+
+        def run(key: Array) -> Params:
+            return self._init(key, jnp.zeros(shape), auxiliary)
+
+        return jax.jit(run, compiler_options=compilation.options())(key)
 
     def _init(self, key: Array, x: Array, auxiliary: bool) -> Params:
         params: Params = {}

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.stages import Preprocessing
 from medtune_jax.patches import PatchSet
@@ -205,11 +206,14 @@ class Features:
             x = source.fetch(arrays, index)
             return self.network.apply(params, x, start=source.start, stop=stop)
 
-        compiled = jax.jit(run)
+        compiled = jax.jit(run, compiler_options=compilation.options())
         return lambda params, batch: compiled(params, batch.arrays, batch.rows)
 
     def _span(self, start: str, stop: str) -> Callable[..., Array]:
-        return jax.jit(lambda params, x: self.network.apply(params, x, start=start, stop=stop))
+        def run(params: Params, x: Array) -> Array:
+            return self.network.apply(params, x, start=start, stop=stop)
+
+        return jax.jit(run, compiler_options=compilation.options())
 
     def _open(self, wanted: Sequence[Boundary]) -> dict[str, Place]:
         places: dict[str, Place] = {}

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from medtune_jax import tuning
+from medtune_jax import compilation, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.layers import row_keys
 from medtune_jax.training.stream import Batch, Streamed
@@ -83,10 +83,11 @@ class Program:
         self._compile()
 
     def _compile(self) -> None:
-        self._epoch = jax.jit(self._whole_epoch, donate_argnums=(0, 1))
-        self.advance_stack = jax.jit(self._stacked_epoch, donate_argnums=(0, 1))
-        self._one_step = jax.jit(self._step, donate_argnums=(0, 1))
-        self._one_score = jax.jit(self._score)
+        donated: Any = {"donate_argnums": (0, 1), "compiler_options": compilation.options()}
+        self._epoch = jax.jit(self._whole_epoch, **donated)
+        self.advance_stack = jax.jit(self._stacked_epoch, **donated)
+        self._one_step = jax.jit(self._step, **donated)
+        self._one_score = jax.jit(self._score, compiler_options=compilation.options())
 
     def divide(self) -> None:
         """Compute every batch in twice as many parts from now on; their gradients add up to the same result.
