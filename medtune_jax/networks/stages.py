@@ -17,7 +17,6 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.layers import dropout
 
@@ -183,12 +182,8 @@ class Network:
 
     def init(self, key: Array, size: int | None = None, auxiliary: bool = False) -> Params:
         """Parameters drawn from the modules' own Gaussian fillers; see `networks.fillers` for the others."""
-        drawn = jax.jit(self._drawn, static_argnums=(1, 2), compiler_options=compilation.options())
-        return drawn(key, size, auxiliary)
-
-    def _drawn(self, key: Array, size: int | None, auxiliary: bool) -> Params:
-        side = size or self.preprocessing.size
-        return self._init(key, jnp.zeros((1, side, side, 3)), auxiliary)
+        shape = (1, size or self.preprocessing.size, size or self.preprocessing.size, 3)
+        return jax.jit(lambda k: self._init(k, jnp.zeros(shape), auxiliary))(key)
 
     def _init(self, key: Array, x: Array, auxiliary: bool) -> Params:
         params: Params = {}
@@ -216,7 +211,7 @@ class Network:
 
     def abstract_params(self, size: int | None = None, auxiliary: bool = False) -> Params:
         """Shapes and dtypes of all parameters, without memory."""
-        return jax.eval_shape(lambda k: self._drawn(k, size, auxiliary), jax.random.key(0))
+        return jax.eval_shape(lambda k: self.init(k, size, auxiliary), jax.random.key(0))
 
     def deterministic_prefix(self, first_tuned: str) -> str:
         """The stage at which the frozen, deterministic prefix of a tuning depth ends (its output feeds that stage).
