@@ -1,8 +1,7 @@
 """TFDS builders of the public CT angiograms with marked emboli, for folders downloaded by hand.
 
-A volume of 512 x 512 x 300 voxels is
-150 MB before compression, so records are made and read one at a time. A study reads the downloaded folders
-themselves (`--config.data.dir`); these are for those who want the volumes elsewhere.
+A volume of 512 x 512 x 300 voxels is 150 MB before compression, so records are made and read one at a time. A study
+reads the downloaded folders themselves (`--config.data.dir`); these are for those who want the volumes elsewhere.
 """
 
 from __future__ import annotations

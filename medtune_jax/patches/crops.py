@@ -57,19 +57,13 @@ class Crops:
         return {
             "sources": self.sources,
             "shapes": self.shapes,
-            "source": self.source.astype(np.int32),
-            "affines": self.affines.astype(np.float32),
+            **_recipes(self.source, self.affines),
         }
 
     def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        which, source = np.unique(self.source[index], return_inverse=True)
-        which = np.resize(which, len(index))  # one length for one compiled step
-        return {
-            "sources": self.sources[which],
-            "shapes": self.shapes[which],
-            "source": source.astype(np.int32),
-            "affines": self.affines[index].astype(np.float32),
-        }
+        which, source = _used(self.source[index])
+        own = _recipes(source, self.affines[index])
+        return {"sources": self.sources[which], "shapes": self.shapes[which], **own}
 
     def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255; gray is repeated."""
@@ -103,22 +97,12 @@ class Planes:
         return len(self.source)
 
     def arrays(self) -> dict[str, Any]:
-        return {
-            "blocks": self.blocks,
-            "shapes": self.shapes,
-            "source": self.source.astype(np.int32),
-            "affines": self.affines.astype(np.float32),
-        }
+        return {"blocks": self.blocks, "shapes": self.shapes, **_recipes(self.source, self.affines)}
 
     def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        which, source = np.unique(self.source[index], return_inverse=True)
-        which = np.resize(which, len(index))  # one length for one compiled step
-        return {
-            "blocks": self.blocks[which],
-            "shapes": self.shapes[which],
-            "source": source.astype(np.int32),
-            "affines": self.affines[index].astype(np.float32),
-        }
+        which, source = _used(self.source[index])
+        own = _recipes(source, self.affines[index])
+        return {"blocks": self.blocks[which], "shapes": self.shapes[which], **own}
 
     def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> [B,S,S,3], 0..255."""
@@ -132,6 +116,16 @@ class Planes:
     def fingerprint(self) -> str:
         numbers = np.array([self.size, *self.window])
         return _digest(self.blocks, self.shapes, self.source, self.affines, numbers)
+
+
+def _recipes(source: np.ndarray, affines: np.ndarray) -> dict[str, np.ndarray]:
+    return {"source": source.astype(np.int32), "affines": affines.astype(np.float32)}
+
+
+def _used(source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sources that patches [B] read, repeated to B of them for one compiled step, and each patch's place there."""
+    which, place = np.unique(source, return_inverse=True)
+    return np.resize(which, len(source)), place
 
 
 def _grid(size: int) -> np.ndarray:

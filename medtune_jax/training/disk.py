@@ -41,9 +41,13 @@ class Disk:
                 path.unlink()
                 return None
             os.utime(path)  # used just now
-            return np.memmap(path, jnp.dtype(dtype), "r", _HEADER, shape)
+            return self.mapped(key, shape, dtype)
         except FileNotFoundError:
             return None
+
+    def mapped(self, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """`open` without the check, for what was written just now."""
+        return np.memmap(self._path(key), jnp.dtype(dtype), "r", _HEADER, shape)
 
     def create(self, key: str, shape: tuple[int, ...], dtype: Any) -> Entry:
         """A new entry, to be filled row by row. OSError when the disk does not take it."""

@@ -13,7 +13,7 @@ from medtune_jax.training.disk import Disk
 
 T = TypeVar("T")
 EVERYTHING = 2**62
-_CPU_FEATURES = 4 * 2**30
+_FEATURES = 4 * 2**30  # where a device does not say what it has, as a CPU
 _SHARE = 3  # of an accelerator's memory: a part for patches, one for features, one for the step
 _log = logging.getLogger("medtune_jax")
 
@@ -34,10 +34,9 @@ class Memory:
         cls, patches: int = 0, device: int = 0, host: int = 0, disk: Disk | None = None
     ) -> Memory:
         """0 for patches and device: what the device has, in equal shares for patches, features and the step."""
-        if jax.default_backend() == "cpu":
-            return cls(patches or EVERYTHING, device or _CPU_FEATURES, 0, disk)
-        has = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-        return cls(patches or has // _SHARE, device or has // _SHARE, host, disk)
+        share = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0) // _SHARE
+        beside = 0 if jax.default_backend() == "cpu" else host
+        return cls(patches or share or EVERYTHING, device or share or _FEATURES, beside, disk)
 
 
 def within_memory(attempt: Callable[[], T], need_less: Callable[[], str]) -> T:

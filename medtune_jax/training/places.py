@@ -82,10 +82,7 @@ class OnDisk:
 
     def finish(self, labels: np.ndarray) -> Arrays:
         self._entry.finish()
-        whole = self._disk.open(self._key, self._shape, self._dtype)
-        if whole is None:
-            raise OSError("an entry that was just written is gone or damaged")
-        return streamed(whole, labels)
+        return streamed(self._disk.mapped(self._key, self._shape, self._dtype), labels)
 
     def drop(self) -> None:
         self._entry.drop()

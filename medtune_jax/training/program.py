@@ -43,8 +43,12 @@ class Inputs:
         """What the steps on rows of patches int32 [S, B] read, one after another."""
         if isinstance(self.arrays, Streamed):
             return self.arrays.batches(rows)
-        arrays = self.arrays
-        return (Batch(arrays, self.labels, row) for row in rows)
+        return resident(self.arrays, self.labels, rows)
+
+
+def resident(arrays: dict[str, Array], labels: Array, rows: Any) -> Iterator[Batch]:
+    """Batches of arrays that lie on the device."""
+    return (Batch(arrays, labels, row) for row in rows)
 
 
 class Work(NamedTuple):
@@ -127,8 +131,8 @@ class Program:
             state,
             frozen,
             rates,
-            (Batch(arrays, labels, row) for row in steps),
-            (Batch(arrays, labels, row) for row in scored),
+            resident(arrays, labels, steps),
+            resident(arrays, labels, scored),
             work,
         )
 

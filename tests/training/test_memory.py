@@ -13,7 +13,7 @@ import toy
 from medtune_jax.training import fit, predict
 from medtune_jax.training.disk import Disk, Entry
 from medtune_jax.training.features import Features
-from medtune_jax.training.memory import Memory, within_memory
+from medtune_jax.training.memory import EVERYTHING, Memory, within_memory
 from medtune_jax.training.stream import Streamed
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=3)
@@ -234,6 +234,17 @@ def test_a_single_row_that_does_not_fit_is_an_error(data):
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         trained(data, Memory(), change=always)
+
+
+def test_a_device_that_does_not_say_what_it_has_is_no_empty_device(monkeypatch):
+    class Silent:
+        def memory_stats(self):
+            return None
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax, "devices", lambda: [Silent()])
+    found = Memory.of_this_machine(host=7)
+    assert (found.patches, found.device, found.host) == (EVERYTHING, 4 * 2**30, 7)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
