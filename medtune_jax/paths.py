@@ -1,9 +1,39 @@
-"""Where a user's files lie that can be made again."""
+"""Where a user's files lie that can be made again, and folders that appear whole or not at all."""
 
 import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def user_cache() -> Path:
     """$XDG_CACHE_HOME/medtune, or ~/.cache/medtune."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtune"
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """A hidden folder on `target`'s disk, to be filled and renamed to it; what is not renamed is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    scratch.chmod(0o755)
+    try:
+        yield scratch
+    finally:
+        discard(scratch)
+
+
+def discard(folder: Path, patience: float = 5.0) -> None:
+    """Remove a folder that may be gone already, with what is still being written into it.
+
+    After a refused write orbax's other threads go on for a moment; a file of theirs that comes
+    between emptying the folder and removing it would keep it. Gives up after `patience` seconds.
+    """
+    give_up = time.monotonic() + patience
+    while folder.exists() and time.monotonic() < give_up:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            time.sleep(0.05)

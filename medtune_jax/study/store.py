@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,6 +16,7 @@ import jax
 
 from medtune_jax import __version__, weights
 from medtune_jax.errors import UserError
+from medtune_jax.paths import discard, scratch_beside
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
@@ -97,9 +96,7 @@ class Store:
         if jax.process_index():
             return
         runs = self.directory / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{run}-", dir=runs))
-        try:
+        with scratch_beside(runs / run) as scratch:
             _write_json(scratch / "result.json", outcome.result)
             _write_json(scratch / "timing.json", outcome.timing)
             _write_json(scratch / "config.json", outcome.config)
@@ -120,12 +117,9 @@ class Store:
                 kept = outcome.kept
                 params, made_by = kept.params, kept.provenance
                 weights.save(scratch / "weights", params, kept.network, kept.preprocessing, made_by)
-            scratch.chmod(0o755)
-            shutil.rmtree(runs / run, ignore_errors=True)  # an earlier failure
+            discard(runs / run)  # an earlier failure
             scratch.replace(runs / run)
-            shutil.rmtree(self.partial(run), ignore_errors=True)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            discard(self.partial(run))
 
 
 def versions() -> dict[str, str]:

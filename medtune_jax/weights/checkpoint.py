@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import orbax.checkpoint as ocp
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Params, Preprocessing
+from medtune_jax.paths import scratch_beside
 
 _RECORD = "medtune.json"
 _PARAMS = "params"
@@ -49,13 +49,10 @@ def written_whole(directory: str | Path) -> Iterator[Path]:
     directory = Path(directory).absolute()
     if directory.exists():
         raise UserError(f"{directory} exists already: choose another output directory or remove it")
-    scratch: Path | None = None
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        yield scratch
-        scratch.chmod(0o755)
-        scratch.rename(directory)
+        with scratch_beside(directory) as scratch:
+            yield scratch
+            scratch.rename(directory)
     except (OSError, ValueError) as error:
         reason = _disk_error(error)
         if reason is None:
@@ -63,9 +60,6 @@ def written_whole(directory: str | Path) -> Iterator[Path]:
         raise UserError(
             f"could not write {directory}: {reason}; free space or choose another place"
         ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _disk_error(error: OSError | ValueError) -> str | None:
@@ -79,6 +73,17 @@ def _disk_error(error: OSError | ValueError) -> str | None:
     return os.strerror(int(number[1])) if number else None
 
 
+def _ask_for_room(folder: Path, size: int) -> None:
+    """Raise the disk's refusal of `size` bytes now, while nothing is being written.
+
+    Orbax's other writers go on after one was refused, and make a removed folder anew.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+
+
 def save(
     directory: str | Path,
     params: Params,
@@ -89,10 +94,11 @@ def save(
     """Write a checkpoint whole or not at all. The folder must not exist yet."""
     directory = Path(directory).absolute()
     with written_whole(directory) as scratch:
+        arrays = jax.tree.map(np.asarray, params)
+        _ask_for_room(scratch, sum(array.nbytes for array in jax.tree.leaves(arrays)))
         # Float weights hardly compress, and compressing would hold every array twice more.
         handler = ocp.PyTreeCheckpointHandler(use_compression=False)
         with ocp.Checkpointer(handler) as checkpointer:
-            arrays = jax.tree.map(np.asarray, params)
             checkpointer.save(scratch / _PARAMS, args=ocp.args.PyTreeSave(arrays))
         record = {
             "network": network,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from medtune_jax.errors import UserError
-from medtune_jax.paths import user_cache
+from medtune_jax.paths import discard, user_cache
 from medtune_jax.weights import bundled, catalog, checkpoint
 from medtune_jax.weights.catalog import Source
 from medtune_jax.weights.files import convert_file
@@ -66,7 +65,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
         ) from error
     finally:
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
     return output
 
 

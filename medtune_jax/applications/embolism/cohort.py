@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from rich.progress import track
 from medtune_jax.applications.embolism.patients import Patient, Settings, read_patient
 from medtune_jax.datasets.volumes import find_cases
 from medtune_jax.errors import UserError
-from medtune_jax.paths import user_cache
+from medtune_jax.paths import scratch_beside, user_cache
 from medtune_jax.phantoms.ctpa import write_dicom_study
 
 T = TypeVar("T")
@@ -72,14 +70,9 @@ def phantoms_on_disk(settings: ConfigDict) -> Path:
     key = hashlib.sha256(str(sorted(settings.items())).encode()).hexdigest()[:16]
     folder = cache() / f"phantoms-{key}"
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".phantoms-", dir=folder.parent))
-        try:
+        with scratch_beside(folder) as scratch:
             write_dicom_study(scratch, **settings, track=lambda x: progress(x, "Phantoms"))
-            scratch.chmod(0o755)
             scratch.replace(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -1,0 +1,41 @@
+"""Folders that appear whole or not at all."""
+
+import shutil
+
+import pytest
+
+from medtune_jax.paths import discard, scratch_beside
+
+
+def test_what_is_still_being_written_goes_too(tmp_path, monkeypatch):
+    """Orbax's threads write on for a moment after a refused write."""
+    folder = tmp_path / "half"
+    folder.mkdir()
+    remove, late = shutil.rmtree, ["second", "first"]
+
+    def overtaken(directory, **options):
+        remove(directory, **options)
+        if late:
+            directory.mkdir()
+            (directory / late.pop()).touch()
+
+    monkeypatch.setattr(shutil, "rmtree", overtaken)
+    discard(folder)
+    assert not folder.exists() and not late
+
+
+def test_what_cannot_be_removed_is_left_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "rmtree", lambda directory, **options: None)
+    discard(tmp_path, patience=0.2)
+    assert tmp_path.exists()
+
+
+def test_a_scratch_folder_is_gone_unless_renamed(tmp_path):
+    with scratch_beside(tmp_path / "new" / "out") as scratch:
+        (scratch / "part").write_text("whole")
+        scratch.rename(tmp_path / "new" / "out")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
+    with pytest.raises(KeyboardInterrupt), scratch_beside(tmp_path / "new" / "other") as scratch:
+        (scratch / "part").write_text("half")
+        raise KeyboardInterrupt
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
