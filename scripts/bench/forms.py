@@ -1,6 +1,6 @@
 """Forms of every distinct convolution of a network: forward and both gradients, in milliseconds.
 
-`layers._cpu_form` follows from it.
+`convolutions._cpu_form` follows from it.
 
 taskset -c 1 python scripts/bench/forms.py --networks alexnet,squeezenet,googlenet --batch 8 --clock cpu
 """
@@ -16,14 +16,23 @@ import numpy as np
 import torch
 from jax import Array
 
-from medtune_jax.networks import Network, layers
+from medtune_jax.networks import Network, convolutions, layers
 
 FORMS = {
-    "direct": layers._convolve,
-    "matmul": layers._convolve_as_matmul,
-    "image": layers._convolve_image,
-    "pixels": layers._convolve_pixels,
+    "direct": convolutions._convolve,
+    "matmul": convolutions._convolve_as_matmul,
+    "image": convolutions._convolve_image,
+    "pixels": convolutions._convolve_pixels,
+    "winograd": convolutions._convolve_winograd,
 }
+
+
+def _fits(form: str, size: int, stride: int) -> bool:
+    if form == "pixels":
+        return size == stride == 1
+    if form == "winograd":
+        return (size, stride) == (3, 1)
+    return form == "direct" or size > 1
 
 
 def main() -> None:
@@ -35,12 +44,12 @@ def main() -> None:
     rows = []
     for name in options.networks.split(","):
         network, _, size = common.network_and_params(name, options.size)
-        for shape in convolutions(network, size)[: options.first]:
+        for shape in distinct(network, size)[: options.first]:
             rows.append(_row(name, shape, options.batch, options.repeats, clock))
     common.report("Forms of a convolution, forward and gradients", rows, options.json)
 
 
-def convolutions(network: Network, size: int) -> list[tuple[int, ...]]:
+def distinct(network: Network, size: int) -> list[tuple[int, ...]]:
     """(side, input channels, features, kernel size, stride, pad, first) of every distinct convolution, groups split."""
     found: dict[tuple[int, ...], None] = {}
     seen = layers.convolution
@@ -66,13 +75,12 @@ def _row(network: str, shape: tuple[int, ...], batch: int, repeats: int, clock) 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((batch, side, side, channels), np.float32)
     kernel = generator.standard_normal((size, size, channels, features), np.float32)
-    pixel = size == stride == 1
-    names = [n for n in FORMS if (n == "pixels") == pixel or n == "direct"]
+    names = [n for n in FORMS if _fits(n, size, stride)]
     candidates = {n: _ours(FORMS[n], x, kernel, stride, pad, first) for n in names}
     candidates["torch"] = _torch(x, kernel, stride, pad, first)
     seconds = common.alternate(candidates, repeats, clock)
     middle = {n: 1e3 * statistics.median(values) for n, values in seconds.items()}
-    chosen = layers._cpu_form(x, kernel, stride)
+    chosen = convolutions._cpu_form(x, kernel, stride)
     name = next(n for n, form in FORMS.items() if form is chosen)
     note = ", ".join(f"{n} {middle[n]:.1f}" for n in names) + f"; chosen: {name}"
     case = f"{side}x{side}x{channels} -> {features}, {size}x{size}/{stride}, batch {batch}"
@@ -86,7 +94,7 @@ def _row(network: str, shape: tuple[int, ...], batch: int, repeats: int, clock) 
 def _ours(form, x, kernel, stride, pad, first):
     argument = (1,) if first else (0, 1)
     forward = partial(form, stride=stride, pad=pad)
-    if form is layers._convolve_image:  # its static arguments go by position
+    if form is convolutions._convolve_image:  # its static arguments go by position
         forward = lambda a, b: form(a, b, stride, pad)  # noqa: E731
     run = jax.jit(jax.value_and_grad(lambda a, b: (forward(a, b) ** 2).sum(), argument))
     x, kernel = jax.device_put((x, kernel))

@@ -47,69 +47,6 @@ def windows(x, window, stride, pad):
             yield i, j, part, area
 
 
-# --- convolution ---
-
-
-@pytest.mark.parametrize(("size", "stride", "pad"), [(11, 4, 0), (11, 4, 2), (7, 2, 0), (7, 2, 3)])
-@pytest.mark.parametrize("side", [31, 34])
-def test_convolution_as_matmul_is_the_convolution(size, stride, pad, side):
-    x, kernel = draw(2, side, side, 3), draw(size, size, 3, 5)
-    got = layers._convolve_as_matmul(x, kernel, stride, pad)
-    want = reference_convolution(x, kernel, stride, pad)
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "pad", "channels"),
-    [(11, 4, 2, 3), (11, 4, 0, 3), (7, 2, 0, 3), (7, 2, 3, 3), (3, 1, 1, 8)],
-)
-def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
-    x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
-    weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
-
-    def gradients(form):
-        return jax.grad(lambda a, b: (form(a, b, stride, pad) * weight).sum(), (0, 1))(x, kernel)
-
-    for got, want in zip(
-        gradients(layers.convolution), gradients(reference_convolution), strict=True
-    ):
-        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
-
-
-def test_grouped_convolution_and_its_gradients():
-    x, kernel = draw(2, 9, 8, 6), draw(3, 3, 3, 8)
-    weight = draw(2, 9, 8, 8)
-
-    def total(form):
-        return jax.value_and_grad(lambda a, b: (form(a, b) * weight).sum(), (0, 1))(x, kernel)
-
-    got = total(lambda a, b: layers.convolution(a, b, 1, 1, groups=2))
-    want = total(lambda a, b: reference_convolution(a, b, 1, 1, 2))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, want)
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "pad", "side"), [(5, 1, 2, 13), (3, 1, 1, 7), (3, 2, 0, 9)]
-)
-def test_grouped_convolution_against_torch(size, stride, pad, side):
-    torch = pytest.importorskip("torch")
-    x, kernel = draw(2, side, side + 1, 6), draw(size, size, 3, 8)
-    y, back = jax.vjp(lambda a, b: layers.convolution(a, b, stride, pad, groups=2), x, kernel)
-    g = draw(*y.shape)
-    images = torch.tensor(np.asarray(x).transpose(0, 3, 1, 2).copy(), requires_grad=True)
-    weights = torch.tensor(np.asarray(kernel).transpose(3, 2, 0, 1).copy(), requires_grad=True)
-    out = torch.nn.functional.conv2d(images, weights, stride=stride, padding=pad, groups=2)
-    out.backward(torch.tensor(np.asarray(g).transpose(0, 3, 1, 2).copy()))
-    of_x, of_kernel = back(g)
-    for ours, theirs in (
-        (y, out.detach().numpy().transpose(0, 2, 3, 1)),
-        (of_x, images.grad.numpy().transpose(0, 2, 3, 1)),
-        (of_kernel, weights.grad.numpy().transpose(2, 3, 1, 0)),
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
-
-
 def test_conv_layer_adds_the_bias_and_clips_at_zero():
     layer = layers.Conv(4, 3, pad=1, std=1.0, bias=0.5)
     x = draw(1, 5, 5, 2)
