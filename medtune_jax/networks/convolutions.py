@@ -1,24 +1,17 @@
 """Caffe's Convolution (NHWC, HWIO) in the form that XLA runs fastest.
 
-On an accelerator that is XLA's own. On a CPU, XLA's own is slow where channels are few, in some gradients, and
-inside a compiled loop, where it has one thread; there a convolution becomes matrix products
+On an accelerator that is XLA's own. On a CPU, 1x1 and most 3x3 convolutions are faster as matrix products
 (scripts/bench/forms.py compares the forms).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-
-_MOST_COPIES = (
-    2**20
-)  # floats an image that a form may lay out: those of large maps would cost memory
 
 
 def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: int = 1) -> Array:
@@ -35,18 +28,13 @@ def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: 
 def _cpu_form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array, int, int], Array]:
     """The fastest form of forward and gradient together on a CPU, as measured by scripts/bench/forms.py."""
     size, _, channels, _ = kernel.shape
-    if stride > 1:
-        return _convolve_image if channels <= 4 else _convolve
-    if size == 1:
+    if stride == size == 1:
         return _convolve_pixels
-    pixels = x.shape[1] * x.shape[2]
     # Enough channels to be worth the transforms, enough whole tiles, and digits to spare (not bfloat16).
-    suits_winograd = channels >= 32 and min(x.shape[1:3]) >= 7 and x.dtype == jnp.float32
-    if size == 3 and suits_winograd and 4 * pixels * channels <= _MOST_COPIES:
+    suits_winograd = channels >= 48 and min(x.shape[1:3]) >= 7 and x.dtype == jnp.float32
+    copies = 4 * x.shape[1] * x.shape[2] * channels  # floats an image: large maps would cost memory
+    if (size, stride) == (3, 1) and suits_winograd and copies <= 2**20:
         return _convolve_winograd
-    window = size * size * channels
-    if window <= 640 and pixels * window <= _MOST_COPIES:
-        return _convolve_as_matmul
     return _convolve
 
 
@@ -58,70 +46,6 @@ def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
         [(pad, pad)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-
-
-def _space_to_depth(x: Array, size: int, stride: int, pad: int) -> tuple[Array, int, int]:
-    """x [N,H,W,I] as blocks of stride x stride pixels [N,H'',W'',stride*stride*I], and the output's rows and columns.
-
-    On it a convolution of `size` and `stride` is one of ceil(size / stride) and stride 1.
-    """
-    batch, height, width, _ = x.shape
-    rows, columns = ((n + 2 * pad - size) // stride + 1 for n in (height, width))
-    more = -(-size // stride) - 1
-    x = _pad_or_crop(x, pad, (rows + more) * stride, (columns + more) * stride)
-    x = x.reshape(batch, rows + more, stride, columns + more, stride, -1)
-    return (
-        x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows + more, columns + more, -1),
-        rows,
-        columns,
-    )
-
-
-def _convolve_as_matmul(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    """A convolution as space-to-depth by its stride, shifted copies and one matrix product."""
-    size, _, channels, features = kernel.shape
-    blocks = -(-size // stride)
-    grow = blocks * stride - size
-    kernel = jnp.pad(kernel, ((0, grow), (0, grow), (0, 0), (0, 0)))
-    kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features)
-    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, features)
-
-    x, rows, columns = _space_to_depth(x, size, stride, pad)
-    windows = [
-        x[:, i : i + rows, j : j + columns] for i, j in product(range(blocks), range(blocks))
-    ]
-    flat = jnp.concatenate(windows, axis=-1).reshape(-1, len(kernel))
-    return (flat @ kernel).reshape(len(x), rows, columns, features)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve_image(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    """A strided convolution of few channels: XLA's own, but for its slow weight gradient on a CPU."""
-    return _convolve(x, kernel, stride, pad)
-
-
-def _convolve_image_forward(x, kernel, stride, pad):
-    return _convolve(x, kernel, stride, pad), (x, kernel)
-
-
-def _convolve_image_backward(stride, pad, residuals, g):
-    """The weight gradient as one matrix product a row of the kernel, over copies shifted by columns only."""
-    x, kernel = residuals
-    size, _, channels, features = kernel.shape
-    blocks = -(-size // stride)
-    spread, rows, columns = _space_to_depth(x, size, stride, pad)
-    spread = jnp.concatenate([spread[:, :, j : j + columns] for j in range(blocks)], -1)
-    flat = g.reshape(-1, features)
-    taps = [spread[:, i : i + rows].reshape(len(flat), -1).T @ flat for i in range(blocks)]
-    whole = jnp.stack(taps).reshape(blocks, blocks, stride, stride, channels, features)
-    whole = whole.transpose(0, 2, 1, 3, 4, 5)
-    whole = whole.reshape(blocks * stride, blocks * stride, channels, features)
-    # The pixels' own gradient; where nothing reads it, as in a first stage, the compiler drops it.
-    (image,) = jax.linear_transpose(lambda a: _convolve(a, kernel, stride, pad), x)(g)
-    return image, whole[:size, :size]
-
-
-_convolve_image.defvjp(_convolve_image_forward, _convolve_image_backward)
 
 
 def _convolve_pixels(x: Array, kernel: Array, stride: int, pad: int) -> Array:

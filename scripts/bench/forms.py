@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.networks import Network, convolutions, layers
 
 FORMS = {
     "direct": convolutions._convolve,
-    "matmul": convolutions._convolve_as_matmul,
-    "image": convolutions._convolve_image,
     "pixels": convolutions._convolve_pixels,
     "winograd": convolutions._convolve_winograd,
 }
@@ -30,9 +29,7 @@ FORMS = {
 def _fits(form: str, size: int, stride: int) -> bool:
     if form == "pixels":
         return size == stride == 1
-    if form == "winograd":
-        return (size, stride) == (3, 1)
-    return form == "direct" or size > 1
+    return form == "direct" or (size, stride) == (3, 1)
 
 
 def main() -> None:
@@ -94,9 +91,8 @@ def _row(network: str, shape: tuple[int, ...], batch: int, repeats: int, clock) 
 def _ours(form, x, kernel, stride, pad, first):
     argument = (1,) if first else (0, 1)
     forward = partial(form, stride=stride, pad=pad)
-    if form is convolutions._convolve_image:  # its static arguments go by position
-        forward = lambda a, b: form(a, b, stride, pad)  # noqa: E731
-    run = jax.jit(jax.value_and_grad(lambda a, b: (forward(a, b) ** 2).sum(), argument))
+    gradient = jax.value_and_grad(lambda a, b: (forward(a, b) ** 2).sum(), argument)
+    run = jax.jit(gradient, compiler_options=compilation.options())
     x, kernel = jax.device_put((x, kernel))
     return lambda: jax.block_until_ready(run(x, kernel))
 

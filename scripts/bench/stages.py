@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch_networks
 
+from medtune_jax import compilation
 from medtune_jax.networks import Params, Stage
 
 
@@ -63,9 +64,10 @@ def _totals(name: str, rows: list[common.Row]) -> list[common.Row]:
 
 def _ours(stage: Stage, params: Params, x: np.ndarray, first: bool):
     """Gradients of the parameters and, but for a first stage, of the input."""
-    forward = jax.jit(stage.__call__)
+    forward = jax.jit(stage.__call__, compiler_options=compilation.options())
     wanted = 0 if first else (0, 1)
-    gradient = jax.jit(jax.grad(lambda p, a: stage(p, a).sum(), wanted))
+    total = lambda p, a: stage(p, a).sum()  # noqa: E731
+    gradient = jax.jit(jax.grad(total, wanted), compiler_options=compilation.options())
     image = jnp.asarray(x)
     return {
         "forward": lambda: jax.block_until_ready(forward(params, image)),

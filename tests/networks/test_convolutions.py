@@ -27,19 +27,9 @@ def reference_convolution(x, kernel, stride, pad, groups=1):
     )
 
 
-@pytest.mark.parametrize(("size", "stride", "pad"), [(11, 4, 0), (11, 4, 2), (7, 2, 0), (7, 2, 3)])
-@pytest.mark.parametrize("side", [31, 34])
-def test_convolution_as_matmul_is_the_convolution(size, stride, pad, side):
-    x, kernel = draw(2, side, side, 3), draw(size, size, 3, 5)
-    got = convolutions._convolve_as_matmul(x, kernel, stride, pad)
-    want = reference_convolution(x, kernel, stride, pad)
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, atol=1e-3)
-
-
 @pytest.mark.parametrize(
     ("size", "stride", "pad", "channels"),
-    [(11, 4, 2, 3), (11, 4, 0, 3), (7, 2, 0, 3), (7, 2, 3, 3), (3, 1, 1, 8), (3, 1, 1, 32)],
+    [(11, 4, 2, 3), (11, 4, 0, 3), (7, 2, 0, 3), (7, 2, 3, 3), (3, 1, 1, 8), (3, 1, 1, 48)],
 )
 def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
     x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
@@ -56,7 +46,7 @@ def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, 
 @pytest.mark.parametrize("pad", [0, 1, 2])
 def test_winograd_is_as_exact_as_the_direct_form(sides, pad):
     """Whole and broken tiles; float64 is the truth."""
-    x, kernel = draw(2, *sides, 32), draw(3, 3, 32, 5)
+    x, kernel = draw(2, *sides, 48), draw(3, 3, 48, 5)
     weight = draw(*reference_convolution(x, kernel, 1, pad).shape)
 
     def results(form, *arguments):
@@ -81,7 +71,7 @@ def test_winograd_is_as_exact_as_the_direct_form(sides, pad):
         ((2, 28, 28, 96), jnp.bfloat16, False),  # too few digits for the transforms
         ((2, 224, 224, 64), jnp.float32, False),  # VGG-16's maps: too much memory
         ((2, 4, 4, 96), jnp.float32, False),
-        ((2, 56, 56, 16), jnp.float32, False),
+        ((2, 56, 56, 32), jnp.float32, False),
     ],
 )
 def test_where_winograd_is_chosen(shape, dtype, winograd):

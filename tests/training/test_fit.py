@@ -149,11 +149,10 @@ def test_members_stop_on_their_own_and_leave_the_stack(data, monkeypatch):
 
 
 def test_a_stack_pays_on_a_cpu_where_little_is_tuned(data):
-    for network, tuned, expected in ((toy.NETWORK, "head", True), (toy.wide(), "second", False)):
-        inputs = toy.features(*data, network=network).inputs(tuned)
-        program = toy.program(inputs, tuned, network=network)
-        start = toy.start(network=network)
-        assert stacking_pays(program, start, inputs, 3, toy.SETTINGS) is expected
+    for tuned, expected in (("head", True), ("second", False)):
+        inputs = toy.features(*data, 2**30).inputs(tuned)
+        program = toy.program(inputs, tuned, by_step=None)
+        assert stacking_pays(program, toy.start(), inputs, 3, toy.SETTINGS) is expected
 
 
 def test_a_stack_pays_on_an_accelerator_where_it_fits(data, monkeypatch):
@@ -248,15 +247,13 @@ def network_input(images):
 
 
 def test_a_convolution_is_dispatched_step_by_step_with_the_same_result(data):
-    """The wide network's second stage is a convolution proper; the toy's are matrix products."""
     images, labels = data
-    wide = toy.wide()
     settings = dataclasses.replace(toy.SETTINGS, epochs=2)
-    one = toy.run(network=wide, params=toy.start(network=wide))
+    one = toy.run()
     results = []
     for by_step in (True, False):
-        inputs = toy.features(images, labels, network=wide).inputs("first")
-        program = toy.program(inputs, network=wide, by_step=by_step)
+        inputs = toy.features(images, labels).inputs("first")
+        program = toy.program(inputs, by_step=by_step)
         results += fit(program, [one], inputs, labels, settings, toy.CAPACITY, toy.auc)
         assert program.compilations == 1
     stepped, looped = results
@@ -269,9 +266,9 @@ def test_a_convolution_is_dispatched_step_by_step_with_the_same_result(data):
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the choice is made on a CPU only")
-@pytest.mark.parametrize(("network", "expected"), [(toy.wide(), True), (toy.NETWORK, False)])
-def test_only_convolutions_are_dispatched_step_by_step(data, network, expected):
-    inputs = toy.features(*data, network=network).inputs("first")
-    program = toy.program(inputs, network=network)
-    tuned, _, frozen = program.initial_state(toy.start(network=network))
+@pytest.mark.parametrize(("first", "expected"), [("second", True), ("head", False)])
+def test_only_convolutions_are_dispatched_step_by_step(data, first, expected):
+    inputs = toy.features(*data, 2**30).inputs(first)
+    program = toy.program(inputs, first, by_step=None)
+    tuned, _, frozen = program.initial_state(toy.start())
     assert program.dispatches_steps(tuned, frozen, inputs.arrays, np.arange(4)) is expected

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -30,12 +28,6 @@ NETWORK = Network(
 )
 
 
-def wide():
-    """The toy with a second convolution too large for a matrix product on a CPU."""
-    first, second, head = NETWORK.stages
-    return replace(NETWORK, stages=(replace(first, module=Conv(128, 3, std=0.1)), second, head))
-
-
 SETTINGS = Settings(batch=8, score_batch=16, epochs=8, patience=4, rate_decay=0.95)
 
 
@@ -57,9 +49,10 @@ def start(seed=0, network=NETWORK):
     return networks.initial_params(network, jax.random.key(seed), "gaussian", SIZE)
 
 
-def program(inputs, first="first", network=NETWORK, **more):
+def program(inputs, first="first", network=NETWORK, by_step=False, **more):
+    """An epoch in one dispatch, as on an accelerator; by_step None: as a user's machine would."""
     tuned = tuning.parse(network, first).tuned
-    return Program(network, tuned, inputs.start, inputs.fetch, **more)
+    return Program(network, tuned, inputs.start, inputs.fetch, by_step=by_step, **more)
 
 
 def run(first="first", rate=0.02, count=60, seed=0, params=None, index=None, network=NETWORK):

@@ -24,7 +24,7 @@ from jax import Array, lax
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from medtune_jax import networks
+from medtune_jax import compilation, networks
 from medtune_jax.applications.intima_media.patches import patch_affines
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network
@@ -57,8 +57,9 @@ class PixelClassifier:
         self.params, self.size, self.patch = checkpoint.params, size, patch
         self.cut, self.spacing = cut or coarsest(self.network, size), spacing
         self._preprocess = checkpoint.preprocessing
-        self._classify = jax.jit(self._probabilities)
-        self._score_strips = jax.jit(self._strips, static_argnums=3)
+        options = compilation.options()
+        self._classify = jax.jit(self._probabilities, compiler_options=options)
+        self._score_strips = jax.jit(self._strips, static_argnums=3, compiler_options=options)
 
     def exact(self, image: NDArray[np.uint8], columns: NDArray) -> NDArray[np.float32]:
         """Probabilities [H, K, C] of all rows of some columns [K] of an image uint8 [H, W]."""
