@@ -10,8 +10,8 @@ def caffenet(classes: int = 1000) -> Network:
         name="caffenet",
         classes=classes,
         stages=(
-            Stage("conv1", Conv(96, 11, stride=4, pool=max_pool), (lrn,)),
-            Stage("conv2", Conv(256, 5, pad=2, groups=2, bias=1.0, pool=max_pool), (lrn,)),
+            Stage("conv1", Conv(96, 11, stride=4), (max_pool, lrn)),
+            Stage("conv2", Conv(256, 5, pad=2, groups=2, bias=1.0), (max_pool, lrn)),
             Stage("conv3", Conv(384, 3, pad=1)),
             Stage("conv4", Conv(384, 3, pad=1, groups=2, bias=1.0)),
             Stage("conv5", Conv(256, 3, pad=1, groups=2, bias=1.0), (max_pool,)),

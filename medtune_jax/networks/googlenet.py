@@ -99,7 +99,7 @@ def googlenet(classes: int = 1000) -> Network:
         name="googlenet",
         classes=classes,
         stages=(
-            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS, pool=max_pool), (lrn,)),
+            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool, lrn)),
             Stage("conv2", Reduced(), (lrn, max_pool)),
             *(
                 Stage(f"inception_{name}", Inception(*widths), ends.get(name, ()))
@@ -125,7 +125,7 @@ def googlenet_torchvision(classes: int = 1000) -> Network:
         name="googlenet_torchvision",
         classes=classes,
         stages=(
-            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS, pool=max_pool)),
+            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool,)),
             Stage("conv2", Reduced(), (max_pool,)),
             *(
                 Stage(f"inception_{name}", Inception(*widths, wide=3), ends.get(name, ()))

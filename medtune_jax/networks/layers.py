@@ -7,7 +7,6 @@ Arithmetic follows the dtype of the activations: parameters stay float32 and are
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial, reduce
 from itertools import product
 
@@ -23,10 +22,9 @@ relu = jax.nn.relu
 
 
 class Conv(nn.Module):
-    """Convolution + bias + ReLU (+ max pooling). Parameters: kernel [kH,kW,I/groups,O] and bias [O].
+    """Convolution + bias + ReLU. Parameters: kernel [kH,kW,I/groups,O] and bias [O].
 
-    `std` and `bias` are the network's own Caffe fillers (Gaussian and constant). Where Caffe pools right after
-    the ReLU, `pool` does so before the bias: the same values, for a maximum commutes with both, but fewer additions.
+    `std` and `bias` are the network's own Caffe fillers (Gaussian and constant).
     """
 
     features: int
@@ -37,7 +35,6 @@ class Conv(nn.Module):
     std: float = 0.01
     bias: float = 0.0
     relu: bool = True
-    pool: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -45,8 +42,6 @@ class Conv(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape)
         bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,))
         x = convolution(x, kernel.astype(x.dtype), self.stride, self.pad, self.groups)
-        if self.pool is not None:
-            x = self.pool(x)
         x = x + bias.astype(x.dtype)
         return relu(x) if self.relu else x
 

@@ -1,7 +1,5 @@
 """SqueezeNet 1.0 (Iandola et al. 2016) as released for Caffe."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -11,17 +9,16 @@ from medtune_jax.networks.stages import Network, Preprocessing, Rates, Stage
 
 
 class Fire(nn.Module):
-    """A 1x1 squeeze, then a 1x1 and a 3x3 expansion side by side: [N,H,W,C] -> [N,H,W,2 * expand], pooled if told."""
+    """A 1x1 squeeze, then a 1x1 and a 3x3 expansion side by side: [N,H,W,C] -> [N,H,W,2 * expand]."""
 
     squeeze: int
     expand: int
-    pool: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = Conv(self.squeeze, 1, name="squeeze1x1")(x)
-        wide = Conv(self.expand, 1, pool=self.pool, name="expand1x1")(x)
-        tall = Conv(self.expand, 3, pad=1, pool=self.pool, name="expand3x3")(x)
+        wide = Conv(self.expand, 1, name="expand1x1")(x)
+        tall = Conv(self.expand, 3, pad=1, name="expand3x3")(x)
         return jnp.concatenate([wide, tall], -1)
 
 
@@ -36,14 +33,14 @@ def squeezenet(classes: int = 1000) -> Network:
         name="squeezenet",
         classes=classes,
         stages=(
-            Stage("conv1", Conv(96, 7, stride=2, pool=max_pool)),
+            Stage("conv1", Conv(96, 7, stride=2), (max_pool,)),
             Stage("fire2", Fire(16, 64)),
             Stage("fire3", Fire(16, 64)),
-            Stage("fire4", Fire(32, 128, max_pool)),
+            Stage("fire4", Fire(32, 128), (max_pool,)),
             Stage("fire5", Fire(32, 128)),
             Stage("fire6", Fire(48, 192)),
             Stage("fire7", Fire(48, 192)),
-            Stage("fire8", Fire(64, 256, max_pool)),
+            Stage("fire8", Fire(64, 256), (max_pool,)),
             Stage("fire9", Fire(64, 256)),
             Stage(
                 "conv10",

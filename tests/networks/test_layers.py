@@ -58,26 +58,6 @@ def test_conv_layer_adds_the_bias_and_clips_at_zero():
     assert (want == 0).any()
 
 
-@pytest.mark.parametrize("relu", [True, False])
-def test_pooling_before_the_bias_is_pooling_after_the_relu(relu):
-    """Values to the last bit; gradients too, to rounding."""
-    pooled = layers.Conv(4, 3, pad=1, std=1.0, relu=relu, pool=layers.max_pool)
-    plain = pooled.clone(pool=None)
-    x = draw(2, 9, 8, 3)
-    params = {**pooled.init(jax.random.key(0), x)["params"], "bias": draw(4)}
-
-    def late(p):
-        return layers.max_pool(plain.apply({"params": p}, x))
-
-    def early(p):
-        return pooled.apply({"params": p}, x)
-
-    np.testing.assert_array_equal(early(params), late(params))
-    weight = draw(*early(params).shape)
-    got, want = (jax.grad(lambda p, f=f: (f(p) * weight).sum())(params) for f in (early, late))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
-
-
 def test_dense_flattens_rows_columns_channels():
     x = draw(2, 3, 4, 5)
     layer = layers.Dense(6, relu=False)
