@@ -63,15 +63,16 @@ def _totals(name: str, rows: list[common.Row]) -> list[common.Row]:
 
 
 def _ours(stage: Stage, params: Params, x: np.ndarray, first: bool):
-    """Gradients of the parameters and, but for a first stage, of the input."""
+    """Gradients of the parameters and, but for a first stage, of the input, from a random gradient of the output."""
     forward = jax.jit(stage.__call__, compiler_options=compilation.options())
     wanted = 0 if first else (0, 1)
-    total = lambda p, a: stage(p, a).sum()  # noqa: E731
+    total = lambda p, a, g: jnp.vdot(stage(p, a), g)  # noqa: E731
     gradient = jax.jit(jax.grad(total, wanted), compiler_options=compilation.options())
     image = jnp.asarray(x)
+    behind = jax.random.normal(jax.random.key(0), forward(params, image).shape)
     return {
         "forward": lambda: jax.block_until_ready(forward(params, image)),
-        "gradient": lambda: jax.block_until_ready(gradient(params, image)),
+        "gradient": lambda: jax.block_until_ready(gradient(params, image, behind)),
     }
 
 
@@ -81,6 +82,7 @@ def _theirs(stage: torch.nn.Module, x: np.ndarray, first: bool):
         image = image.permute(0, 3, 1, 2)  # channels_last as it is
     leaf = image.clone().requires_grad_(not first)
     wanted = [*stage.parameters()] + ([] if first else [leaf])
+    behind = torch.randn_like(stage(image))
 
     def forward():
         with torch.inference_mode():
@@ -88,7 +90,7 @@ def _theirs(stage: torch.nn.Module, x: np.ndarray, first: bool):
 
     return {
         "forward": forward,
-        "gradient": lambda: torch.autograd.grad(stage(leaf).sum(), wanted),
+        "gradient": lambda: torch.autograd.grad(stage(leaf), wanted, behind),
     }
 
 

@@ -4,27 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from reference import draw, reference_convolution
 
 from medtune_jax.networks import convolutions
 from medtune_jax.networks.convolutions import convolution
-
-RNG = np.random.default_rng(0)
-
-
-def draw(*shape):
-    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
-
-
-def reference_convolution(x, kernel, stride, pad, groups=1):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(pad, pad)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""What the tests of layers and of convolutions share: draws, and XLA's own convolution to compare with."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+def reference_convolution(x, kernel, stride, pad, groups=1):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
