@@ -27,15 +27,19 @@ def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: 
 
 def _cpu_form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array, int, int], Array]:
     """The fastest form of forward and gradient together on a CPU, as measured by scripts/bench/forms.py."""
-    size, _, channels, _ = kernel.shape
+    size = kernel.shape[0]
     if stride == size == 1:
         return _convolve_pixels
-    # Enough channels to be worth the transforms, enough whole tiles, and digits to spare (not bfloat16).
-    suits_winograd = channels >= 48 and min(x.shape[1:3]) >= 7 and x.dtype == jnp.float32
-    copies = 4 * x.shape[1] * x.shape[2] * channels  # floats an image: large maps would cost memory
-    if (size, stride) == (3, 1) and suits_winograd and copies <= 2**20:
+    if (size, stride) == (3, 1) and x.dtype == jnp.float32 and _suits_winograd(*x.shape[1:]):
         return _convolve_winograd
     return _convolve
+
+
+def _suits_winograd(height: int, width: int, channels: int) -> bool:
+    """Enough to multiply to be worth the transforms, and the second and more that they take to compile."""
+    copies = 4 * height * width * channels  # floats an image: large maps would cost memory
+    large = min(height, width) >= 10 and channels >= 64 and width * channels >= 1200
+    return large and copies <= 2**20
 
 
 def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.stages import Network, Params
 
@@ -19,8 +24,9 @@ def initial_params(
     filler: str | None = None,
     size: int | None = None,
     auxiliary: bool = False,
+    only: Collection[str] | None = None,
 ) -> Params:
-    """Parameters of every stage drawn at random.
+    """Parameters of every stage, or of `only` some, drawn at random.
 
     gaussian: N(0, std) with the network's own Caffe deviations. xavier: U(+-sqrt(3 / fan_in)).
     msra: N(0, sqrt(2 / fan_in)). Biases keep the network's constants in all three. Default: the network's own filler.
@@ -28,22 +34,42 @@ def initial_params(
     filler = filler or network.filler
     if filler not in FILLERS:
         raise UserError(f"unknown filler '{filler}': choose one of {', '.join(FILLERS)}")
-    params = network.init(key, size, auxiliary)
-    return params if filler == "gaussian" else _refill(params, key, filler)
+    drawn = network.drawn(size, auxiliary).items()
+    return {
+        name: _drawer(*stage, filler)(jax.random.fold_in(key, number))
+        for number, (name, stage) in enumerate(drawn)
+        if only is None or name in only
+    }
 
 
-def _refill(params: Params, key: Array, filler: str) -> Params:
+# To compile the draws takes far longer than to draw, and every run of a study draws at least a head.
+@lru_cache(maxsize=1024)
+def _drawer(
+    module: nn.Module, shape: tuple[int, ...], filler: str
+) -> Callable[[Array], dict[str, Params]]:
+    """The compiled draw of one stage, from a key."""
+
+    def draw(key: Array) -> Params:
+        params = dict(module.init(key, jnp.zeros((1, *shape)))["params"])
+        return params if filler == "gaussian" else refill(params, key, filler)
+
+    return jax.jit(draw, compiler_options=compilation.options())
+
+
+def refill(params: Params, key: Array, filler: str) -> Params:
+    """The parameters of a stage with new kernels, xavier or msra."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    counts = [leaf.size if path[-1].key == "kernel" else 0 for path, leaf in leaves]
+    pieces = jnp.split(_draws(key, sum(counts), filler), np.cumsum(counts)[:-1])
     filled = [
-        _draw(jax.random.fold_in(key, number), leaf, filler) if path[-1].key == "kernel" else leaf
-        for number, (path, leaf) in enumerate(leaves)
+        piece.reshape(leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) if count else leaf
+        for piece, count, (_, leaf) in zip(pieces, counts, leaves, strict=True)
     ]
     return jax.tree.unflatten(tree, filled)
 
 
-def _draw(key: Array, kernel: Array, filler: str) -> Array:
-    fan_in = int(np.prod(kernel.shape[:-1]))
+def _draws(key: Array, count: int, filler: str) -> Array:
+    """Of a kernel with a fan-in of 1."""
     if filler == "xavier":
-        bound = np.sqrt(3 / fan_in)
-        return jax.random.uniform(key, kernel.shape, jnp.float32, -bound, bound)
-    return jax.random.normal(key, kernel.shape) * np.sqrt(2 / fan_in)
+        return jax.random.uniform(key, (count,), jnp.float32, -np.sqrt(3), np.sqrt(3))
+    return jax.random.normal(key, (count,)) * np.sqrt(2)

@@ -215,9 +215,19 @@ def row_keys(key: Array, index: Array) -> Array:
 
 
 def dropout(x: Array, rate: float, keys: Array) -> Array:
-    """Caffe's inverted dropout: zero with probability `rate`, else x / (1 - rate).
+    """Caffe's inverted dropout: zero with probability `rate` (to 2**-16), else x / (1 - rate).
 
     keys: [B], one a row, so that the draws depend neither on how a batch is padded nor on how it is divided.
     """
-    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
-    return jnp.where(keep, x / (1 - rate), 0)
+    # A fair coin needs one random bit, and drawing bits is what dropout costs: 32 values share a word.
+    bits = 1 if rate == 0.5 else 16
+    draws = jax.vmap(lambda key: _random_integers(key, x[0].size, bits))(keys).reshape(x.shape)
+    return jnp.where(draws >= round(rate * 2**bits), x / (1 - rate), 0)
+
+
+def _random_integers(key: Array, count: int, bits: int) -> Array:
+    """`count` integers of `bits` bits, uint32, several from each random word."""
+    each = 32 // bits
+    words = jax.random.bits(key, (-(-count // each), 1), jnp.uint32)
+    shifts = jnp.arange(0, 32, bits, dtype=jnp.uint32)
+    return ((words >> shifts) & (2**bits - 1)).reshape(-1)[:count]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -180,38 +181,31 @@ class Network:
                 outputs.append((side.weight, jnp.asarray(scores)))
         return outputs
 
-    def init(self, key: Array, size: int | None = None, auxiliary: bool = False) -> Params:
-        """Parameters drawn from the modules' own Gaussian fillers; see `networks.fillers` for the others."""
-        shape = (1, size or self.preprocessing.size, size or self.preprocessing.size, 3)
-        return jax.jit(lambda k: self._init(k, jnp.zeros(shape), auxiliary))(key)
-
-    def _init(self, key: Array, x: Array, auxiliary: bool) -> Params:
-        params: Params = {}
-        outputs: dict[str, Array] = {}
-        for position, stage in enumerate(self.stages):
-            params[stage.name] = _init_stage(stage, jax.random.fold_in(key, position), x)
-            x = outputs[stage.name] = stage(params[stage.name], x)
-        if auxiliary:
-            for number, side in enumerate(self.auxiliary):
-                side_key = jax.random.fold_in(key, 1000 + number)
-                params[side.stage.name] = _init_stage(side.stage, side_key, outputs[side.after])
-        return params
-
     def shapes(self, size: int | None = None) -> dict[str, tuple[int, ...]]:
         """Output shape [h,w,c] or [c] of every stage, without computing anything."""
+        return dict(_shapes(self.stages, size or self.preprocessing.size))
 
-        def run(key: Array) -> dict[str, Array]:
-            taps: dict[str, Array] = {}
-            side = size or self.preprocessing.size
-            x = jnp.zeros((1, side, side, 3))
-            self.apply(self._init(key, x, False), x, taps=taps)
-            return taps
-
-        return {k: v.shape[1:] for k, v in jax.eval_shape(run, jax.random.key(0)).items()}
+    def drawn(
+        self, size: int | None = None, auxiliary: bool = False
+    ) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
+        """The module of every stage and the shape of its input, side heads after the others: all that initial
+        parameters depend on.
+        """
+        size = size or self.preprocessing.size
+        outputs = self.shapes(size)
+        inputs = [(size, size, 3), *outputs.values()]
+        found = {
+            stage.name: (stage.module, x) for stage, x in zip(self.stages, inputs, strict=False)
+        }
+        if auxiliary:
+            sides = {s.stage.name: (s.stage.module, outputs[s.after]) for s in self.auxiliary}
+            found |= sides
+        return found
 
     def abstract_params(self, size: int | None = None, auxiliary: bool = False) -> Params:
         """Shapes and dtypes of all parameters, without memory."""
-        return jax.eval_shape(lambda k: self.init(k, size, auxiliary), jax.random.key(0))
+        drawn = self.drawn(size, auxiliary).items()
+        return {name: dict(_abstract_params(*stage)) for name, stage in drawn}
 
     def deterministic_prefix(self, first_tuned: str) -> str:
         """The stage at which the frozen, deterministic prefix of a tuning depth ends (its output feeds that stage).
@@ -223,8 +217,27 @@ class Network:
         return next((stage.name for stage in self.stages[:last] if stage.dropout), self.names[last])
 
 
-def _init_stage(stage: Stage, key: Array, x: Array) -> Params:
-    return dict(stage.module.init(key, x)["params"])
+# Tracing takes longer than a step of a small study, and every run asks.
+@lru_cache(maxsize=64)
+def _shapes(stages: tuple[Stage, ...], size: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    found, shape = [], (size, size, 3)
+    for stage in stages:
+        shape = jax.eval_shape(partial(_output, stage), *_example(shape)).shape[1:]
+        found.append((stage.name, shape))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _abstract_params(module: nn.Module, shape: tuple[int, ...]) -> Params:
+    return jax.eval_shape(module.init, *_example(shape))["params"]
+
+
+def _output(stage: Stage, key: Array, x: Array) -> Array:
+    return stage(dict(stage.module.init(key, x)["params"]), x)
+
+
+def _example(shape: tuple[int, ...]) -> tuple[Array, jax.ShapeDtypeStruct]:
+    return jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
 def _fold_in(keys: Array, number: int) -> Array:

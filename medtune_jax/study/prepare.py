@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from medtune_jax.networks import Network
 from medtune_jax.paths import user_cache
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
-from medtune_jax.training import Capacity, Settings
+from medtune_jax.training import Capacity, Program, Settings
 from medtune_jax.training.disk import Disk
 from medtune_jax.training.features import Features
 from medtune_jax.training.memory import Memory
@@ -39,6 +39,7 @@ class Study:
     subsets: dict[tuple[float, int], Subset]
     capacity: Capacity
     features: Features
+    programs: dict[Any, Program] = field(default_factory=dict)  # by what they train and read
 
     @property
     def network(self) -> Network:

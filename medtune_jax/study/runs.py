@@ -42,19 +42,26 @@ def outcomes(
     if not waiting:
         return
     inputs = study.features.inputs(depth.tuned[0], pretrained=not depth.scratch)
-    training = study.config.training
-    program = Program(
-        study.network,
-        _trained(study, depth),
-        inputs.start,
-        inputs.fetch,
-        study.features.dtype,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
-    shared = _Depth(study, depth, program, inputs, progress)
+    shared = _Depth(study, depth, _program(study, depth, inputs), inputs, progress)
     for group in _groups(shared, waiting):
         yield from _together(shared, group)
+
+
+def _program(study: Study, depth: tuning.Depth, inputs: Inputs) -> Program:
+    """Depths that train the same stages on the same inputs (the deepest, and from scratch) share theirs."""
+    trained, training = _trained(study, depth), study.config.training
+    known = trained, inputs.start
+    if known not in study.programs:
+        study.programs[known] = Program(
+            study.network,
+            trained,
+            inputs.start,
+            inputs.fetch,
+            study.features.dtype,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+    return study.programs[known]
 
 
 def _groups(shared: _Depth, waiting: Sequence[PlannedRun]) -> Iterator[list[PlannedRun]]:
@@ -233,13 +240,17 @@ def starting_params(
     auxiliary: bool = True,
 ) -> tuple[Params, tuple[str, ...]]:
     """(parameters a run starts from, names of the stages that are new in them)."""
-    sides = auxiliary and depth.scratch and bool(network.auxiliary)
     # The new head of a pre-trained network is drawn as its authors drew it: Caffe's Gaussian.
-    filler = depth.filler or "gaussian"
-    initial = networks.initial_params(network, jax.random.key(seed), filler, size, sides)
+    filler, key = depth.filler or "gaussian", jax.random.key(seed)
     if depth.scratch:
+        sides = auxiliary and bool(network.auxiliary)
+        initial = networks.initial_params(network, key, filler, size, sides)
         return initial, tuple(initial)
-    params, manifest = weights.transplant(source.params, initial, network)
+    absent = [name for name in network.names if name not in source.params]
+    drawn = networks.initial_params(network, key, filler, size, only={*absent, network.head})
+    params, manifest = weights.transplant(
+        source.params, {**network.abstract_params(size), **drawn}, network
+    )
     return params, manifest.new
 
 

@@ -68,6 +68,9 @@ def parser(description: str | None, networks_default: str) -> argparse.ArgumentP
         choices=CLOCKS,
         help="cpu: processor seconds of this process over its cores, for a machine that others use too (on one core)",
     )
+    result.add_argument(
+        "--torch-keeps-memory", action="store_true", help="PyTorch gets our malloc settings"
+    )
     result.add_argument("--json", type=Path, help="write the rows there")
     return result
 

@@ -50,7 +50,15 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
         start = cached.inputs(depth).start
         made = time.perf_counter() - made
         with torch_side.Apart(
-            options.clock, "training", name, size, depth, options.batch, few
+            options.clock,
+            torch_side.calls,
+            "training",
+            name,
+            size,
+            depth,
+            options.batch,
+            few,
+            keep_memory=options.torch_keeps_memory,
         ) as others:
             for label, features, count in (
                 (f"cached at {start}", cached, len(patches)),

@@ -23,9 +23,6 @@ def main() -> None:
     arguments.add_argument("--cases", default="forward,training")
     arguments.add_argument("--torch-compile", action="store_true")
     arguments.add_argument("--torch-amp", action="store_true")
-    arguments.add_argument(
-        "--torch-keeps-memory", action="store_true", help="PyTorch gets our malloc settings"
-    )
     options = arguments.parse_args()
     clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
     rows = []
@@ -39,6 +36,7 @@ def main() -> None:
         for kind in options.cases.split(","):
             with torch_side.Apart(
                 options.clock,
+                torch_side.calls,
                 kind,
                 name,
                 size,

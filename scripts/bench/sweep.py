@@ -4,8 +4,8 @@
 
 Both start from the bundled SqueezeNet and use the same patches, split, rates, batch, epochs and snapshot of the
 best validation AUC. Ours is `medtune_jax.study.sweep` from reading the images to the last result file, compilation
-included. PyTorch gets the finished patches as uint8 in memory and a DataLoader; its frozen stages run under no_grad.
-Data: generated colonoscopy frames, or `--data` with any image folder.
+included. PyTorch gets the finished patches as uint8 in memory and a DataLoader, in a process of its own; its frozen
+stages run under no_grad. Data: generated colonoscopy frames, or `--data` with any image folder.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import common
 import jax
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import torch_side
+from ml_collections import ConfigDict
 from torch.utils.data import DataLoader, TensorDataset
 
 from medtune_jax import study, tuning
@@ -31,6 +32,8 @@ from medtune_jax.networks import Rates
 from medtune_jax.phantoms.colonoscopy import write_image_folder
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.runs import starting_params
+
+_TORCH_SCORES = "torch.json"
 
 
 @dataclass(frozen=True)
@@ -51,54 +54,70 @@ def main() -> None:
     options = arguments.parse_args()
     clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        data = options.data or str(
-            write_image_folder(Path(folder) / "frames", videos=options.videos)
-        )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = options.data or str(write_image_folder(folder / "frames", videos=options.videos))
         for name in options.networks.split(","):
             config = _config(options, name, data)
-            pair = _Pair(config, Path(folder))
-            seconds = common.alternate(
-                {"medtune": pair.ours, **pair.theirs()}, options.repeats, clock, warm_up=False
-            )
-            rows += _rows(name, config, pair, seconds)
+            ours = _Ours(config, folder)
+            with torch_side.Apart(
+                options.clock,
+                theirs,
+                config.to_json(),
+                folder,
+                keep_memory=options.torch_keeps_memory,
+            ) as others:
+                seconds = common.alternate(
+                    {"medtune": ours, **others}, options.repeats, clock, warm_up=False
+                )
+            rows += _rows(name, config, seconds, ours.scores(), _torch_scores(folder))
     common.report(f"A study of {options.epochs} epochs a depth", rows, options.json)
 
 
-class _Pair:
-    """The study, run by either side; keeps the last scores of both."""
+class _Ours:
+    """The study by `medtune_jax.study.sweep`, in a new folder each time."""
 
-    def __init__(self, config, folder: Path) -> None:
-        self.config, self.folder = config, folder
-        self.scores: dict[str, dict[str, Score]] = {}
+    def __init__(self, config: ConfigDict, folder: Path) -> None:
+        self._config, self._folder = config, folder
         self._runs = 0
 
-    def ours(self) -> None:
+    @property
+    def _output(self) -> Path:
+        return self._folder / f"{self._config.network}-{self._runs}"
+
+    def __call__(self) -> None:
         jax.clear_caches()  # every repeat compiles
         self._runs += 1
-        output = self.folder / f"{self.config.network}-{self._runs}"
-        study.sweep(self.config, output, quiet=True)
-        results = [json.loads(p.read_text()) for p in output.glob("runs/*/result.json")]
-        self.scores["medtune"] = {
-            r["depth"]: Score(r["val_auc"], r["test_auc"]) for r in results if r["val_auc"]
+        study.sweep(self._config, self._output, quiet=True)
+
+    def scores(self) -> dict[str, Score]:
+        results = [json.loads(p.read_text()) for p in self._output.glob("runs/*/result.json")]
+        return {r["depth"]: Score(r["val_auc"], r["test_auc"]) for r in results if r["val_auc"]}
+
+
+def theirs(config_json: str, folder: Path) -> dict[str, Callable[[], None]]:
+    """The study in PyTorch, in channels_last, its faster format for convolutions; its scores go to a file."""
+    config = ConfigDict(json.loads(config_json))
+    planned = prepare(config, folder / f"{config.network}-plan")
+    patches = planned.dataset.patches
+    fetch = jax.jit(patches.fetch)
+    arrays = jax.tree.map(jnp.asarray, patches.arrays())
+    parts = np.array_split(np.arange(len(patches)), -(-len(patches) // 256))
+    pixels = np.concatenate([np.asarray(fetch(arrays, jnp.asarray(part))) for part in parts])
+    pixels = np.round(pixels).astype(np.uint8)
+
+    def run() -> None:
+        scores = {
+            depth.name: asdict(_torch_run(planned, depth, pixels)) for depth in planned.plan.depths
         }
+        (folder / _TORCH_SCORES).write_text(json.dumps(scores))
 
-    def theirs(self) -> dict[str, Any]:
-        """PyTorch in channels_last, its faster format for convolutions on CPUs and GPUs."""
-        planned = prepare(self.config, self.folder / f"{self.config.network}-plan")
-        patches = planned.dataset.patches
-        fetch = jax.jit(patches.fetch)
-        arrays = jax.tree.map(jnp.asarray, patches.arrays())
-        parts = np.array_split(np.arange(len(patches)), -(-len(patches) // 256))
-        pixels = np.concatenate([np.asarray(fetch(arrays, jnp.asarray(part))) for part in parts])
-        pixels = np.round(pixels).astype(np.uint8)
+    return {"torch": run}
 
-        def run() -> None:
-            self.scores["torch"] = {
-                depth.name: _torch_run(planned, depth, pixels) for depth in planned.plan.depths
-            }
 
-        return {"torch": run}
+def _torch_scores(folder: Path) -> dict[str, Score]:
+    scores = json.loads((folder / _TORCH_SCORES).read_text())
+    return {depth: Score(**score) for depth, score in scores.items()}
 
 
 def _torch_run(planned: Study, depth: tuning.Depth, pixels: np.ndarray) -> Score:
@@ -160,7 +179,7 @@ def _rates(planned: Study, depth: tuning.Depth) -> tuple[float, float]:
     return (own.scratch, own.scratch) if depth.scratch else (own.tuned, own.head)
 
 
-def _config(options, network: str, data: str):
+def _config(options, network: str, data: str) -> ConfigDict:
     config = study.default_config()
     config.network, config.weights = network, options.weights
     config.image_size = options.size
@@ -172,30 +191,29 @@ def _config(options, network: str, data: str):
     return config
 
 
-def _rows(name: str, config, pair: _Pair, seconds: common.Seconds) -> list[common.Row]:
-    (ours, theirs) = (float(np.median(seconds[side])) for side in ("medtune", "torch"))
+def _rows(
+    name: str,
+    config: ConfigDict,
+    seconds: common.Seconds,
+    ours: dict[str, Score],
+    theirs: dict[str, Score],
+) -> list[common.Row]:
+    one, other = (float(np.median(seconds[side])) for side in ("medtune", "torch"))
     wide = max(common.spread(values) for values in seconds.values())
-    depths = list(pair.scores["torch"])
-    case = f"{len(depths)} depths x 1 seed, {config.image_size} px"
+    case = f"{len(theirs)} depths x 1 seed, {config.image_size} px"
     repeats = len(seconds["medtune"])
-    rows = [common.Row(name, case, ours, theirs, theirs / ours, "s", repeats, wide)]
-    for depth in depths:
-        one, other = (pair.scores[side].get(depth) for side in ("medtune", "torch"))
-        if one is None:
-            rows.append(
-                common.Row(name, depth, float("nan"), None, None, "test AUC", note="failed")
-            )
-            continue
-        note = f"best validation AUC {one.val_auc:.3f} and {other.val_auc:.3f}"
-        rows.append(
-            common.Row(name, depth, one.test_auc, other.test_auc, None, "test AUC", note=note)
-        )
-    both = [[s[d].test_auc for d in depths if d in s] for s in pair.scores.values()]
-    means = {side: float(np.mean(v)) for side, v in zip(pair.scores, both, strict=True)}
-    rows.append(
-        common.Row(name, "mean over depths", means["medtune"], means["torch"], None, "test AUC")
-    )
+    rows = [common.Row(name, case, one, other, other / one, "s", repeats, wide)]
+    rows += [_scores_row(name, depth, ours.get(depth), theirs[depth]) for depth in theirs]
+    means = [float(np.mean([s.test_auc for s in side.values()])) for side in (ours, theirs)]
+    rows.append(common.Row(name, "mean over depths", *means, None, "test AUC"))
     return rows
+
+
+def _scores_row(name: str, depth: str, ours: Score | None, theirs: Score) -> common.Row:
+    if ours is None:
+        return common.Row(name, depth, float("nan"), None, None, "test AUC", note="failed")
+    note = f"best validation AUC {ours.val_auc:.3f} and {theirs.val_auc:.3f}"
+    return common.Row(name, depth, ours.test_auc, theirs.test_auc, None, "test AUC", note=note)
 
 
 if __name__ == "__main__":

@@ -134,16 +134,22 @@ def forward(trainer: Trainer, x: Tensor, batch: int) -> Callable[[], None]:
 
 
 class Apart:
-    """The settings of one case in another process, to be called in turn with ours.
+    """What `make` of the arguments finds to call, in another process, to be called in turn with ours.
 
-    Each call returns its own seconds by the clock. keep_memory: with our setting of the C library, which PyTorch does
-    not choose by itself. arguments: those of `calls`.
+    Each call returns its own seconds by the clock. make: a function of a module, -> {name: call}. keep_memory: with our
+    setting of the C library, which PyTorch does not choose by itself.
     """
 
-    def __init__(self, clock: str, *arguments: Any, keep_memory: bool = False) -> None:
+    def __init__(
+        self,
+        clock: str,
+        make: Callable[..., dict[str, Callable[[], None]]],
+        *arguments: Any,
+        keep_memory: bool = False,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        served = (other, clock, arguments, keep_memory)
+        served = (other, clock, make, arguments, keep_memory)
         self._process = context.Process(target=_serve, args=served, daemon=True)
         self._process.start()
         self._names = self._pipe.recv()
@@ -160,9 +166,15 @@ class Apart:
         return self._pipe.recv()
 
 
-def _serve(pipe: Connection, clock: str, arguments: tuple[Any, ...], keep_memory: bool) -> None:
+def _serve(
+    pipe: Connection,
+    clock: str,
+    make: Callable[..., dict[str, Callable[[], None]]],
+    arguments: tuple[Any, ...],
+    keep_memory: bool,
+) -> None:
     own = common.CLOCKS[clock](common.use_all_allowed_cores(keep_memory))
-    found = calls(*arguments)
+    found = make(*arguments)
     pipe.send(list(found))
     while True:
         name = pipe.recv()

@@ -139,8 +139,15 @@ def test_max_pool_against_torch():
     np.testing.assert_allclose(back(g)[0], other.grad.numpy().transpose(0, 2, 3, 1), atol=1e-3)
 
 
-def test_dropout_keeps_the_mean():
-    x = jnp.ones((100, 100))
-    y = layers.dropout(x, 0.5, layers.row_keys(jax.random.key(0), np.arange(100)))
-    assert set(np.unique(y)) == {0.0, 2.0}
-    assert abs(float(y.mean()) - 1) < 0.05
+@pytest.mark.parametrize("rate", [0.5, 0.4, 0.7])
+def test_dropout_drops_each_value_by_itself(rate):
+    x = jnp.ones((200, 1003))
+    y = np.asarray(layers.dropout(x, rate, layers.row_keys(jax.random.key(0), np.arange(200))))
+    np.testing.assert_allclose(np.unique(y), [0, 1 / (1 - rate)], rtol=1e-6)
+    dropped = (y == 0) - rate
+    error = np.sqrt(rate * (1 - rate) / y.size)  # of a mean, when draws are independent
+    assert abs(dropped.mean()) < 4 * error
+    for distance in (1, 2, 16, 31, 32):  # values that share a random word, or follow it
+        pairs = dropped[:, distance:] * dropped[:, :-distance]
+        assert abs(pairs.mean()) < 5 * rate * (1 - rate) / np.sqrt(pairs.size)
+    assert abs((dropped[1:] * dropped[:-1]).mean()) < 5 * rate * (1 - rate) / np.sqrt(y.size)

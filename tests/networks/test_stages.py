@@ -7,7 +7,7 @@ import pytest
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.networks.fillers import _draw
+from medtune_jax.networks.fillers import refill
 from medtune_jax.networks.layers import Conv, Dense, row_keys
 from medtune_jax.networks.stages import Network, Preprocessing, Stage
 
@@ -131,7 +131,10 @@ def test_preprocessing_is_bgr_minus_the_mean():
 )
 def test_fillers_have_their_deviations(filler, deviation):
     """The fan-in of a 3 x 3 kernel over 6 channels is 54."""
-    kernel = _draw(jax.random.key(0), jnp.zeros((3, 3, 6, 500)), filler)
+    stage = {"kernel": jnp.zeros((3, 3, 6, 500)), "bias": jnp.ones(500)}
+    filled = refill(stage, jax.random.key(0), filler)
+    kernel = filled["kernel"]
+    np.testing.assert_array_equal(filled["bias"], 1)
     assert abs(float(kernel.std()) / deviation - 1) < 0.03
     assert abs(float(kernel.mean())) < 0.01
 
