@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.layers import dropout
 
@@ -165,6 +166,16 @@ class Network:
                 taps[stage.name] = x
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
 
+    def run(
+        self, params: Params, x: Array, start: str | None = None, stop: str | None = None
+    ) -> Array:
+        """`apply`, without dropout, by a program for each stage: whoever runs a stage on as many rows shares it."""
+        first = self.index(start) if start else 0
+        last = self.index(stop) if stop else len(self.stages)
+        for stage in self.stages[first:last]:
+            x = _compiled(stage)(params[stage.name], x)
+        return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
+
     def training_outputs(
         self, params: Params, x: Array, start: str | None, keys: Array
     ) -> list[tuple[float, Array]]:
@@ -230,6 +241,11 @@ def _shapes(stages: tuple[Stage, ...], size: int) -> tuple[tuple[str, tuple[int,
 @lru_cache(maxsize=1024)
 def _abstract_params(module: nn.Module, shape: tuple[int, ...]) -> Params:
     return jax.eval_shape(module.init, *_example(shape))["params"]
+
+
+@lru_cache(maxsize=256)
+def _compiled(stage: Stage) -> Callable[[Params, Array], Array]:
+    return jax.jit(stage.__call__, compiler_options=compilation.options())
 
 
 def _output(stage: Stage, key: Array, x: Array) -> Array:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -175,9 +174,7 @@ class Features:
     def _pass(self, wanted: Sequence[Boundary]) -> None:
         """Run all patches through the stages up to the last boundary wanted, and collect at each."""
         source = self._source(wanted[0].stage)
-        stops = [source.start, *(found.stage for found in wanted)]
-        spans = [self._first_span(source, stops[1])]
-        spans += [self._span(start, stop) for start, stop in pairwise(stops[1:])]
+        fetch = jax.jit(source.fetch, compiler_options=compilation.options())
         places = self._open(wanted)
         params = jax.device_put(self.params)
         count = len(self.patches)
@@ -186,9 +183,10 @@ class Features:
         rows = np.array(firsts)[:, None] + np.arange(width)
         try:
             for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
-                x: Any = batch
-                for span, found in zip(spans, wanted, strict=True):
-                    x = span(params, x)
+                x, reached = fetch(batch.arrays, batch.rows), source.start
+                for found in wanted:
+                    x = self.network.run(params, x, reached, found.stage)
+                    reached = found.stage
                     self._collect(places, found, x, first)
             for found in wanted:
                 self._finish(places, found)
@@ -200,20 +198,6 @@ class Features:
         """The nearest features before a stage, or the patches."""
         names = self.network.names[: self.network.index(stage)]
         return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._pixels)
-
-    def _first_span(self, source: Inputs, stop: str) -> Callable[..., Array]:
-        def run(params: Params, arrays: dict[str, Array], index: Array) -> Array:
-            x = source.fetch(arrays, index)
-            return self.network.apply(params, x, start=source.start, stop=stop)
-
-        compiled = jax.jit(run, compiler_options=compilation.options())
-        return lambda params, batch: compiled(params, batch.arrays, batch.rows)
-
-    def _span(self, start: str, stop: str) -> Callable[..., Array]:
-        def run(params: Params, x: Array) -> Array:
-            return self.network.apply(params, x, start=start, stop=stop)
-
-        return jax.jit(run, compiler_options=compilation.options())
 
     def _open(self, wanted: Sequence[Boundary]) -> dict[str, Place]:
         places: dict[str, Place] = {}

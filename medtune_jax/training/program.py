@@ -91,6 +91,7 @@ class Program:
         self._epoch = jax.jit(self._whole_epoch, **donated)
         self.advance_stack = jax.jit(self._stacked_epoch, **donated)
         self._one_step = jax.jit(self._step, **donated)
+        self._one_fetch = jax.jit(self._inputs, compiler_options=compilation.options())
         self._one_score = jax.jit(self._score, compiler_options=compilation.options())
 
     def divide(self) -> None:
@@ -152,7 +153,7 @@ class Program:
         for number, batch in enumerate(scored):
             if number >= _AHEAD:
                 scores[number - _AHEAD].block_until_ready()
-            scores.append(self._one_score(tuned, frozen, batch.arrays, batch.rows))
+            scores.append(self._score_by_stage(tuned, frozen, batch.arrays, batch.rows))
         all_scores = np.zeros((*work.score.shape, self.network.classes), np.float32)
         return tuned, state, _filled(np.zeros(len(work.order)), losses), _filled(all_scores, scores)
 
@@ -215,7 +216,7 @@ class Program:
         """Negative log likelihood of the true class, summed over the patches of a part and divided by the number in
         the batch (study.md, "Cost").
         """
-        x = self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
+        x = self._inputs(arrays, index)
         counts = (index >= 0).astype(jnp.float32)
         target = labels[jnp.maximum(index, 0)]
         loss = jnp.zeros((), jnp.float32)
@@ -237,9 +238,21 @@ class Program:
         return scores.reshape(-1, scores.shape[-1])[: len(index)]
 
     def _probabilities(self, tuned, frozen, arrays, index) -> Array:
-        x = self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
+        x = self._inputs(arrays, index)
         logits = self.network.apply({**tuned, **frozen}, x, start=self.start)
         return jax.nn.softmax(logits.astype(jnp.float32))
+
+    def _score_by_stage(self, tuned, frozen, arrays, index) -> Array:
+        """`_score` by the programs that make the features: nothing to compile for this depth alone."""
+        if self.parts > 1:
+            return self._one_score(tuned, frozen, arrays, index)
+        x = self._one_fetch(arrays, index)
+        logits = self.network.run({**tuned, **frozen}, x, self.start)
+        return jax.nn.softmax(logits.astype(jnp.float32))
+
+    def _inputs(self, arrays, index) -> Array:
+        """What stage `start` reads of the patches `index`; of padding, any patch."""
+        return self._fetch(arrays, jnp.maximum(index, 0)).astype(self._dtype)
 
     def _stacked_epoch(self, tuned, state, frozen, rates, arrays, labels, work: Work):
         """`advance` of several runs at once: all but the data, and the frozen stages, have a leading run axis."""

@@ -11,7 +11,7 @@ import toy
 from medtune_jax.networks import layers
 from medtune_jax.training import fit
 
-SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=4)
+SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=2)  # later, rounding grows to other paths
 
 
 def trained(dtype):
@@ -32,7 +32,7 @@ def narrow():
 def test_the_losses_are_those_of_float32(narrow):
     wide = trained(jnp.float32)[0]
     losses = [[epoch.loss for epoch in fitted.history] for fitted in (narrow[0], wide)]
-    np.testing.assert_allclose(*losses, rtol=0.03)
+    np.testing.assert_allclose(*losses, rtol=0.01)
     assert losses[0] != losses[1]
 
 
