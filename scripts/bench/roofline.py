@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.networks import Params, Stage
 
 GIGA = 1e9
@@ -42,7 +43,8 @@ def main() -> None:
             x = np.random.default_rng(0).random((options.batch, *shape), np.float32)
             for label, run in (("forward", _forward), ("gradient", _gradient)):
                 function = partial(run, stage, first=stage.name == network.names[0])
-                compiled = jax.jit(function).lower(params[stage.name], x).compile()
+                program = jax.jit(function, compiler_options=compilation.options())
+                compiled = program.lower(params[stage.name], x).compile()
                 cost = compiled.cost_analysis()
                 flops, touched = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
                 middle, spread = timing(partial(compiled, params[stage.name], jnp.asarray(x)))
@@ -83,7 +85,7 @@ def _timing(call, repeats: int, clock: common.Clock) -> tuple[float, float]:
 def _matmul_ceiling(timing, side: int = 2048) -> float:
     """FLOP/s of a square float32 matrix product."""
     a = jax.random.normal(jax.random.key(0), (side, side))
-    product = jax.jit(jnp.matmul)
+    product = jax.jit(jnp.matmul, compiler_options=compilation.options())
     return 2 * side**3 / timing(lambda: product(a, a))[0]
 
 

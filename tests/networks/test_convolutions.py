@@ -12,7 +12,16 @@ from medtune_jax.networks.convolutions import convolution
 
 @pytest.mark.parametrize(
     ("size", "stride", "pad", "channels"),
-    [(11, 4, 2, 3), (11, 4, 0, 3), (7, 2, 0, 3), (7, 2, 3, 3), (3, 1, 1, 8), (3, 1, 1, 48)],
+    [
+        (11, 4, 2, 3),
+        (11, 4, 0, 3),
+        (7, 2, 0, 3),
+        (7, 2, 3, 3),
+        (3, 1, 1, 8),
+        (3, 1, 1, 64),  # Winograd
+        (1, 1, 0, 16),
+        (1, 1, 1, 48),  # to a twelfth of the features
+    ],
 )
 def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
     x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
