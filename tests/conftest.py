@@ -4,7 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -24,3 +26,23 @@ def shared() -> Path:
     if not data.is_dir():
         pytest.skip(f"no real data at {data} (set MEDTUNE_SHARED)")
     return data
+
+
+@pytest.fixture(scope="session")
+def write_images():
+    """A function that writes an image folder: `each` images of every patient, all dark or all bright."""
+
+    def write(folder: Path, patients: int, each: int, side: int) -> Path:
+        rng = np.random.default_rng(0)
+        rows = ["image,label,patient"]
+        for number in range(patients * each):
+            bright = number // each % 2
+            shape = (side, side, 3)
+            pixels = rng.normal(80 + 90 * bright, 30, shape).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            label = "bright" if bright else "dark"
+            rows.append(f"{number}.png,{label},p{number // each}")
+        (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+        return folder
+
+    return write

@@ -7,9 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from medtune_jax import cli
 
@@ -18,15 +16,8 @@ CONFIG = str(CONFIGS / "image_folder.py")
 
 
 @pytest.fixture
-def images(tmp_path):
-    rng = np.random.default_rng(0)
-    rows = ["image,label,patient"]
-    for number in range(24):
-        pixels = rng.integers(0, 255, (63, 63, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 2}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
+def images(tmp_path, write_images):
+    return write_images(tmp_path, 12, 2, 63)
 
 
 def _sweep(images, *more):

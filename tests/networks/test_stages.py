@@ -119,6 +119,21 @@ def test_dropout_only_with_a_key(squeeze):
     )
 
 
+def test_run_is_apply_stage_by_stage(squeeze):
+    network, params, x = squeeze
+    middle = network.run(params, x, stop="fire5")
+    np.testing.assert_allclose(middle, network.apply(params, x, stop="fire5"), rtol=1e-4, atol=1e-5)
+    scores = network.run(params, middle, "fire5")
+    np.testing.assert_allclose(scores, network.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_only_some_stages_are_drawn_as_all_would_be(squeeze):
+    network, params, _ = squeeze
+    some = networks.initial_params(network, jax.random.key(0), "msra", 63, only=["conv10", "fire2"])
+    assert set(some) == {"conv10", "fire2"}
+    jax.tree.map(np.testing.assert_array_equal, some, {name: params[name] for name in some})
+
+
 def test_preprocessing_is_bgr_minus_the_mean():
     pixel = np.zeros((1, 2, 2, 3), np.uint8)
     pixel[..., 0], pixel[..., 2] = 200, 10

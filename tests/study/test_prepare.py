@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medtune_jax import weights
 from medtune_jax.errors import UserError
@@ -14,17 +13,8 @@ from medtune_jax.study.runs import starting_params
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """20 images of 10 patients in two classes."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    rows = ["image,label,patient"]
-    for number in range(20):
-        pixels = rng.integers(0, 255, (67, 67, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,{'ab'[number // 2 % 2]},p{number // 2}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
+def images(tmp_path_factory, write_images):
+    return write_images(tmp_path_factory.mktemp("images"), 10, 2, 67)
 
 
 def config(images, network, depths, size=0):

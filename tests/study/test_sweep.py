@@ -5,7 +5,6 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, sweep
@@ -16,18 +15,8 @@ MODULE = import_module("medtune_jax.study.runs")  # to patch its `fit`
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """40 images of 10 patients, dark or bright."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    rows = ["image,label,patient"]
-    for number in range(40):
-        bright = number // 4 % 2
-        pixels = rng.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,{'bright' if bright else 'dark'},p{number // 4}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
+def images(tmp_path_factory, write_images):
+    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
 
 
 def config(images, depths="conv10", seeds=2, **changes):
@@ -67,8 +56,9 @@ def test_every_run_leaves_its_result_and_scores(finished):
     assert manifest["data"]["patients"] == 10
 
 
-def test_a_sweep_compiles_each_depth_once(images, tmp_path, monkeypatch):
-    """Seeds, training-set sizes, rates: no further program. A stack is a program of its own."""
+@pytest.fixture
+def programs(monkeypatch):
+    """Those that a sweep makes."""
     made = []
 
     class Counted(MODULE.Program):
@@ -77,12 +67,23 @@ def test_a_sweep_compiles_each_depth_once(images, tmp_path, monkeypatch):
             made.append(self)
 
     monkeypatch.setattr(MODULE, "Program", Counted)
+    return made
+
+
+def test_a_sweep_compiles_each_depth_once(images, tmp_path, programs):
+    """Seeds, training-set sizes, rates: no further program. A stack is a program of its own."""
     wanted = config(images, "conv10,fire9", 2, **{"sweep.fractions": "1.0,0.5"})
     wanted.training.epochs = 2
     sweep(wanted, tmp_path, quiet=True)
     assert len(results(tmp_path)) == 8
-    stacked, alone = made  # conv10's seeds train together and are scored one by one
+    stacked, alone = programs  # conv10's seeds train together and are scored one by one
     assert (stacked.compilations, alone.compilations) == (2, 1)
+
+
+def test_the_deepest_depth_and_scratch_share_a_program(images, tmp_path, programs):
+    sweep(config(images, "conv1,scratch", 1), tmp_path, quiet=True)
+    assert {result["status"] for result in results(tmp_path).values()} == {"done"}
+    assert [program.compilations for program in programs] == [1]
 
 
 def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):

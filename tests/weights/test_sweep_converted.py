@@ -3,9 +3,7 @@
 import csv
 
 import caffe_files
-import numpy as np
 import pytest
-from PIL import Image
 
 from medtune_jax.errors import UserError
 from medtune_jax.report import SECTIONS, write_report
@@ -15,18 +13,8 @@ from medtune_jax.weights.files import convert_file
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """24 images of 12 patients, dark or bright."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    rows = ["image,label,patient"]
-    for number in range(24):
-        bright = number // 2 % 2
-        pixels = rng.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,{'bright' if bright else 'dark'},p{number // 2}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
-    return folder
+def images(tmp_path_factory, write_images):
+    return write_images(tmp_path_factory.mktemp("images"), 12, 2, 64)
 
 
 def _config(images, network, weights, size, depths):
