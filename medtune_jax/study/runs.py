@@ -213,7 +213,8 @@ def _score_rows(dataset: Dataset, test: np.ndarray, scores: np.ndarray) -> list[
     for number in np.argsort(first):
         patch = test[first[number]]
         known = (names[number], dataset.groups[patch], dataset.classes[dataset.labels[patch]])
-        rows.append((*known, *(f"{value:.7g}" for value in means[number])))
+        # Nine digits keep a float32 exact: scores close to 1 that differ must not become ties.
+        rows.append((*known, *(f"{value:.9g}" for value in means[number])))
     return rows
 
 
