@@ -25,6 +25,8 @@ from medtune_jax.networks.layers import dropout
 Params = dict[str, Any]
 """{stage: {"kernel", "bias"}} or {stage: {layer: {"kernel", "bias"}}}, all float32."""
 
+_FIRST_SIDE = 1000  # side heads draw from their keys with numbers that no stage has
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -40,7 +42,12 @@ class Stage:
     then: tuple[Callable[[Array], Array], ...] = ()
     dropout: float = 0.0
 
-    def __call__(self, params: Params, x: Array) -> Array:
+    def __call__(
+        self, params: Params, x: Array, keys: Array | None = None, number: int | Array = 0
+    ) -> Array:
+        """keys: PRNG keys [N], one a row, switch dropout on (training); number: the stage's own, to draw from them."""
+        if keys is not None and self.dropout:
+            x = dropout(x, self.dropout, _fold_in(keys, number))
         x = jnp.asarray(self.module.apply({"params": params}, x))
         for layer in self.then:
             x = layer(x)
@@ -54,6 +61,11 @@ class Auxiliary:
     after: str
     stage: Stage
     weight: float
+
+    def __call__(self, params: Params, x: Array, keys: Array, number: int | Array) -> Array:
+        """Class scores in training. number: of the side head, to draw from the keys [N]."""
+        keys = _fold_in(keys, _FIRST_SIDE + number)
+        return jnp.asarray(self.stage.module.apply({"params": params}, x, keys))
 
 
 @dataclass(frozen=True)
@@ -159,9 +171,7 @@ class Network:
         last = self.index(stop) if stop else len(self.stages)
         for position in range(first, last):
             stage = self.stages[position]
-            if keys is not None and stage.dropout:
-                x = dropout(x, stage.dropout, _fold_in(keys, position))
-            x = stage(params[stage.name], x)
+            x = stage(params[stage.name], x, keys, position)
             if taps is not None:
                 taps[stage.name] = x
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
@@ -173,7 +183,7 @@ class Network:
         first = self.index(start) if start else 0
         last = self.index(stop) if stop else len(self.stages)
         for stage in self.stages[first:last]:
-            x = _compiled(stage)(params[stage.name], x)
+            x = compiled(stage)(params[stage.name], x)
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
 
     def training_outputs(
@@ -184,12 +194,8 @@ class Network:
         outputs = [(1.0, self.apply(params, x, start=start, keys=keys, taps=taps))]
         for number, side in enumerate(self.auxiliary):
             if side.stage.name in params and side.after in taps:
-                scores = side.stage.module.apply(
-                    {"params": params[side.stage.name]},
-                    taps[side.after],
-                    _fold_in(keys, 1000 + number),
-                )
-                outputs.append((side.weight, jnp.asarray(scores)))
+                scores = side(params[side.stage.name], taps[side.after], keys, number)
+                outputs.append((side.weight, scores))
         return outputs
 
     def shapes(self, size: int | None = None) -> dict[str, tuple[int, ...]]:
@@ -244,7 +250,8 @@ def _abstract_params(module: nn.Module, shape: tuple[int, ...]) -> Params:
 
 
 @lru_cache(maxsize=256)
-def _compiled(stage: Stage) -> Callable[[Params, Array], Array]:
+def compiled(stage: Stage) -> Callable[..., Array]:
+    """The stage as a program of its own, the same one for all who ask."""
     return jax.jit(stage.__call__, compiler_options=compilation.options())
 
 
@@ -256,7 +263,7 @@ def _example(shape: tuple[int, ...]) -> tuple[Array, jax.ShapeDtypeStruct]:
     return jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
-def _fold_in(keys: Array, number: int) -> Array:
+def _fold_in(keys: Array, number: int | Array) -> Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 

@@ -4,13 +4,15 @@ Everything that differs between runs of a depth is a traced argument (parameters
 so a depth compiles once, whatever the seeds, rates and training-set sizes.
 
 The epoch is one dispatch, with one exception: on XLA's CPU backend the gradients of convolutions take three to twenty
-times as long inside a loop as outside. A step that holds a convolution is therefore dispatched one at a time on a CPU.
+times as long inside a loop as outside. On a CPU the steps of a depth that holds a convolution are therefore dispatched
+by themselves, stage by stage, and of such a step only the update is compiled for the depth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +24,8 @@ from jax import Array, lax
 from medtune_jax import compilation, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.layers import row_keys
+from medtune_jax.training.by_stage import loss_and_gradients
+from medtune_jax.training.loss import Target, cross_entropy
 from medtune_jax.training.stream import Batch, Streamed
 from medtune_jax.tuning.sgd import GroupRates
 
@@ -65,7 +69,8 @@ class Program:
     """Steps and scores of one tuning depth.
 
     network, tuned: what is trained. start, fetch: see `Inputs`. dtype: of the activations.
-    by_step: whether every step is a dispatch of its own; by default as measured for what a step holds.
+    by_step: whether every step is dispatched by itself; by default as measured for what a step holds.
+    by_stage: whether such a step is a program for each stage rather than one of its own; by default on a CPU.
     """
 
     def __init__(
@@ -78,21 +83,24 @@ class Program:
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         by_step: bool | None = None,
+        by_stage: bool | None = None,
     ) -> None:
         self.network, self.tuned, self.start = network, tuned, start
         self._fetch, self._dtype = fetch, dtype
         self._momentum, self._weight_decay = momentum, weight_decay
         self._by_step = by_step
+        self._by_stage = jax.default_backend() == "cpu" if by_stage is None else by_stage
         self.parts = 1
         self._compile()
 
     def _compile(self) -> None:
-        donated: Any = {"donate_argnums": (0, 1), "compiler_options": compilation.options()}
-        self._epoch = jax.jit(self._whole_epoch, **donated)
-        self.advance_stack = jax.jit(self._stacked_epoch, **donated)
-        self._one_step = jax.jit(self._step, **donated)
-        self._one_fetch = jax.jit(self._inputs, compiler_options=compilation.options())
-        self._one_score = jax.jit(self._score, compiler_options=compilation.options())
+        jit: Any = partial(jax.jit, compiler_options=compilation.options())
+        self._epoch = jit(self._whole_epoch, donate_argnums=(0, 1))
+        self.advance_stack = jit(self._stacked_epoch, donate_argnums=(0, 1))
+        self._one_step = jit(self._step, donate_argnums=(0, 1))
+        self._one_update = jit(self._update, donate_argnums=(0, 1))
+        self._one_fetch = jit(self._inputs)
+        self._one_score = jit(self._score)
 
     def divide(self) -> None:
         """Compute every batch in twice as many parts from now on; their gradients add up to the same result.
@@ -104,8 +112,11 @@ class Program:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled for this depth so far (a step and its scoring count as one)."""
-        programs: tuple[Any, ...] = (self._epoch, self.advance_stack, self._one_step)
+        """How many programs have been compiled for this depth so far (a step and its scoring count as one), without
+        those of the stages, which all depths share.
+        """
+        programs: tuple[Any, ...]
+        programs = self._epoch, self.advance_stack, self._one_step, self._one_update
         return sum(program._cache_size() for program in programs)
 
     def initial_state(self, params: Params) -> tuple[Params, optax.OptState, Params]:
@@ -145,7 +156,8 @@ class Program:
         for number, batch in enumerate(steps):
             if number >= _AHEAD:  # or else the batches that wait for their step fill the device
                 losses[number - _AHEAD].block_until_ready()
-            tuned, state, loss = self._one_step(
+            step = self._step_by_stage if self._by_stage and self.parts == 1 else self._one_step
+            tuned, state, loss = step(
                 tuned, state, frozen, rates, *batch, work.key, np.int32(number)
             )
             losses.append(loss)
@@ -184,15 +196,27 @@ class Program:
 
     def _step(self, tuned, state, frozen, rates, arrays, labels, index, key, number):
         """-> (tuned, state, loss) after one step on the patches `index` int32 [B]."""
-        transformation = self._optimizer({**tuned, **frozen}, rates)
         key = jax.random.fold_in(key, number)
         loss, gradients = self._gradients(tuned, frozen, arrays, labels, index, key)
-        tuned, state = tuning.update(gradients, state, tuned, frozen, transformation)
-        return tuned, state, loss
+        return *self._update(tuned, state, frozen, rates, gradients), loss
+
+    def _step_by_stage(self, tuned, state, frozen, rates, arrays, labels, index, key, number):
+        """`_step` by the stages' programs."""
+        x = self._one_fetch(arrays, index)
+        keys, target = _keys_and_target(labels, index, key, number)
+        loss, gradients = loss_and_gradients(
+            self.network, tuned, frozen, x, self.start, keys, target
+        )
+        return *self._one_update(tuned, state, frozen, rates, gradients), loss
+
+    def _update(self, tuned, state, frozen, rates, gradients):
+        """-> (tuned, state)."""
+        transformation = self._optimizer({**tuned, **frozen}, rates)
+        return tuning.update(gradients, state, tuned, frozen, transformation)
 
     def _gradients(self, tuned, frozen, arrays, labels, index, key):
         """-> (loss, gradients) of a batch, its parts one after another."""
-        total = jnp.maximum((index >= 0).sum(), 1)
+        total = _counted(index)
         gradient = jax.value_and_grad(self._loss)
         if self.parts == 1:
             keys = row_keys(key, jnp.arange(len(index)))
@@ -213,21 +237,13 @@ class Program:
         return jnp.pad(index, (0, missing), constant_values=-1).reshape(self.parts, -1)
 
     def _loss(self, tuned, frozen, arrays, labels, index, keys, total) -> Array:
-        """Negative log likelihood of the true class, summed over the patches of a part and divided by the number in
-        the batch (study.md, "Cost").
-        """
+        """Of a part, `total` patches in its batch: the main head's and, weighted, the side heads'."""
         x = self._inputs(arrays, index)
-        counts = (index >= 0).astype(jnp.float32)
-        target = labels[jnp.maximum(index, 0)]
-        loss = jnp.zeros((), jnp.float32)
-        for weight, scores in self.network.training_outputs(
-            {**tuned, **frozen}, x, self.start, keys
-        ):
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                scores.astype(jnp.float32), target
-            )
-            loss += weight * (losses * counts).sum() / total
-        return loss
+        target = Target.of(labels, index, total)
+        outputs = self.network.training_outputs({**tuned, **frozen}, x, self.start, keys)
+        return sum(
+            (weight * cross_entropy(scores, target) for weight, scores in outputs), jnp.zeros(())
+        )
 
     def _score(self, tuned, frozen, arrays, index) -> Array:
         """Class probabilities [B', C] of the patches `index`."""
@@ -265,6 +281,18 @@ class Program:
 def holds_convolution(function: Callable[..., Any], *arguments: Any) -> bool:
     """Whether the traced function calls XLA's convolution, in itself or in a function that it calls."""
     return "conv_general_dilated" in str(jax.make_jaxpr(function)(*arguments))
+
+
+def _counted(index: Array) -> Array:
+    """How many rows of a batch are no padding, at least 1."""
+    return jnp.maximum((index >= 0).sum(), 1)
+
+
+@jax.jit
+def _keys_and_target(labels, index, key, number) -> tuple[Array, Target]:
+    """The keys of the rows of a step, and what they should be scored as."""
+    keys = row_keys(jax.random.fold_in(key, number), jnp.arange(len(index)))
+    return keys, Target.of(labels, index, _counted(index))
 
 
 def _filled(rows: np.ndarray, first: list[Array]) -> np.ndarray:

@@ -41,6 +41,15 @@ def test_conv_layer_adds_the_bias_and_clips_at_zero():
     assert (want == 0).any()
 
 
+def test_relu_and_its_gradient():
+    x = jnp.array([-2.0, 0.0, 3.0, jnp.nan, jnp.inf])
+    value, backward = jax.vjp(layers.relu, x)
+    np.testing.assert_array_equal(value, [0, 0, 3, jnp.nan, jnp.inf])
+    np.testing.assert_array_equal(backward(jnp.full(5, 7.0))[0][:3], [0, 0, 7])
+    half = jax.grad(lambda x: layers.relu(x).sum())(x.astype(jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+
+
 def test_dense_flattens_rows_columns_channels():
     x = draw(2, 3, 4, 5)
     layer = layers.Dense(6, relu=False)

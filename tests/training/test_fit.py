@@ -246,23 +246,24 @@ def network_input(images):
     return toy.NETWORK.preprocessing(jax.numpy.asarray(images.pixels))
 
 
-def test_a_convolution_is_dispatched_step_by_step_with_the_same_result(data):
+def test_dispatched_step_by_step_or_stage_by_stage_the_result_is_the_same(data):
     images, labels = data
     settings = dataclasses.replace(toy.SETTINGS, epochs=2)
     one = toy.run()
     results = []
-    for by_step in (True, False):
+    for by_step, by_stage in ((False, False), (True, False), (True, True)):
         inputs = toy.features(images, labels).inputs("first")
-        program = toy.program(inputs, by_step=by_step)
+        program = toy.program(inputs, by_step=by_step, by_stage=by_stage)
         results += fit(program, [one], inputs, labels, settings, toy.CAPACITY, toy.auc)
         assert program.compilations == 1
-    stepped, looped = results
-    equal(stepped.params, looped.params, atol=1e-5)
-    np.testing.assert_allclose(
-        [(e.loss, e.val_auc) for e in stepped.history],
-        [(e.loss, e.val_auc) for e in looped.history],
-        atol=1e-5,
-    )
+    looped, *others = results
+    for stepped in others:
+        equal(stepped.params, looped.params, atol=1e-5)
+        np.testing.assert_allclose(
+            [(e.loss, e.val_auc) for e in stepped.history],
+            [(e.loss, e.val_auc) for e in looped.history],
+            atol=1e-5,
+        )
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the choice is made on a CPU only")

@@ -1,0 +1,34 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+
+class Target(NamedTuple):
+    """The classes int32 [B] of a batch, which rows count (float32 [B], 0 for padding), and how many do in all its
+    parts.
+    """
+
+    classes: Array
+    counts: Array
+    total: Array
+
+    @classmethod
+    def of(cls, labels: Array, index: Array, total: Array) -> Target:
+        """Of the patches `index` int32 [B]; -1 is padding."""
+        return cls(labels[jnp.maximum(index, 0)], (index >= 0).astype(jnp.float32), total)
+
+
+def cross_entropy(scores: Array, target: Target) -> Array:
+    """Negative log likelihood of the true class, summed over the rows [B, C] that count and divided by the number in
+    the batch (study.md, "Cost").
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        scores.astype(jnp.float32), target.classes
+    )
+    return (losses * target.counts).sum() / target.total
