@@ -1,6 +1,19 @@
 """How programs are compiled."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import jax
+
+
+@lru_cache
+def compiled(
+    function: Callable, static: tuple[int, ...] = (), donated: tuple[int, ...] = ()
+) -> Callable:
+    """The function as a program that all who ask share. static, donated: positions of arguments."""
+    return jax.jit(
+        function, static_argnums=static, donate_argnums=donated, compiler_options=options()
+    )
 
 
 def options() -> dict[str, int | str] | None:

@@ -53,6 +53,10 @@ class Stage:
             x = layer(x)
         return x
 
+    def compiled(self, *arguments: Any) -> Array:
+        """The same as a program of its own, which all who run the stage share."""
+        return compilation.compiled(Stage.__call__, static=(0,))(self, *arguments)
+
 
 @dataclass(frozen=True)
 class Auxiliary:
@@ -183,7 +187,7 @@ class Network:
         first = self.index(start) if start else 0
         last = self.index(stop) if stop else len(self.stages)
         for stage in self.stages[first:last]:
-            x = compiled(stage)(params[stage.name], x)
+            x = stage.compiled(params[stage.name], x)
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
 
     def training_outputs(
@@ -247,12 +251,6 @@ def _shapes(stages: tuple[Stage, ...], size: int) -> tuple[tuple[str, tuple[int,
 @lru_cache(maxsize=1024)
 def _abstract_params(module: nn.Module, shape: tuple[int, ...]) -> Params:
     return jax.eval_shape(module.init, *_example(shape))["params"]
-
-
-@lru_cache(maxsize=256)
-def compiled(stage: Stage) -> Callable[..., Array]:
-    """The stage as a program of its own, the same one for all who ask."""
-    return jax.jit(stage.__call__, compiler_options=compilation.options())
 
 
 def _output(stage: Stage, key: Array, x: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from jax import Array
 
 from medtune_jax import compilation
 from medtune_jax.networks import Network, Params
-from medtune_jax.networks.stages import Auxiliary, Stage, compiled
+from medtune_jax.networks.stages import Auxiliary, Stage
 from medtune_jax.training.loss import Target, cross_entropy
 
 
@@ -34,6 +34,8 @@ def loss_and_gradients(
 
     x: input of stage `start`. keys: PRNG keys [B], one a row, for dropout.
     """
+    programs = (compilation.compiled(part, static=(0,)) for part in (_forward, _backward, _side))
+    forward, backward, side_loss = programs
     params = {**tuned, **frozen}
     passed: list[tuple[str, Residuals, tuple[Params, Array]]] = []
     losses: list[Array] = []
@@ -43,24 +45,22 @@ def loss_and_gradients(
         stage = network.stages[position]
         own = params[stage.name], x
         if not passed and stage.name not in tuned:
-            x = compiled(stage)(*own, keys, position)
+            x = stage.compiled(*own, keys, position)
         else:
-            x, residuals = _program(_forward)(stage, *own, keys, position)
+            x, residuals = forward(stage, *own, keys, position)
             passed.append((stage.name, residuals, own))
         for number, side in enumerate(network.auxiliary):
             name = side.stage.name
             if side.after == stage.name and name in params:
-                found = _program(_side)(side, params[name], x, keys, number, target)
+                found = side_loss(side, params[name], x, keys, number, target)
                 losses.append(found[0])
                 gradients[name], behind_side[stage.name] = found[1]
     loss, behind = _head(x, target)
-    while (
-        passed
-    ):  # from the last stage to the first; what a stage has kept is let go of once it is used
+    while passed:  # from the last stage to the first, each letting go of what it has kept
         name, residuals, own = passed.pop()
         if name in behind_side:
             behind = behind + behind_side[name]
-        gradients[name], behind = _program(_backward)(not passed, residuals, own, behind)
+        gradients[name], behind = backward(not passed, residuals, own, behind)
     return sum(losses, loss), {name: gradients[name] for name in tuned}
 
 
@@ -96,10 +96,7 @@ class Residuals:
         return jax.tree.unflatten(self.structure, leaves)
 
 
-@lru_cache
-def _program(function: Callable) -> Callable:
-    """Compiled, its first argument static."""
-    return jax.jit(function, static_argnums=0, compiler_options=compilation.options())
+# Each of these is compiled with its first argument static.
 
 
 def _forward(

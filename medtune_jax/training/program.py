@@ -5,7 +5,7 @@ so a depth compiles once, whatever the seeds, rates and training-set sizes.
 
 The epoch is one dispatch, with one exception: on XLA's CPU backend the gradients of convolutions take three to twenty
 times as long inside a loop as outside. On a CPU the steps of a depth that holds a convolution are therefore dispatched
-by themselves, stage by stage, and of such a step only the update is compiled for the depth.
+by themselves, stage by stage, and nothing is compiled for the depth alone.
 """
 
 from __future__ import annotations
@@ -98,7 +98,6 @@ class Program:
         self._epoch = jit(self._whole_epoch, donate_argnums=(0, 1))
         self.advance_stack = jit(self._stacked_epoch, donate_argnums=(0, 1))
         self._one_step = jit(self._step, donate_argnums=(0, 1))
-        self._one_update = jit(self._update, donate_argnums=(0, 1))
         self._one_fetch = jit(self._inputs)
         self._one_score = jit(self._score)
 
@@ -115,14 +114,15 @@ class Program:
         """How many programs have been compiled for this depth so far (a step and its scoring count as one), without
         those of the stages, which all depths share.
         """
-        programs: tuple[Any, ...]
-        programs = self._epoch, self.advance_stack, self._one_step, self._one_update
+        programs: tuple[Any, ...] = self._epoch, self.advance_stack, self._one_step
         return sum(program._cache_size() for program in programs)
 
     def initial_state(self, params: Params) -> tuple[Params, optax.OptState, Params]:
         """(tuned, optimizer state, frozen) of one run. The state has no leaf for a frozen stage."""
         tuned, frozen = tuning.split(params, self.tuned)
-        return tuned, self._optimizer(params, None).init(params), frozen
+        # Zeros, as its `init` would make them by a program for every shape.
+        state = jax.eval_shape(self._optimizer(params, None).init, params)
+        return tuned, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state), frozen
 
     def _optimizer(self, params: Params, rates: GroupRates | None) -> optax.GradientTransformation:
         if rates is None:  # only the structure is wanted
@@ -198,7 +198,8 @@ class Program:
         """-> (tuned, state, loss) after one step on the patches `index` int32 [B]."""
         key = jax.random.fold_in(key, number)
         loss, gradients = self._gradients(tuned, frozen, arrays, labels, index, key)
-        return *self._update(tuned, state, frozen, rates, gradients), loss
+        transformation = self._optimizer({**tuned, **frozen}, rates)
+        return *tuning.update(gradients, state, tuned, frozen, transformation), loss
 
     def _step_by_stage(self, tuned, state, frozen, rates, arrays, labels, index, key, number):
         """`_step` by the stages' programs."""
@@ -207,12 +208,8 @@ class Program:
         loss, gradients = loss_and_gradients(
             self.network, tuned, frozen, x, self.start, keys, target
         )
-        return *self._one_update(tuned, state, frozen, rates, gradients), loss
-
-    def _update(self, tuned, state, frozen, rates, gradients):
-        """-> (tuned, state)."""
-        transformation = self._optimizer({**tuned, **frozen}, rates)
-        return tuning.update(gradients, state, tuned, frozen, transformation)
+        constants = self._momentum, self._weight_decay
+        return *tuning.update_by_stage(gradients, state, tuned, rates, *constants), loss
 
     def _gradients(self, tuned, frozen, arrays, labels, index, key):
         """-> (loss, gradients) of a batch, its parts one after another."""

@@ -39,9 +39,7 @@ class Stack:
             resident = self._layout.everywhere((inputs.arrays, inputs.labels))
             self._arrays, self._labels = resident
         joined = (self._join([member[part] for member in members]) for part in (0, 1))
-        self._tuned, self._state = (
-            self._layout.by_run(jax.tree.map(jnp.array, tree)) for tree in joined
-        )
+        self._tuned, self._state = (self._layout.by_run(_copied(tree)) for tree in joined)
 
     def _join(self, trees: Sequence[Any]) -> Any:
         if self.width == 1:
@@ -95,4 +93,9 @@ class Stack:
     def _copy(self, tree: Any, number: int) -> Any:
         if not self._layout.single:
             tree = self._layout.fetch(tree)
-        return jax.tree.map(lambda x: jnp.array(x if self.width == 1 else x[number]), tree)
+        return _copied(tree if self.width == 1 else jax.tree.map(lambda x: x[number], tree))
+
+
+def _copied(tree: Any) -> Any:
+    """On the device, without a program for every shape as of jnp.array."""
+    return jax.device_put(tree, may_alias=False)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from medtune_jax import compilation
 from medtune_jax.networks import Network, Params
 from medtune_jax.tuning.depth import Depth
 
@@ -105,3 +106,64 @@ def update(
     updates, state = transformation.update({**gradients, **zeros}, state, {**tuned, **frozen})
     own = {name: updates[name] for name in tuned}
     return optax.apply_updates(tuned, own), state
+
+
+def update_by_stage(
+    gradients: Params,
+    state: optax.OptState,
+    tuned: Params,
+    rates: GroupRates,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> tuple[Params, optax.OptState]:
+    """`update` by a program for each stage, which all depths share. `state` and `tuned` are donated."""
+    program = compilation.compiled(_update_stage, static=(0, 1), donated=(2, 3))
+    updated: Params = {}
+    states: dict[str, Any] = {}
+    for stage in tuned:
+        own = {group: rate for group, rate in rates.items() if _stage(group) == stage}
+        moved, states[stage] = program(
+            momentum,
+            weight_decay,
+            {stage: tuned[stage]},
+            _only(state, stage),
+            own,
+            {stage: gradients[stage]},
+        )
+        updated |= moved
+    return updated, _joined(state, states)
+
+
+def _update_stage(momentum, weight_decay, params, state, rates, gradients):
+    transformation = optimizer(params, tuple(params), rates, momentum, weight_decay)
+    return update(gradients, state, params, {}, transformation)
+
+
+def _stage(group: str) -> str:
+    return group.partition("/")[0]
+
+
+def _only(state: Any, stage: str) -> Any:
+    """The partition's state of one stage: that of an optimizer of this stage alone."""
+    inner = {
+        group: _on_trees(lambda tree: {stage: tree[stage]}, own)
+        for group, own in state.inner_states.items()
+        if _stage(group) in (stage, FROZEN)
+    }
+    return state._replace(inner_states=inner)
+
+
+def _joined(state: Any, states: dict[str, Any]) -> Any:
+    """The partition's state with every stage's own put in its place."""
+    inner = {
+        group: _on_trees(lambda tree, own: {**tree, **own}, old, states[stage].inner_states[group])
+        if (stage := _stage(group)) in states
+        else old
+        for group, old in state.inner_states.items()
+    }
+    return state._replace(inner_states=inner)
+
+
+def _on_trees(change: Any, *states: Any) -> Any:
+    """The states with their trees {stage: ...} changed."""
+    return jax.tree.map(change, *states, is_leaf=lambda node: isinstance(node, dict))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medtune_jax import networks, tuning
+from medtune_jax import compilation, networks, tuning
 from medtune_jax.networks.layers import Conv, Dense, dropout, max_pool, row_keys
 from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
 from medtune_jax.training import by_stage
@@ -89,7 +89,8 @@ def test_the_same_as_of_the_whole_loss(first, start, sides):
 
 
 def test_a_further_depth_compiles_only_its_first_stage():
-    programs = [by_stage._program(f) for f in (by_stage._forward, by_stage._backward)]
+    parts = by_stage._forward, by_stage._backward
+    programs = [compilation.compiled(part, static=(0,)) for part in parts]
 
     def train(first):
         tuned, frozen = tuning.split(params(), tuning.parse(NETWORK, first).tuned)
@@ -109,7 +110,7 @@ def test_a_further_depth_compiles_only_its_first_stage():
 def test_what_a_stage_keeps_is_not_its_inputs():
     stage, own = NETWORK.stages[0], params()["one"]
     x, keys, _ = batch("one")
-    y, residuals = by_stage._program(by_stage._forward)(stage, own, x, keys, 0)
+    y, residuals = compilation.compiled(by_stage._forward, static=(0,))(stage, own, x, keys, 0)
     kept = [array.shape for array in residuals.arrays]
     assert kept and x.shape not in kept and own["kernel"].shape not in kept
     gradients = residuals.backward((own, x))(jnp.ones_like(y))

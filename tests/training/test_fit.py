@@ -86,17 +86,37 @@ def test_divergence_is_recorded_with_step_and_rate(data):
     assert "rate of 1e+09" in fitted.failure
 
 
-def test_a_depth_compiles_once(data):
-    """Seeds, rates and subset sizes are arguments of one program."""
-    program = None
+@pytest.fixture
+def compiled():
+    """The programs that XLA has compiled so far, of whatever kind: how long each took."""
+    seconds = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seconds
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize(("by_step", "own"), [(False, 1), (True, 0)])
+def test_a_depth_compiles_once(data, compiled, by_step, own):
+    """Seeds, rates and subset sizes are arguments of one program, or of those of the stages."""
+    images, labels = data
+    inputs = toy.features(images, labels).inputs("first")
+    program = toy.program(inputs, by_step=by_step)
+    settings = dataclasses.replace(toy.SETTINGS, epochs=2)
+    counts = []
     for seed, rate, count in ((0, 0.02, 60), (1, 0.01, 32), (2, 0.005, 9)):
         run = toy.run(rate=rate, count=count, seed=seed)
-        settings = dataclasses.replace(toy.SETTINGS, epochs=2)
-        (fitted,), program, inputs = train(data, [run], settings=settings, program=program)
+        (fitted,) = fit(program, [run], inputs, labels, settings, toy.CAPACITY, toy.auc)
         predict(
             program, fitted.params, {}, inputs, np.arange(80), run.rates, settings, toy.CAPACITY
         )
-    assert program.compilations == 1
+        counts.append(len(compiled))
+    assert counts[0] > 0 and counts[1:] == counts[:1] * 2
+    assert program.compilations == own
 
 
 def test_a_stack_of_runs_equals_each_alone(data):
@@ -251,11 +271,11 @@ def test_dispatched_step_by_step_or_stage_by_stage_the_result_is_the_same(data):
     settings = dataclasses.replace(toy.SETTINGS, epochs=2)
     one = toy.run()
     results = []
-    for by_step, by_stage in ((False, False), (True, False), (True, True)):
+    for by_step, by_stage, own in ((False, False, 1), (True, False, 1), (True, True, 0)):
         inputs = toy.features(images, labels).inputs("first")
         program = toy.program(inputs, by_step=by_step, by_stage=by_stage)
         results += fit(program, [one], inputs, labels, settings, toy.CAPACITY, toy.auc)
-        assert program.compilations == 1
+        assert program.compilations == own
     looped, *others = results
     for stepped in others:
         equal(stepped.params, looped.params, atol=1e-5)

@@ -102,6 +102,23 @@ def test_the_optimizer_has_no_leaf_for_frozen_stages():
     assert shapes == [(2,), (4, 2)]
 
 
+def test_updates_stage_by_stage_are_the_update_of_all():
+    params = two_stages()
+    names = ("second", "head")
+    rates = {"second/kernel": 0.1, "second/bias": 0.2, "head/kernel": 1.0, "head/bias": 2.0}
+    transformation = tuning.optimizer(params, names, rates, 0.9, 0.5)
+    tuned, frozen = tuning.split(params, names)
+    state = transformation.init(params)
+    whole = parts = jax.tree.map(jnp.array, (tuned, state))
+    for number in range(3):
+        gradients = jax.tree.map(lambda leaf: jnp.cos(leaf + number), tuned)  # noqa: B023
+        whole = tuning.update(gradients, whole[1], whole[0], frozen, transformation)
+        copies = jax.tree.map(jnp.array, parts)
+        parts = tuning.update_by_stage(gradients, copies[1], copies[0], rates, 0.9, 0.5)
+    assert jax.tree.structure(parts) == jax.tree.structure(whole)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), parts, whole)
+
+
 def test_steps_leave_frozen_stages_as_they_are_and_move_the_others_by_their_own_rates():
     params = two_stages()
     tuned_names = ("second", "head")
