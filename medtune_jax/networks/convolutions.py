@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 
@@ -86,9 +85,6 @@ def _pad_or_crop(x: Array, pad: int, height: int, width: int) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *after, (0, 0, 0)])
 
 
-_KERNEL_AT_POINTS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
-
-
 def _convolve_winograd(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     """A 3x3 convolution of stride 1 as Winograd's F(2x2, 3x3): 16 products a tile of 2x2 pixels in place of 36.
 
@@ -100,7 +96,7 @@ def _convolve_winograd(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     rows, columns = height + 2 * pad - 2, width + 2 * pad - 2
     down, across = -(-rows // 2), -(-columns // 2)
     x = _pad_or_crop(x, pad, 2 * down + 2, 2 * across + 2)
-    weights = jnp.einsum("pi,qj,ijcf->pqcf", _KERNEL_AT_POINTS, _KERNEL_AT_POINTS, kernel)
+    weights = [_kernel_at_points(row) for row in _kernel_at_points(kernel)]
     products = [
         [tile.reshape(-1, channels) @ w for tile, w in zip(_to_points(band, 2), row, strict=True)]
         for band, row in zip(_to_points(x, 1), weights, strict=True)
@@ -110,6 +106,12 @@ def _convolve_winograd(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     tiles = [[y.reshape(batch, down, across, features) for y in row] for row in pixels]
     y = jnp.stack([jnp.stack(row, 3) for row in tiles], 2)
     return y.reshape(batch, 2 * down, 2 * across, features)[:, :rows, :columns]
+
+
+def _kernel_at_points(kernel: Array) -> list[Array]:
+    """The values at Winograd's four points of the three weights along the first axis."""
+    one, two, three = kernel
+    return [one, (one + two + three) / 2, (one - two + three) / 2, three]
 
 
 def _to_points(x: Array, axis: int) -> list[Array]:

@@ -4,8 +4,8 @@ Everything that differs between runs of a depth is a traced argument (parameters
 so a depth compiles once, whatever the seeds, rates and training-set sizes.
 
 The epoch is one dispatch, with one exception: on XLA's CPU backend the gradients of convolutions take three to twenty
-times as long inside a loop as outside. On a CPU the steps of a depth that holds a convolution are therefore dispatched
-by themselves, stage by stage, and nothing is compiled for the depth alone.
+times as long inside a loop as outside. On a CPU the steps of a depth that convolves neighbouring pixels are therefore
+dispatched by themselves, stage by stage, and nothing is compiled for the depth alone.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Program:
 
         `tuned` and `state` are donated.
         """
-        if not self.dispatches_steps(tuned, frozen, arrays, work.score[0]):
+        if not self.dispatches_steps({**tuned, **frozen}):
             return self._epoch(tuned, state, frozen, rates, arrays, labels, work)
         steps, scored = work.order[: int(work.steps)], work.score[: int(work.batches)]
         return self.advance_batches(
@@ -169,11 +169,13 @@ class Program:
         all_scores = np.zeros((*work.score.shape, self.network.classes), np.float32)
         return tuned, state, _filled(np.zeros(len(work.order)), losses), _filled(all_scores, scores)
 
-    def dispatches_steps(self, tuned, frozen, arrays, index) -> bool:
+    def dispatches_steps(self, params: Params) -> bool:
         """Whether `advance` dispatches every step on its own (see the module's text)."""
         if self._by_step is None:
-            self._by_step = jax.default_backend() == "cpu" and holds_convolution(
-                self._score, tuned, frozen, arrays, index
+            run = self.network.names[self.network.index(self.start) :]
+            self._by_step = jax.default_backend() == "cpu" and any(
+                leaf.ndim == 4 and leaf.shape[0] > 1  # a kernel over neighbouring pixels
+                for leaf in jax.tree.leaves([params[name] for name in run])
             )
         return self._by_step
 
@@ -273,11 +275,6 @@ class Program:
         return jax.vmap(self._whole_epoch, in_axes=axes)(
             tuned, state, frozen, rates, arrays, labels, work
         )
-
-
-def holds_convolution(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether the traced function calls XLA's convolution, in itself or in a function that it calls."""
-    return "conv_general_dilated" in str(jax.make_jaxpr(function)(*arguments))
 
 
 def _counted(index: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from medtune_jax import tuning
 from medtune_jax.networks import Params, parameter_count
 from medtune_jax.training.fit import Settings
 from medtune_jax.training.program import Inputs, Program
@@ -31,11 +32,11 @@ def stacking_pays(
     """
     if isinstance(inputs.arrays, Streamed):
         return False  # every run would move its own batches
-    tuned, _, frozen = program.initial_state(params)
+    tuned, _ = tuning.split(params, program.tuned)
     if jax.default_backend() == "cpu":
         if parameter_count(tuned) > _CPU_PARAMETERS:
             return False
-        return not program.dispatches_steps(tuned, frozen, inputs.arrays, np.arange(1))
+        return not program.dispatches_steps(params)
     memory = jax.devices()[0].memory_stats() or {}
     free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0)
     each = 4 * _STATE * parameter_count(tuned) + _activation_bytes(program, inputs, settings)
