@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import lru_cache
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -34,26 +33,20 @@ def initial_params(
     filler = filler or network.filler
     if filler not in FILLERS:
         raise UserError(f"unknown filler '{filler}': choose one of {', '.join(FILLERS)}")
+    # To compile the draws takes far longer than to draw, and every run of a study draws at least a head.
+    draw = compilation.compiled(_draw, static=(0, 1, 2))
     drawn = network.drawn(size, auxiliary).items()
     return {
-        name: _drawer(*stage, filler)(jax.random.fold_in(key, number))
+        name: draw(*stage, filler, jax.random.fold_in(key, number))
         for number, (name, stage) in enumerate(drawn)
         if only is None or name in only
     }
 
 
-# To compile the draws takes far longer than to draw, and every run of a study draws at least a head.
-@lru_cache(maxsize=1024)
-def _drawer(
-    module: nn.Module, shape: tuple[int, ...], filler: str
-) -> Callable[[Array], dict[str, Params]]:
-    """The compiled draw of one stage, from a key."""
-
-    def draw(key: Array) -> Params:
-        params = dict(module.init(key, jnp.zeros((1, *shape)))["params"])
-        return params if filler == "gaussian" else refill(params, key, filler)
-
-    return jax.jit(draw, compiler_options=compilation.options())
+def _draw(module: nn.Module, shape: tuple[int, ...], filler: str, key: Array) -> Params:
+    """The parameters of one stage, whose input has `shape`."""
+    params = dict(module.init(key, jnp.zeros((1, *shape)))["params"])
+    return params if filler == "gaussian" else refill(params, key, filler)
 
 
 def refill(params: Params, key: Array, filler: str) -> Params:

@@ -44,11 +44,11 @@ def loss_and_gradients(
     for position in range(network.index(start), len(network.stages)):
         stage = network.stages[position]
         own = params[stage.name], x
-        if not passed and stage.name not in tuned:
-            x = stage.compiled(*own, keys, position)
-        else:
+        if stage.name in tuned:
             x, residuals = forward(stage, *own, keys, position)
             passed.append((stage.name, residuals, own))
+        else:
+            x = stage.compiled(*own, keys, position)
         for number, side in enumerate(network.auxiliary):
             name = side.stage.name
             if side.after == stage.name and name in params:

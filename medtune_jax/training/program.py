@@ -152,11 +152,11 @@ class Program:
         self, tuned, state, frozen, rates, steps: Iterable[Batch], scored: Iterable[Batch], work
     ):
         """`advance` on batches that come one at a time, with a dispatch for each; of `work` only sizes and the key."""
+        step = self._step_by_stage if self._by_stage and self.parts == 1 else self._one_step
         losses: list[Array] = []
         for number, batch in enumerate(steps):
             if number >= _AHEAD:  # or else the batches that wait for their step fill the device
                 losses[number - _AHEAD].block_until_ready()
-            step = self._step_by_stage if self._by_stage and self.parts == 1 else self._one_step
             tuned, state, loss = step(
                 tuned, state, frozen, rates, *batch, work.key, np.int32(number)
             )

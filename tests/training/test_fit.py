@@ -105,7 +105,7 @@ def test_a_depth_compiles_once(data, compiled, by_step, own):
     """Seeds, rates and subset sizes are arguments of one program, or of those of the stages."""
     images, labels = data
     inputs = toy.features(images, labels).inputs("first")
-    program = toy.program(inputs, by_step=by_step)
+    program = toy.program(inputs, by_step=by_step, by_stage=by_step)
     settings = dataclasses.replace(toy.SETTINGS, epochs=2)
     counts = []
     for seed, rate, count in ((0, 0.02, 60), (1, 0.01, 32), (2, 0.005, 9)):

@@ -87,6 +87,13 @@ def test_the_compiled_step_holds_nothing_for_frozen_stages(first):
     assert held <= outputs < held + 1024, "tuned parameters, their momentum, the loss"
 
 
+def test_the_state_begins_as_the_optimizer_would_begin_it():
+    params, run = toy.start(), toy.run("second")
+    program = toy.program(toy.features(*toy.task()).inputs("second"), "second")
+    want = tuning.optimizer(params, program.tuned, run.rates).init(params)
+    jax.tree.map(np.testing.assert_array_equal, program.initial_state(params)[1], want)
+
+
 def test_padding_does_not_count_in_the_loss():
     images, labels = toy.task()
     inputs = toy.features(images, labels).inputs("first")
