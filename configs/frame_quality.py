@@ -1,4 +1,4 @@
-"""Which colonoscopy frames are worth a look: the study of Tajbakhsh et al. 2016, II-C (study.md, 3).
+"""Which colonoscopy frames are worth a look: the study of Tajbakhsh et al. 2016, II-C (docs/paper.md, 3).
 
     medtune sweep --config=configs/frame_quality.py --output=STUDY                           phantoms
     medtune sweep --config=configs/frame_quality.py --config.data.dir=VIDEOS --output=STUDY  your own

@@ -1,4 +1,4 @@
-"""Where are the polyps in a colonoscopy frame? The study of Tajbakhsh et al. 2016, II-A (study.md, 1; docs/polyps.md).
+"""Where are the polyps in a colonoscopy frame? The study of Tajbakhsh et al. 2016, II-A (docs/paper.md, 1).
 
     medtune sweep --config=configs/polyps.py --config.weights=ALEXNET --output=STUDY                           phantoms
     medtune sweep --config=configs/polyps.py --config.weights=ALEXNET --config.data.dir=VIDEOS --output=STUDY  your own

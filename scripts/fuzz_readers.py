@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "weights"))
-import fuzz
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.weights import fuzz
 
 
 def main() -> int:

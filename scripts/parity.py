@@ -21,12 +21,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "weights"))
-import caffe_files
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medtune_jax import networks
 from medtune_jax.weights import checkpoint
 from medtune_jax.weights.files import convert_file
+from tests.weights import caffe_files
 
 LIMIT = 1e-4
 

@@ -63,7 +63,7 @@ def training_subset(
     """The training data of one (fraction, seed): whole units, nested over fractions, split by group, balanced.
 
     labels, groups, units: [N] of all patches. candidates: indices that may be used (the training set).
-    A unit (by default the patient) is dropped whole (study.md, "Data-size experiment"); for one seed the units of a
+    A unit (by default the patient) is dropped whole (docs/paper.md, "Data size"); for one seed the units of a
     smaller fraction are among those of a larger one, in training and in validation alike.
     Raises UserError when a class has nothing left to train or to validate on.
     """
@@ -124,7 +124,7 @@ def _first_units(labels, units, index, fraction, rng, fewest) -> np.ndarray:
 
 
 def _balanced(labels: np.ndarray, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every class down-sampled at random to the smallest one (study.md, "Class balance")."""
+    """Every class down-sampled at random to the smallest one (docs/paper.md, "Class balance")."""
     counts = np.bincount(labels[index])
     fewest = counts[counts > 0].min()
     parts = [

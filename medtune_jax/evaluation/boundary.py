@@ -1,7 +1,7 @@
 """Boundary error and thickness of two interfaces drawn column by column.
 
 A contour is one row position per image column, in pixels (fractions allowed), as the intima-media
-application traces the lumen-intima and media-adventitia interfaces (study.md section 4).
+application traces the lumen-intima and media-adventitia interfaces (docs/paper.md section 4).
 """
 
 from collections.abc import Sequence

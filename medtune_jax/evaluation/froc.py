@@ -37,7 +37,7 @@ from medtune_jax.evaluation.intervals import (
 )
 from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
 
-# Operating points: per frame (polyps) and per volume (embolism), study.md sections 1 and 2.
+# Operating points: per frame (polyps) and per volume (embolism), docs/paper.md sections 1 and 2.
 PER_FRAME = (0.001, 0.01, 0.1)
 PER_VOLUME = (1.0, 2.0, 3.0, 4.0, 5.0)
 

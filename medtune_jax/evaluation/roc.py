@@ -10,7 +10,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import Interval, group_bootstrap, percentile_interval
 from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
 
-# The paper's operating points for frame quality (Tajbakhsh et al. 2016, study.md section 3).
+# The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
 FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)
 
 

@@ -35,7 +35,7 @@ def default_config() -> ConfigDict:
                 "batch": 32,
                 "epochs": 30,
                 "patience": 6,  # epochs without a better validation AUC before a run stops
-                "valid_fraction": 0.2,  # of the training patients (study.md, "Stopping")
+                "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
                 "balance": True,  # down-sample the majority class
                 "momentum": 0.9,
                 "weight_decay": 0.0,

@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
 def cross_entropy(scores: Array, target: Target) -> Array:
     """Negative log likelihood of the true class, summed over the rows [B, C] that count and divided by the number in
-    the batch (study.md, "Cost").
+    the batch (docs/paper.md, "Cost").
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(
         scores.astype(jnp.float32), target.classes

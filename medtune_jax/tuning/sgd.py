@@ -14,7 +14,7 @@ from medtune_jax.networks import Network, Params
 from medtune_jax.tuning.depth import Depth
 
 FROZEN = "frozen"
-BIAS_FACTOR = 2.0  # study.md, "Rates": a bias learns twice as fast as the weights
+BIAS_FACTOR = 2.0  # docs/paper.md, "Rates": a bias learns twice as fast as the weights
 GroupRates = dict[str, Any]
 """{'conv5/kernel': rate, 'conv5/bias': rate, ...}: floats or traced scalars."""
 

@@ -29,7 +29,8 @@ def transplant(
 ) -> tuple[Params, Manifest]:
     """Replace the stages of `initial` by those of `source` that bear the same name.
 
-    The head (last stage) stays new unless `keep_head`, because its classes are another task's (study.md, "The scheme").
+    The head (last stage) stays new unless `keep_head`, because its classes are another task's (docs/paper.md, "The
+    scheme").
     Raises UserError, naming the stage and both shapes, when a stage of the same name has other shapes.
     """
     fresh = set() if keep_head else {network.head}

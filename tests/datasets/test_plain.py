@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from dataset_files import disc, picture, save, save_video
 
 from medtune_jax.datasets import plain
 from medtune_jax.errors import UserError
+from tests.datasets.dataset_files import disc, picture, save, save_video
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from dataset_files import disc, picture, save, save_video
 from PIL import Image
 
 from medtune_jax.datasets import store
 from medtune_jax.datasets.builders import DATASETS, MaskedFrames
 from medtune_jax.errors import UserError
+from tests.datasets.dataset_files import disc, picture, save, save_video
 
 
 def roundtrip(name, source, target, split="train"):

@@ -1,9 +1,9 @@
 import numpy as np
-from dataset_files import disc, picture
 from PIL import Image
 
 from medtune_jax.datasets import Frame, contact_sheet, outlined
 from medtune_jax.datasets.sheet import TRUTH_COLOUR
+from tests.datasets.dataset_files import disc, picture
 
 
 def test_outline_is_drawn_inside_the_lesion_only():

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from dataset_files import picture
 from PIL import Image
 
 from medtune_jax.datasets import store
 from medtune_jax.errors import UserError
+from tests.datasets.dataset_files import picture
 
 
 class Swatches(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

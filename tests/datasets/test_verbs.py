@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from dataset_files import disc, picture, save, save_video
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -10,6 +9,7 @@ from medtune_jax import cli
 from medtune_jax.datasets import verbs
 from medtune_jax.datasets.catalog import every_builder
 from medtune_jax.datasets.sheet import TRUTH_COLOUR
+from tests.datasets.dataset_files import disc, picture, save, save_video
 
 
 def medtune(capsys, *arguments):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from dataset_files import save_video
 
 from medtune_jax.datasets import videos
 from medtune_jax.errors import UserError
+from tests.datasets.dataset_files import save_video
 
 LEVELS = [20 + 40 * (k % 5) for k in range(30)]  # 10 frames/s: 3 s
 

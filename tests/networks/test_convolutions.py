@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import draw, reference_convolution
 
 from medtune_jax.networks import convolutions
 from medtune_jax.networks.convolutions import convolution
+from tests.networks.reference import draw, reference_convolution
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from reference import draw, reference_convolution
 
 from medtune_jax.networks import layers
+from tests.networks.reference import draw, reference_convolution
 
 
 def windows(x, window, stride, pad):

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fake_study import DEPTHS, SQUEEZENET, write_study
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -16,6 +15,7 @@ from medtune_jax.report import SECTIONS, Section, write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import by_depth
 from medtune_jax.report.load import load_study
+from tests.report.fake_study import DEPTHS, SQUEEZENET, write_study
 
 
 def middle_is_best(depth, fraction):

@@ -1,11 +1,11 @@
 """Each conclusion of the paper can be supported, refuted or left open."""
 
 import pytest
-from fake_study import write_study
 
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 from medtune_jax.report.verdicts import CANNOT_SAY, NOT_SUPPORTED, SUPPORTED, judge
+from tests.report.fake_study import write_study
 
 DEPTHS = ("conv10", "fire9", "fire8", "fire7", "fire6", "fire5", "scratch")
 

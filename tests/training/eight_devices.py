@@ -6,11 +6,11 @@ import dataclasses
 
 import jax
 import numpy as np
-import toy
 
 from medtune_jax.training import Capacity, fit, predict
 from medtune_jax.training.memory import Memory
 from medtune_jax.training.mesh import Layout
+from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, batch=10, score_batch=13, epochs=2)
 CAPACITY = Capacity.of(60, 20, SETTINGS)  # neither width divides by the devices

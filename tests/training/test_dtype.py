@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
 
 from medtune_jax.networks import layers
 from medtune_jax.training import fit
+from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=2)  # later, rounding grows to other paths
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-import toy
 
 from medtune_jax import tuning
 from medtune_jax.training import fit, predict
 from medtune_jax.training.features import Boundary
 from medtune_jax.training.stack import Stack
 from medtune_jax.training.stacking import stacking_pays
+from tests.training import toy
 
 
 @pytest.fixture(scope="module")

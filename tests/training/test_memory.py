@@ -8,13 +8,13 @@ import os
 import jax
 import numpy as np
 import pytest
-import toy
 
 from medtune_jax.training import fit, predict
 from medtune_jax.training.disk import Disk, Entry
 from medtune_jax.training.features import Features
 from medtune_jax.training.memory import EVERYTHING, Memory, within_memory
 from medtune_jax.training.stream import Streamed
+from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=3)
 LARGE = 2**30

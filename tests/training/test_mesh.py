@@ -8,14 +8,18 @@ from pathlib import Path
 
 def test_eight_devices_equal_one():
     """Batches, score batches and training sets that do not divide by eight; runs spread over the run axis."""
-    script = Path(__file__).parent / "eight_devices.py"
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
     }
     done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.training.eight_devices"],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     kinds = ("one run", "four runs", "by step", "streamed")

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import toy
 
 from medtune_jax.training import Partial, fit
+from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=5)
 

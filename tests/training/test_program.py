@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
 
 from medtune_jax import networks, tuning
 from medtune_jax.networks.layers import row_keys
 from medtune_jax.patches import Images
 from medtune_jax.training import Program, Work
 from medtune_jax.training.features import Features
+from tests.training import toy
 
 NETWORK = networks.get("squeezenet", 2)
 

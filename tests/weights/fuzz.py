@@ -20,12 +20,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import caffe_files
 import numpy as np
-from caffe_files import CaffeLayer
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import caffe, deep_compression, onnx, onnx_pb2, torch
+from tests.weights import caffe_files
+from tests.weights.caffe_files import CaffeLayer
 
 SECONDS_EACH = 5.0
 MEMORY = 2**30

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import caffe_files
 import jax
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from medtune_jax.weights import checkpoint, names
 from medtune_jax.weights.convert import convert, crop_mean, fold
 from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats.layer import Layer, kind_of
+from tests.weights import caffe_files
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "medtune_jax/weights/data/squeezenet/compressed_SqueezeNet.net"

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-import caffe_files
 import pytest
 
 from medtune_jax.weights.files import convert_file
+from tests.weights import caffe_files
 
 pytest.importorskip("cv2")
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,7 +21,7 @@ from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, vessel
 from medtune_jax.datasets.volumes import Case, Volume, load_case
 from medtune_jax.patches import padded
 
-# A candidate this near to an embolus hits it (study.md, section 2).
+# A candidate this near to an embolus hits it (docs/paper.md, section 2).
 HIT_MM = 5.0
 _FORMAT = 1  # part of the key: to be raised when what is kept changes
 

@@ -33,7 +33,7 @@ REDUCTIONS = ("emboli", "patients")
 def load(config: ConfigDict, size: int) -> Dataset:
     """Candidates of `config.data.dir`, or of generated phantoms when that is empty, as patches.
 
-    Every candidate gives one image a width, shift and rotation (study.md, section 2); patients never cross the split.
+    Every candidate gives one image a width, shift and rotation (docs/paper.md, 2); patients never cross the split.
     Raises UserError for settings that make no sense and for data that cannot be used.
     """
     data = config.data

@@ -1,6 +1,6 @@
 """The hand-crafted judge of frame quality: how badly a few DCT terms reconstruct each cell.
 
-After Tajbakhsh et al. 2016, II-C (study.md, 3). Where a frame is blurred, over-exposed or too close
+After Tajbakhsh et al. 2016, II-C (docs/paper.md, 3). Where a frame is blurred, over-exposed or too close
 to the wall, each small cell is explained by its few dominant DCT coefficients; where it is sharp,
 vessels and folds leave a residue. Maps of that residue are pooled locally (over a grid, because a
 frame can be sharp in one half) and globally (as a histogram), and a random forest judges.

@@ -45,7 +45,7 @@ class QualityFrames:
 
 
 def read_frames(data: ConfigDict) -> QualityFrames:
-    """The frames that `config.data` names, and their split (study.md, 3: by video, about half each).
+    """The frames that `config.data` names, and their split (docs/paper.md, 3: by video, about half each).
 
     dir with tfds: a set prepared by `medtune data prepare`. dir with the folders train and test: the
     user's split. dir alone: the plain layout (`medtune_jax.datasets.plain`). No dir: phantoms.

@@ -1,4 +1,4 @@
-"""Random crops of a frame (Tajbakhsh et al. 2016, II-C; study.md, 3)."""
+"""Random crops of a frame (Tajbakhsh et al. 2016, II-C; docs/paper.md, 3)."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def random_crops(
     number: one for all frames, or [n]. With N in all, returns the frame index int32 [N] and the
     recipes float32 [N, 2, 3]. A crop
     shows `size` pixels of the frame at their own scale; a frame whose shorter side is smaller is
-    scaled up until it fits. The number is [open]: the paper's two figures disagree (study.md, 3).
+    scaled up until it fits. The number is [open]: the paper's two figures disagree (docs/paper.md, 3).
     """
     shapes = np.asarray(shapes, float).reshape(-1, 2)
     fewest = int(np.min(number))

@@ -19,7 +19,7 @@ class FrameScores(NamedTuple):
 def frame_scores(
     names: np.ndarray, videos: np.ndarray, labels: np.ndarray, values: np.ndarray
 ) -> FrameScores:
-    """Mean value of each frame's crops (study.md, 3).
+    """Mean value of each frame's crops (docs/paper.md, 3).
 
     names, videos, labels: [N] of the crops' frames. values: [N], or [S, N] by seed.
     """

@@ -36,7 +36,7 @@ ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
-    """Training patches on and off the interfaces, and all pixels of the test regions (study.md, 4).
+    """Training patches on and off the interfaces, and all pixels of the test regions (docs/paper.md, 4).
 
     Groups and units are subjects. `data.train_patches` 0 takes every interface point once;
     `data.column_step` n scores every n-th column of a test region, and the maps are interpolated.
@@ -74,7 +74,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
 
 
 def interface_auc(labels: NDArray, probabilities: NDArray) -> float:
-    """AUC of interface against background, both interfaces merged (study.md, "Stopping")."""
+    """AUC of interface against background, both interfaces merged (docs/paper.md, "Stopping")."""
     return auc(labels != BACKGROUND, 1 - probabilities[:, BACKGROUND])
 
 

@@ -1,4 +1,4 @@
-"""Polyp detection in colonoscopy frames (Tajbakhsh et al. 2016, II-A; study.md, 1).
+"""Polyp detection in colonoscopy frames (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 
 `cases` reads frames and splits them by video, `detections` finds candidates in them (hand-crafted:
 `boundary`, `votes`, `candidates`) and keeps them, `patches` turns candidates into what a network

@@ -1,6 +1,6 @@
 """Which edges of a colonoscopy frame outline a lesion?
 
-The first half of the hand-crafted polyp detector (Tajbakhsh et al. 2016, II-A; study.md, 1).
+The first half of the hand-crafted polyp detector (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 Edge pixels are classified by the appearance around them, seen in a window turned to the edge's
 normal so that one boundary looks the same in every pose. The window is cut into overlapping
 sub-patches; a few low-frequency DCT coefficients of each, in luminance and two colour ratios, at a

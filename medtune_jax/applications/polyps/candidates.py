@@ -1,4 +1,4 @@
-"""Hand-crafted polyp candidates (Tajbakhsh et al. 2016, II-A; study.md, 1).
+"""Hand-crafted polyp candidates (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 
 Edges are classified by `boundary`, vote in `votes`, and the places they surround are candidates. A
 place is not yet a polyp: the colon's lumen is surrounded too. A second random forest looks at the

@@ -1,4 +1,4 @@
-"""The patches of polyp candidates (Tajbakhsh et al. 2016, II-A; study.md, 1).
+"""The patches of polyp candidates (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 
 A candidate's box is enlarged by 1.0, 1.2 and 1.5; each size is also shifted by 10% of itself left,
 right, up and down; each of these is seen in the 8 mirror and rotation variants of the square: 120

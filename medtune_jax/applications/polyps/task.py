@@ -105,7 +105,7 @@ def sections() -> Sequence[Any]:
 
 
 def _training_patches(cases: Cases, marks: Marks, kinds: Variants, data: ConfigDict) -> np.ndarray:
-    """(candidate, variant) [2, N]: stratified by class and video (study.md, 1)."""
+    """(candidate, variant) [2, N]: stratified by class and video (docs/paper.md, 1)."""
     training = np.flatnonzero(~cases.test[marks.frame])
     candidate, variant = stratified_sample(
         marks.lesion[training] >= 0,

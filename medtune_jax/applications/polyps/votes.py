@@ -1,4 +1,4 @@
-"""Edges vote for what they surround (Tajbakhsh et al. 2016, II-A; study.md, 1).
+"""Edges vote for what they surround (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 
 Every edge point votes along its normal, towards the side on which `boundary` expects the lesion,
 with the probability it gives. The votes are kept apart by direction, and by distance: a field of

@@ -1,8 +1,8 @@
 import numpy as np
 import scipy.fft
-from blobs import blob_frame
 
 from medtune_jax.applications.polyps import boundary
+from tests.applications.polyps.blobs import blob_frame
 
 
 def disc_frame(angle=0.0, size=200):

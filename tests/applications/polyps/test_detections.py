@@ -3,11 +3,11 @@ from dataclasses import replace
 import joblib
 import numpy as np
 import pytest
-from polyp_study import polyp_config, write_videos
 
 from medtune_jax.applications.polyps import detections
 from medtune_jax.applications.polyps.candidates import Candidate
 from medtune_jax.applications.polyps.cases import read_cases
+from tests.applications.polyps.small_study import polyp_config, write_videos
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blobs import blob_frame
 from PIL import Image
 
 from medtune_jax.applications.polyps import boundary, candidates, patches
 from medtune_jax.errors import UserError
+from tests.applications.polyps.blobs import blob_frame
 
 SHARED = os.environ.get("MEDTUNE_SHARED", Path(__file__).resolve().parents[3].parent / "shared")
 KVASIR = Path(SHARED) / "data" / "kvasir-seg"

@@ -4,12 +4,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from polyp_study import perfect, polyp_config, write_videos
 
 from medtune_jax import applications
 from medtune_jax.applications.polyps import task
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
+from tests.applications.polyps.small_study import perfect, polyp_config, write_videos
 
 POLYPS = applications.get("polyps")
 SIZE = 32

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from quality_files import CONFIGS, config, write_frame, write_videos
 from sklearn.metrics import roc_auc_score
 
 from medtune_jax.applications import get
@@ -16,6 +15,7 @@ from medtune_jax.applications.frame_quality.frames import scaled
 from medtune_jax.applications.frame_quality.scores import frame_scores
 from medtune_jax.datasets import store
 from medtune_jax.errors import UserError
+from tests.applications.frame_quality.small_study import CONFIGS, config, write_frame, write_videos
 
 
 def load(folder, **changes):

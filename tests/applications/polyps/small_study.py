@@ -4,11 +4,11 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from blobs import blob_frame
 from PIL import Image
 
 from medtune_jax.applications.polyps.candidates import Candidate
 from medtune_jax.applications.polyps.patches import lesions
+from tests.applications.polyps.blobs import blob_frame
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from quality_files import config, write_videos
 
 from medtune_jax.applications import get
 from medtune_jax.applications.frame_quality import report
@@ -16,6 +15,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 from medtune_jax.study import sweep
+from tests.applications.frame_quality.small_study import config, write_videos
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ import os
 import av
 import numpy as np
 import pytest
-from blobs import blob_frame
-from polyp_study import polyp_config, save, write_videos
 
 from medtune_jax.applications.polyps.cases import read_cases
 from medtune_jax.errors import UserError
+from tests.applications.polyps.blobs import blob_frame
+from tests.applications.polyps.small_study import polyp_config, save, write_videos
 
 
 def read(directory, **data):

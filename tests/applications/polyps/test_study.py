@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from polyp_study import perfect, polyp_config, write_videos
 
 from medtune_jax.applications.polyps import task
 from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, FrocEvidence
@@ -13,6 +12,7 @@ from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 from medtune_jax.study import sweep
+from tests.applications.polyps.small_study import perfect, polyp_config, write_videos
 
 
 def noisy(cases, data):
