@@ -201,7 +201,8 @@ def _write_report(directory: Path) -> None:
     from medtune_jax.report.load import load_study
 
     name = load_study(directory).manifest.get("application", "image_folder")
-    print(f"report: {write_report(directory, (*SECTIONS, *applications.get(name).sections()))}")
+    own = applications.get(name)
+    print(f"report: {write_report(directory, (*SECTIONS, *own.sections()), own.metric)}")
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:

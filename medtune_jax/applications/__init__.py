@@ -7,7 +7,7 @@ from medtune_jax.applications.frame_quality import FRAME_QUALITY
 from medtune_jax.applications.image_folder import IMAGE_FOLDER
 from medtune_jax.applications.intima_media import INTIMA_MEDIA
 from medtune_jax.applications.polyps import POLYPS
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.errors import UserError
 
 APPLICATIONS: dict[str, Application] = {
@@ -25,4 +25,4 @@ def get(name: str) -> Application:
     )
 
 
-__all__ = ["APPLICATIONS", "Application", "Dataset", "get"]
+__all__ = ["APPLICATIONS", "Application", "Dataset", "Words", "get"]

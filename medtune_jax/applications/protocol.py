@@ -5,13 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from medtune_jax.evaluation.roc import one_vs_rest_auc
+from medtune_jax.evaluation.metric import AUC, Metric
+from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
+
+
+class Words(NamedTuple):
+    """What a task calls its things, in the singular: whose images never cross a split, and what is judged."""
+
+    group: str = "patient"
+    case: str = "image"
+
+
+PATIENTS_AND_IMAGES = Words()
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,9 @@ class Dataset:
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
+    also: noun -> (number in training and validation, number in the test set) of things between groups and names,
+    for the report. judged: bool [N], False for test patches that belong to no class without doubt: they count in no
+    metric.
     extra: what `evaluate` needs beside the labels (the truth by lesion, say). files: name -> content, what the report
     needs of the data (truth, baseline scores, montages), kept in the study's directory under application/.
     """
@@ -34,8 +49,37 @@ class Dataset:
     test: np.ndarray
     units: np.ndarray
     groups_known: bool = True
+    judged: np.ndarray | None = None
+    also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+
+    @cached_property
+    def test_set(self) -> tuple[TestSet, np.ndarray]:
+        """What is judged on the test side, and the row of each of its patches int [P]."""
+        columns = (self.names, self.groups, self.labels, self._judged)
+        return TestSet.of_patches(*(column[self.test] for column in columns))
+
+    @property
+    def _judged(self) -> np.ndarray:
+        return np.ones(len(self.labels), bool) if self.judged is None else self.judged
+
+    def contents(self, words: Words) -> dict[str, tuple[int, int]]:
+        """noun -> (number in training and validation, number in the test set): groups first, patches last."""
+        sides = (~self.test, self.test)
+
+        def distinct(column: np.ndarray) -> tuple[int, int]:
+            train, test = (len(np.unique(column[side])) for side in sides)
+            return train, test
+
+        patches = int(sides[0].sum()), int(sides[1].sum())
+        cases = distinct(self.names)
+        return {
+            **({f"{words.group}s": distinct(self.groups)} if self.groups_known else {}),
+            **self.also,
+            f"{words.case}s": cases,
+            **({"patches": patches} if patches != cases else {}),
+        }
 
     def fingerprint(self) -> str:
         """sha256 of pixels, labels, groups and split: two studies with one fingerprint saw the same data."""
@@ -51,14 +95,17 @@ class Dataset:
 class Application:
     """One clinical task.
 
-    load: config, side of the network's input -> Dataset. evaluate: dataset, probabilities of the test patches [n, C] ->
-    figures of the result, at least {"test_auc": float}. monitor: labels, probabilities of the validation patches -> the
-    AUC that picks the snapshot. sections: makes what the task adds to the report (called only
-    when a report is written; makers read the study's directory, see `medtune_jax.report`).
+    load: config, side of the network's input -> Dataset.
+    evaluate: dataset, log-odds [N, C] of its test set's rows -> the application's own figures, beside the metric; each
+    number is a column of results.csv.
+    sections: makes what the task adds to the report (called only when a report is written; makers read the study's
+    directory, see `medtune_jax.report`).
+    metric: picks the snapshot, scores the test set and carries the report's intervals. words: for the report.
     """
 
     name: str
     load: Callable[[ConfigDict, int], Dataset]
-    evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]]
+    evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
     sections: Callable[[], Sequence[Any]] = tuple
-    monitor: Callable[[np.ndarray, np.ndarray], float] = one_vs_rest_auc
+    metric: Metric = AUC
+    words: Words = PATIENTS_AND_IMAGES

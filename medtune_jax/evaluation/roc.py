@@ -7,7 +7,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Interval, group_bootstrap, percentile_interval
+from medtune_jax.evaluation.intervals import (
+    Interval,
+    Statistic,
+    group_bootstrap,
+    percentile_interval,
+)
 from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
 
 # The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
@@ -71,6 +76,26 @@ def roc_points(labels: np.ndarray, scores: np.ndarray) -> RocCurve:
     return RocCurve(*roc_curve(*_checked(labels, scores)))
 
 
+def _sensitivities(labels: np.ndarray, scores: np.ndarray, rates: Sequence[float]) -> Statistic:
+    checked = [_checked(labels, row) for row in np.atleast_2d(scores)]
+    positive = checked[0][0]
+    sweeps = [ThresholdSweep(values) for _, values in checked]
+
+    def of_seed(sweep: ThresholdSweep, weights: np.ndarray) -> np.ndarray:
+        hits, alarms = sweep.counts(weights * positive), sweep.counts(weights * ~positive)
+        found = [most_hits_within(hits, alarms, rate * alarms[:, -1]) for rate in rates]
+        return np.stack(found, axis=-1) / hits[:, -1:]
+
+    return lambda weights: np.mean([of_seed(sweep, weights) for sweep in sweeps], axis=0)
+
+
+def sensitivities(
+    labels: np.ndarray, scores: np.ndarray, rates: Sequence[float] = FALSE_POSITIVE_RATES
+) -> np.ndarray:
+    """The estimates of `sensitivity_at`, one a rate."""
+    return _sensitivities(labels, scores, rates)(np.ones((1, np.size(labels))))[0]
+
+
 def sensitivity_at(
     labels: np.ndarray,
     scores: np.ndarray,
@@ -90,18 +115,8 @@ def sensitivity_at(
       scores: [N], or [S, N] of S seeds, whose sensitivities are averaged.
       rates: false positive rates within 0..1.
     """
-    checked = [_checked(labels, row) for row in np.atleast_2d(scores)]
-    positive = checked[0][0]
-    sweeps = [ThresholdSweep(values) for _, values in checked]
-
-    def of_seed(sweep: ThresholdSweep, weights: np.ndarray) -> np.ndarray:
-        hits, alarms = sweep.counts(weights * positive), sweep.counts(weights * ~positive)
-        found = [most_hits_within(hits, alarms, rate * alarms[:, -1]) for rate in rates]
-        return np.stack(found, axis=-1) / hits[:, -1:]
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.mean([of_seed(sweep, weights) for sweep in sweeps], axis=0)
-
+    positive = _checked(labels, np.atleast_2d(scores)[0])[0]
+    statistic = _sensitivities(labels, scores, rates)
     estimates = statistic(np.ones((1, positive.size)))[0]
     draws = group_bootstrap(
         statistic, groups, needed=[positive, ~positive], resamples=resamples, seed=seed

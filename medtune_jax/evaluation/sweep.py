@@ -42,6 +42,16 @@ def area_under(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     return area / (hits[..., -1] * alarms[..., -1])
 
 
+def average_precision(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+    """Area under precision against recall without interpolation, from the counts [..., K + 1] of both.
+
+    The sum over thresholds of (gain in recall) x precision, as scikit-learn's `average_precision_score`.
+    """
+    marks = hits[..., 1:] + alarms[..., 1:]
+    precision = hits[..., 1:] / np.where(marks > 0, marks, 1)
+    return (np.diff(hits, axis=-1) * precision).sum(axis=-1) / hits[..., -1]
+
+
 def most_hits_within(hits: np.ndarray, alarms: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """Hits at the lowest threshold whose alarms stay within a budget: [...].
 

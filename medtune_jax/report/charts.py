@@ -14,7 +14,7 @@ def by_depth(evidence: Evidence) -> Section | None:
     study = evidence.study
     if not evidence.cells:
         return None
-    name = study.metric.name
+    name = study.metric.title
     drawing = figures.by_depth(evidence)
     main = evidence.main_fraction
     chosen = evidence.recommendations[main].depth if main is not None else None
@@ -58,7 +58,7 @@ def roc(evidence: Evidence) -> Section | None:
     drawing = figures.roc_curves(evidence)
     many = len(study.classes) > 2
     caption = "Mean over seeds" + (" and classes (one against the rest)." if many else ".")
-    parts = [markup.figure(drawing, f"{caption} The legend gives the test {study.metric.name}.")]
+    parts = [markup.figure(drawing, f"{caption} The legend gives the test {study.metric.title}.")]
     if not many:
         depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
         rows = [
@@ -68,8 +68,8 @@ def roc(evidence: Evidence) -> Section | None:
                     markup.interval,
                     sensitivity_at(
                         study.test.labels,
-                        evidence.probabilities((depth, fraction))[:, :, 1],
-                        study.test.patients,
+                        evidence.scores((depth, fraction))[:, :, 1],
+                        study.test.groups,
                     ),
                 ),
             )
@@ -88,7 +88,7 @@ def convergence(evidence: Evidence) -> Section | None:
     drawing = figures.convergence(evidence)
     fraction = evidence.main_fraction or evidence.study.fractions[0]
     caption = (
-        f"Validation {evidence.study.metric.name} after each epoch with {fraction_name(fraction)} "
+        f"Validation {evidence.study.metric.title} after each epoch with {fraction_name(fraction)} "
         "of the training data. Thin lines are seeds; a thick line is their mean while all still "
         "trained."
     )

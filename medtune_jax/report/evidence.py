@@ -16,8 +16,6 @@ import numpy as np
 from medtune_jax.evaluation.intervals import (
     Difference,
     Interval,
-    auc_statistic,
-    class_masks,
     group_bootstrap,
     holm,
     percentile_interval,
@@ -61,25 +59,25 @@ class Evidence:
         test = self.study.test
         if test is None:
             return np.empty(0), np.empty((resamples, 0))
-        probabilities = [self.probabilities(cell) for cell in self.cells]
-        statistics = [auc_statistic(test.labels, p) for p in probabilities]
+        labels, metric = test.labels[test.judged], self.study.metric
+        scores = [self.scores(cell)[:, test.judged] for cell in self.cells]
+        statistics = [metric.statistic(labels, each) for each in scores]
 
         def statistic(weights: np.ndarray) -> np.ndarray:
             return np.stack([s(weights) for s in statistics], axis=-1)
 
         draws = group_bootstrap(
             statistic,
-            test.patients,
-            needed=class_masks(test.labels, probabilities[0]),
+            test.groups[test.judged],
+            needed=metric.needed(labels, scores[0].shape[-1]),
             resamples=resamples,
             seed=seed,
         )
-        return statistic(np.ones((1, test.labels.size)))[0], draws
+        return statistic(np.ones((1, labels.size)))[0], draws
 
-    def probabilities(self, cell: Cell) -> np.ndarray:
-        """[S, N, C] test probabilities of a cell's finished seeds."""
-        runs = self.study.cell(*cell)
-        return np.stack([run.probabilities for run in runs if run.probabilities is not None])
+    def scores(self, cell: Cell) -> np.ndarray:
+        """Log-odds [S, N, C] of the test set by a cell's finished seeds."""
+        return np.stack([run.scores for run in self.study.cell(*cell) if run.scores is not None])
 
     def has(self, depth: str, fraction: float) -> bool:
         return (depth, fraction) in self._column
@@ -101,10 +99,10 @@ class Evidence:
 
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""
-        return self._by_seed(self.study.metric.validation, fraction)
+        return self._by_seed("validation", fraction)
 
     def test_by_seed(self, fraction: float) -> dict[str, dict[int, float]]:
-        return self._by_seed(self.study.metric.test, fraction)
+        return self._by_seed("test", fraction)
 
     def _by_seed(self, name: str, fraction: float) -> dict[str, dict[int, float]]:
         return {

@@ -115,11 +115,11 @@ def by_depth(evidence: Evidence) -> Drawing:
         ax.set_xlim(-0.6, max(places.values()) + 0.6)
         ax.grid(visible=False, axis="x")
         ax.set_xlabel("Tuned stages (shallow to deep)")
-        ax.set_ylabel(f"Test {study.metric.name}")
+        ax.set_ylabel(f"Test {study.metric.title}")
         ax.legend(title="Training data", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=6)
 
     description = (
-        f"Test {study.metric.name} by tuning depth and training fraction, with 95% intervals."
+        f"Test {study.metric.title} by tuning depth and training fraction, with 95% intervals."
     )
     return Drawing("metric_by_depth", description, _drawn((_WIDTH, 4.6), 1, draw))
 
@@ -150,7 +150,7 @@ def _draw_fraction(ax, evidence: Evidence, fraction, places, shift, colour, mark
         label=fraction_name(fraction),
     )
     seeds = [
-        (places[d] + shift + 0.035, run.result[study.metric.test])
+        (places[d] + shift + 0.035, run.result["test"])
         for d in known
         for run in study.cell(d, fraction)
         if len(study.cell(d, fraction)) > 1
@@ -189,14 +189,14 @@ def _cast(evidence: Evidence, fraction: float) -> list[tuple[str, str, tuple]]:
 _GRID = np.linspace(0, 1, 401)
 
 
-def mean_roc(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def mean_roc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Sensitivity [401] on a grid of false positive rates, averaged over seeds and classes.
 
-    Args: labels [N]; probabilities [S, N, C], of which two classes mean one curve, of class 1.
+    Args: labels [N]; scores [S, N, C], of which two classes mean one curve, of class 1.
     """
-    classes = range(probabilities.shape[2]) if probabilities.shape[2] > 2 else (1,)
+    classes = range(scores.shape[2]) if scores.shape[2] > 2 else (1,)
     curves = []
-    for seed in probabilities:
+    for seed in scores:
         for c in classes:
             curve = roc_points(labels == c, seed[:, c])
             curves.append(np.interp(_GRID, curve.false_positive_rate, curve.sensitivity))
@@ -214,7 +214,7 @@ def roc_curves(evidence: Evidence) -> Drawing:
             ax.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.8)
             for depth, name, (colour, style) in _cast(evidence, fraction):
                 assert study.test is not None
-                curve = mean_roc(study.test.labels, evidence.probabilities((depth, fraction)))
+                curve = mean_roc(study.test.labels, evidence.scores((depth, fraction)))
                 value = evidence.test(depth, fraction).estimate
                 ax.plot(
                     np.append(0, _GRID),
@@ -227,7 +227,7 @@ def roc_curves(evidence: Evidence) -> Drawing:
             ax.set(xlabel="False positive rate", ylabel="Sensitivity", aspect="equal")
             ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
             ax.set_title(f"{fraction_name(fraction)} of the training data", fontsize=10)
-            ax.legend(loc="lower right", fontsize=8, title=study.metric.name, title_fontsize=8)
+            ax.legend(loc="lower right", fontsize=8, title=study.metric.title, title_fontsize=8)
 
     size = (4.7 * len(fractions), 4.8)
     description = "ROC curves of the recommended, shallowest and deepest depth and of scratch."
@@ -250,10 +250,10 @@ def convergence(evidence: Evidence) -> Drawing:
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("Mini-batches")
-        ax.set_ylabel(f"Validation {study.metric.name}")
+        ax.set_ylabel(f"Validation {study.metric.title}")
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
-    description = f"Validation {study.metric.name} against the number of mini-batches."
+    description = f"Validation {study.metric.title} against the number of mini-batches."
     return Drawing("convergence", description, _drawn((_WIDTH, 4.0), 1, draw))
 
 

@@ -28,7 +28,7 @@ def answer(evidence: Evidence) -> Section:
     sentences = [
         *_advice(evidence, fraction),
         f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
-        f"a test {study.metric.name} of {found.estimate:.3f} (95% interval by patient "
+        f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by patient "
         f"{found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
     ]
     for other in (evidence.best_scratch(fraction), evidence.shallowest(fraction)):
@@ -91,14 +91,14 @@ def _how_chosen(evidence: Evidence, fraction: float) -> str:
     study = evidence.study
     known = sum(evidence.has(d, fraction) for d in study.tuned_depths)
     text = (
-        f"The depth was chosen on validation {study.metric.name} alone, after a look at "
+        f"The depth was chosen on validation {study.metric.title} alone, after a look at "
         f"{len(chosen.steps)} of {known} depths"
     )
     if lost.best == chosen.depth:
         return f"{text}; it is also the best of the whole sweep on validation data."
     return (
         f"{text}; the whole sweep would have chosen {study.label(lost.best)} "
-        f"({lost.validation:+.3f} in validation, {lost.test:+.3f} in test {study.metric.name})."
+        f"({lost.validation:+.3f} in validation, {lost.test:+.3f} in test {study.metric.title})."
     )
 
 
@@ -114,7 +114,7 @@ def _warnings(evidence: Evidence) -> list[str]:
         return []
     return [
         "Warning: training collapsed. Runs of these depths give half or more of the test images "
-        f"exactly the same score ({'; '.join(named)}). Their {study.metric.name} says nothing "
+        f"exactly the same score ({'; '.join(named)}). Their {study.metric.title} says nothing "
         "about the depth: mend the training (learning rate, initialisation, epochs) before you "
         "trust the answer or any comparison with them."
     ]
@@ -143,7 +143,7 @@ def tests(evidence: Evidence) -> Section | None:
     """Recommended depth against scratch and against only the last stage."""
     if not evidence.comparisons:
         return None
-    study, name = evidence.study, evidence.study.metric.name
+    study, name = evidence.study, evidence.study.metric.title
     rows = [
         (
             fraction_name(c.fraction),
@@ -195,7 +195,7 @@ def recommendation(evidence: Evidence) -> Section | None:
     study, fraction = evidence.study, evidence.main_fraction
     if fraction is None:
         return None
-    name = study.metric.name
+    name = study.metric.title
     text = (
         "Start at the last stage and go deeper. A depth replaces the depth to beat if its mean "
         f"paired gain in validation {name} over the seeds exceeds both {rule.MINIMUM_GAIN:g} and "

@@ -16,23 +16,17 @@ from typing import Any
 import numpy as np
 
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.metric import AUC, Metric, chosen
+from medtune_jax.evaluation.scores import TestSet
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _KNOWN_COLUMNS = ("image", "patient", "label")
 
 
 @dataclass(frozen=True)
-class Metric:
-    """The figure of merit (higher is better): its name on the page, its fields in result.json."""
-
-    name: str = "AUC"
-    validation: str = "val_auc"
-    test: str = "test_auc"
-
-
-@dataclass(frozen=True)
 class Run:
-    """One planned run. `history` is [epochs, 2]: mini-batches and validation metric."""
+    """One planned run. history: [epochs, 2] mini-batches and validation metric. scores: log-odds float32 [N, C]."""
 
     run: str
     depth: str
@@ -43,30 +37,19 @@ class Run:
     timing: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     history: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
-    probabilities: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     @property
     def collapsed(self) -> bool:
-        """Half or more of the test images get exactly the same probabilities.
+        """Half or more of the test images get exactly the same scores.
 
         Such a network (dead units before its last layer, say) has stopped looking at its input: its
         metric is made of ties, and says nothing about the depth.
         """
-        if self.probabilities is None or len(self.probabilities) < 2:
+        if self.scores is None or len(self.scores) < 2:
             return False
-        _, counts = np.unique(self.probabilities, axis=0, return_counts=True)
-        return bool(2 * counts.max() >= len(self.probabilities))
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """The test images in a fixed order: names, patients, class indices, each [N]."""
-
-    __test__ = False  # not a test case, whatever its name
-
-    images: np.ndarray
-    patients: np.ndarray
-    labels: np.ndarray
+        _, counts = np.unique(self.scores, axis=0, return_counts=True)
+        return bool(2 * counts.max() >= len(self.scores))
 
 
 @dataclass(frozen=True)
@@ -77,7 +60,7 @@ class StudyResults:
     manifest: dict[str, Any]
     runs: tuple[Run, ...]
     test: TestSet | None
-    metric: Metric = Metric()
+    metric: Metric = AUC
 
     @property
     def classes(self) -> list[str]:
@@ -138,8 +121,10 @@ def is_scratch(depth: str) -> bool:
     return depth == "scratch" or depth.startswith("scratch-")
 
 
-def load_study(directory: Path) -> StudyResults:
+def load_study(directory: Path, metric: Metric = AUC) -> StudyResults:
     """Reads study.json and every run directory that exists.
+
+    metric: the application's own; another one that the study names judges the same binary tasks.
 
     Raises:
       UserError: no study there, a damaged file, or runs scored on different test images.
@@ -162,7 +147,8 @@ def load_study(directory: Path) -> StudyResults:
     )
     reader = _Reader(Path(directory) / "runs", manifest["classes"])
     runs = tuple(reader.run(entry) for entry in planned)
-    return StudyResults(Path(directory), manifest, runs, reader.test)
+    metric = chosen(manifest.get("metric", ""), metric)
+    return StudyResults(Path(directory), manifest, runs, reader.test, metric)
 
 
 class _Reader:
@@ -183,21 +169,25 @@ class _Reader:
         return Run(
             **identity,
             status=DONE if done else FAILED,
-            result=result,
+            result=_renamed(result),
             timing=_json(folder / "timing.json", optional=True),
             versions=_json(folder / "versions.json", optional=True),
             history=_history(folder / "history.csv"),
-            probabilities=self._scores(folder / "scores.csv") if done else None,
+            scores=self._scores(folder / "scores.csv") if done else None,
         )
 
     def _scores(self, path: Path) -> np.ndarray:
-        """Probabilities [N, C] in the order of the image names."""
+        """Log-odds [N, C] in the order of the image names."""
         rows = _rows(path, (*_KNOWN_COLUMNS, *self._classes))
+        logits = [f"logit_{name}" for name in self._classes]
+        # Studies of version 0.1 kept probabilities alone.
+        known = bool(rows) and logits[0] in rows[0]
         rows.sort(key=lambda row: row["image"])
         index = {name: i for i, name in enumerate(self._classes)}
         try:
             labels = np.array([index[row["label"]] for row in rows], dtype=int)
-            values = np.array([[float(row[c]) for c in self._classes] for row in rows])
+            columns = logits if known else self._classes
+            values = np.array([[float(row[c]) for c in columns] for row in rows], np.float32)
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path} holds an unknown class or a score that is no number: {error}."
@@ -206,16 +196,18 @@ class _Reader:
             np.array([row["image"] for row in rows]),
             np.array([row["patient"] for row in rows]),
             labels,
+            np.array([row.get("judged") != "0" for row in rows], bool),
         )
         self._agree(path, test)
-        return values.reshape(len(rows), len(self._classes))
+        values = values.reshape(len(rows), len(self._classes))
+        return values if known else log_odds.of_probabilities(values).astype(np.float32)
 
     def _agree(self, path: Path, test: TestSet) -> None:
         if self.test is None:
             self.test = test
         same = all(
             np.array_equal(getattr(self.test, name), getattr(test, name))
-            for name in ("images", "patients", "labels")
+            for name in ("names", "groups", "labels", "judged")
         )
         if not same:
             raise UserError(
@@ -227,8 +219,17 @@ class _Reader:
 def _history(path: Path) -> np.ndarray:
     if not path.is_file():
         return np.empty((0, 2))
-    rows = _rows(path, ("batches", "val_auc"))
-    return np.array([[float(r["batches"]), float(r["val_auc"])] for r in rows]).reshape(-1, 2)
+    rows = _rows(path, ("batches",))
+    figures = [float(r.get("validation") or r["val_auc"]) for r in rows]
+    return np.array([(float(r["batches"]), f) for r, f in zip(rows, figures, strict=True)]).reshape(
+        -1, 2
+    )
+
+
+def _renamed(result: dict[str, Any]) -> dict[str, Any]:
+    """A result of version 0.1, which knew one metric, in today's words."""
+    old = {"val_auc": "validation", "test_auc": "test"}
+    return {old.get(name, name): value for name, value in result.items()}
 
 
 def _json(path: Path, optional: bool = False) -> dict[str, Any]:

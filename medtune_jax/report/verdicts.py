@@ -94,7 +94,7 @@ def _at_least_as_good(evidence: Evidence) -> tuple[str, str]:
         return _unfinished("training from scratch at the largest training set")
     depth = evidence.recommendations[fraction].depth
     difference = evidence.contrast({(depth, fraction): 1, (scratch, fraction): -1})
-    label, name = evidence.study.label, evidence.study.metric.name
+    label, name = evidence.study.label, evidence.study.metric.title
     why = f"{label(depth)} minus {label(scratch)}: test {name} {_show(difference)}"
     if difference.high < 0:
         return NOT_SUPPORTED, f"{why}, below 0."
@@ -130,7 +130,7 @@ def _robust(evidence: Evidence) -> tuple[str, str]:
     saved = evidence.contrast(
         {(depth, small): 1, (depth, main): -1, (scratch, small): -1, (scratch, main): 1}
     )
-    label, name = evidence.study.label, evidence.study.metric.name
+    label, name = evidence.study.label, evidence.study.metric.title
 
     def loss(d: str) -> str:
         lost = evidence.contrast({(d, main): 1, (d, small): -1})
@@ -164,7 +164,7 @@ def _fast(evidence: Evidence) -> tuple[str, str]:
     return verdict, (
         f"{label(depth)} needs {medians[0]:.0f} mini-batches, {label(scratch)} {medians[1]:.0f} "
         f"(median of {len(shared)} seeds) to reach {_REACHED:.0%} of the lower of both best "
-        f"validation {evidence.study.metric.name}s."
+        f"validation {evidence.study.metric.title}s."
     )
 
 
@@ -194,7 +194,7 @@ def _neither_extreme(evidence: Evidence) -> tuple[str, str]:
         if other is not None
     ]
     shown = " and ".join(f"{_show(d)} over {label(other)}" for other, d in found)
-    why = f"{label(depth)} gains in test {evidence.study.metric.name} {shown}."
+    why = f"{label(depth)} gains in test {evidence.study.metric.title} {shown}."
     return (SUPPORTED if all(d.low > 0 for _, d in found) else CANNOT_SAY), why
 
 
@@ -206,7 +206,7 @@ def _rule_works(evidence: Evidence) -> tuple[str, str]:
     if len(known) < 3:
         return CANNOT_SAY, f"Only {len(known)} tuned depths have finished runs: nothing to choose."
     answer, lost = evidence.recommendations[fraction], evidence.regret(fraction)
-    label, name = evidence.study.label, evidence.study.metric.name
+    label, name = evidence.study.label, evidence.study.metric.title
     looked = (
         f"The rule looked at {len(answer.steps)} of {len(known)} depths and chose "
         f"{label(answer.depth)}"

@@ -10,6 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from medtune_jax import __version__
+from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.results import write_results
@@ -17,7 +18,9 @@ from medtune_jax.report.section import SectionMaker
 from medtune_jax.report.sections import SECTIONS
 
 
-def write_report(study_dir: Path, sections: Sequence[SectionMaker] = SECTIONS) -> Path:
+def write_report(
+    study_dir: Path, sections: Sequence[SectionMaker] = SECTIONS, metric: Metric = AUC
+) -> Path:
     """Writes results.csv, figures/*.png and report.html into a study directory.
 
     The page is one file that needs nothing else: no network, no script. The study may be
@@ -25,13 +28,14 @@ def write_report(study_dir: Path, sections: Sequence[SectionMaker] = SECTIONS) -
 
     Args:
       sections: what the page shows, in order; an application may add its own.
+      metric: the application's own.
 
     Returns: the path of report.html.
 
     Raises:
       UserError: no study there, damaged files, or test data too small for an interval.
     """
-    study = load_study(Path(study_dir))
+    study = load_study(Path(study_dir), metric)
     write_results(study)
     evidence = Evidence(study)
     made = [section for make in sections if (section := make(evidence))]

@@ -20,6 +20,7 @@ def default_config() -> ConfigDict:
             "network": "squeezenet",
             "weights": "",  # a checkpoint directory; empty: the weights that come with the package
             "device": "auto",  # auto, cpu, gpu or tpu: another one is never taken in silence
+            "metric": "",  # auc, auprc; empty: the application's own
             "image_size": 0,  # side of the network's input in pixels; 0: the network's own
             "data": {
                 "dir": "",

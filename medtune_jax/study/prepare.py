@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, tuning, weights
-from medtune_jax.applications import Dataset
+from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, planned_subset
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.metric import Metric, chosen
 from medtune_jax.networks import Network
 from medtune_jax.paths import user_cache
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
@@ -48,6 +50,11 @@ class Study:
     @property
     def test(self) -> np.ndarray:
         return np.flatnonzero(self.dataset.test)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The application's figure of merit, or the one that the config names."""
+        return chosen(self.config.metric, self.application.metric)
 
 
 def prepare(config: ConfigDict, output: str | Path) -> Study:
@@ -161,6 +168,7 @@ def _manifest(study: Study) -> dict[str, Any]:
     return {
         "identity": plan.identity,
         "application": study.application.name,
+        "metric": study.metric.name,
         "network": {
             "name": plan.network.name,
             "input_size": plan.size,
@@ -179,13 +187,14 @@ def _manifest(study: Study) -> dict[str, Any]:
         "fractions": list(plan.fractions),
         "seeds": plan.seeds,
         "classes": list(dataset.classes),
-        "data": _data_summary(dataset),
+        "words": study.application.words._asdict(),
+        "data": _data_summary(dataset, study.application.words),
         "config": study.config.to_dict(),
         "runs": plan.manifest(),
     }
 
 
-def _data_summary(dataset: Dataset) -> dict[str, Any]:
+def _data_summary(dataset: Dataset, words: Words) -> dict[str, Any]:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     return {
         "fingerprint": dataset.fingerprint(),
@@ -194,5 +203,6 @@ def _data_summary(dataset: Dataset) -> dict[str, Any]:
         "train_images": int((~dataset.test).sum()),
         "test_images": int(dataset.test.sum()),
         "per_class": dict(zip(dataset.classes, map(int, counts), strict=True)),
+        "contents": dataset.contents(words),
         "groups_known": dataset.groups_known,
     }

@@ -17,7 +17,10 @@ from medtune_jax.training import Epoch
 class Progress:
     """Counts runs and tells when the rest will be done, by the time that finished runs took a unit of cost."""
 
-    def __init__(self, runs: Sequence[PlannedRun], costs: Sequence[float], quiet: bool = False):
+    def __init__(
+        self, runs: Sequence[PlannedRun], costs: Sequence[float], metric: str, quiet: bool = False
+    ):
+        self._metric = metric
         self._costs = {run.run: cost for run, cost in zip(runs, costs, strict=True)}
         self._left = sum(costs)
         self._spent = 0.0
@@ -55,7 +58,7 @@ class Progress:
         self._bar.update(self._task, description=_name(run))
 
     def epoch(self, run: PlannedRun, epoch: Epoch) -> None:
-        text = f"{_name(run)} epoch {epoch.epoch}: validation AUC {epoch.val_auc:.3f}"
+        text = f"{_name(run)} epoch {epoch.epoch}: validation {self._metric} {epoch.validation:.3f}"
         self._bar.update(self._task, description=text)
 
     def finish(self, run: PlannedRun, result: dict[str, Any]) -> None:
@@ -63,7 +66,7 @@ class Progress:
         self._spent += self._costs[run.run]
         self._count_one()
         if result["status"] == "done":
-            figures = f"validation {result['val_auc']:.3f}, test {result['test_auc']:.3f}"
+            figures = f"validation {result['validation']:.3f}, test {result['test']:.3f}"
         else:
             figures = f"FAILED: {result['reason']}"
         line = f"[{self._finished}/{self._count}] {_name(run)}: {figures}, {self._eta()}"

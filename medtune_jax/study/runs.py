@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from medtune_jax import networks, tuning, weights
-from medtune_jax.applications import Dataset
+from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.scores import score_rows
 from medtune_jax.networks import Network, Params, Rates
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
@@ -134,7 +135,7 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
         study.dataset.labels,
         study.settings,
         study.capacity,
-        study.application.monitor,
+        lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
         lambda number, epoch: shared.progress.epoch(group[number], epoch),
         # Several hosts would not agree on when a write is due.
         partials if jax.process_count() == 1 else (),
@@ -160,7 +161,7 @@ def _outcome(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> O
     if fitted.failure:
         return Outcome(_result(study, planned, FAILED, fitted.failure))
     assert fitted.params is not None
-    scores = predict(
+    logits = predict(
         shared.program,
         fitted.params,
         tuning.split(run.params, shared.program.tuned)[1],
@@ -170,7 +171,7 @@ def _outcome(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> O
         study.settings,
         study.capacity,
     )
-    return _scored(study, planned, fitted, scores)
+    return _scored(study, planned, fitted, logits)
 
 
 def _kept(study: Study, run: Run, fitted: Fitted) -> weights.Checkpoint | None:
@@ -187,35 +188,24 @@ def _kept(study: Study, run: Run, fitted: Fitted) -> weights.Checkpoint | None:
     )
 
 
-def _scored(study: Study, planned: PlannedRun, fitted: Fitted, scores: np.ndarray) -> Outcome:
+def _scored(study: Study, planned: PlannedRun, fitted: Fitted, logits: np.ndarray) -> Outcome:
     dataset, best = study.dataset, fitted.best
+    test, member = dataset.test_set
+    scores = test.scores(logits, member)
     subset = study.subsets[planned.fraction, planned.seed]
     assert best is not None
     result = {
         **_result(study, planned, DONE, None),
-        **study.application.evaluate(dataset, scores),
-        "val_auc": best.val_auc,
+        "validation": best.validation,
+        "test": study.metric(test.labels[test.judged], scores[test.judged]),
         "best_epoch": best.epoch,
         "epochs": len(fitted.history),
         "steps": fitted.history[-1].batches,
         "train_images": len(subset.train),
         "val_images": len(subset.valid),
+        **study.application.evaluate(dataset, scores),
     }
-    return Outcome(result, scores=_score_rows(dataset, study.test, scores))
-
-
-def _score_rows(dataset: Dataset, test: np.ndarray, scores: np.ndarray) -> list[tuple[Any, ...]]:
-    """scores.csv: a row for each image (frame, candidate), its probabilities the mean over its patches."""
-    names, first, member = np.unique(dataset.names[test], return_index=True, return_inverse=True)
-    counts = np.bincount(member)
-    means = np.stack([np.bincount(member, column) / counts for column in scores.T], axis=1)
-    rows: list[tuple[Any, ...]] = [("image", "patient", "label", *dataset.classes)]
-    for number in np.argsort(first):
-        patch = test[first[number]]
-        known = (names[number], dataset.groups[patch], dataset.classes[dataset.labels[patch]])
-        # Nine digits keep a float32 exact: scores close to 1 that differ must not become ties.
-        rows.append((*known, *(f"{value:.9g}" for value in means[number])))
-    return rows
+    return Outcome(result, scores=score_rows(test, dataset.classes, scores))
 
 
 def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> dict[str, Any]:
@@ -227,8 +217,9 @@ def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> d
         "seed": run.seed,
         "status": status,
         "reason": reason,
-        "val_auc": None,
-        "test_auc": None,
+        "metric": study.metric.name,
+        "validation": None,
+        "test": None,
     }
 
 

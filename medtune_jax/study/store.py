@@ -104,9 +104,9 @@ class Store:
             _write_rows(
                 scratch / "history.csv",
                 [
-                    ("epoch", "batches", "loss", "val_auc"),
+                    ("epoch", "batches", "loss", "validation"),
                     *(
-                        (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.val_auc:.7g}")
+                        (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.validation:.7g}")
                         for e in outcome.history
                     ),
                 ],

@@ -29,7 +29,7 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
         for depth in study.plan.depths
     }
     costs = [_cost(study, run) for run in study.plan.runs]
-    with Progress(study.plan.runs, costs, quiet) as progress:
+    with Progress(study.plan.runs, costs, study.metric.title, quiet) as progress:
         _expect(study, waiting, progress)
         for depth in study.plan.depths:
             for run in study.plan.of_depth(depth):

@@ -19,7 +19,7 @@ from medtune_jax.training.stack import Stack
 from medtune_jax.tuning.sgd import GroupRates
 
 Monitor = Callable[[np.ndarray, np.ndarray], float]
-"""(labels [n], probabilities [n, C]) -> the validation figure to maximise (an AUC)."""
+"""(labels [n], logits [n, C]) -> the validation figure to maximise (an AUC)."""
 _HOPELESS_LOSS = 100.0  # mean loss of an epoch; a guess among C classes has log C
 
 
@@ -178,7 +178,7 @@ class _Member:
     def record(self, epoch: Epoch) -> None:
         assert self._stack is not None
         self.fitted.history.append(epoch)
-        if self.fitted.best is None or epoch.val_auc > self.fitted.best.val_auc:
+        if self.fitted.best is None or epoch.validation > self.fitted.best.validation:
             self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._place)
         if self._partial and self._partial.due():
             self._partial.keep(*self._stack.member(self._place), self.fitted)
@@ -192,14 +192,14 @@ def _epoch(stack, members, labels, settings, capacity, monitor, progress) -> Non
     ]
     decays = [settings.rate_decay ** (member.epoch - 1) for member in members]
     rates = [member.run.rates for member in members]
-    losses, probabilities = stack.advance(work, rates, decays)
+    losses, logits = stack.advance(work, rates, decays)
     for place, member in enumerate(members):
         if member.done(settings):
             continue
         run, history, steps = member.run, member.fitted.history, int(work[place].steps)
         before = history[-1].batches if history else 0
         own = losses[place, :steps]
-        scores = probabilities[place].reshape(-1, probabilities.shape[-1])[: len(run.valid)]
+        scores = logits[place].reshape(-1, logits.shape[-1])[: len(run.valid)]
         trouble = _divergence(own, scores, before, run.rates, decays[place])
         if trouble:
             member.fitted.failure = trouble
@@ -235,7 +235,7 @@ def predict(
     settings: Settings,
     capacity: Capacity,
 ) -> np.ndarray:
-    """Class probabilities [n, C] of the patches `index` under tuned parameters, by the program that trained them."""
+    """Logits [n, C] of the patches `index` under tuned parameters, by the program that trained them."""
     return within_memory(
         lambda: _predict(program, params, frozen, inputs, index, rates, settings, capacity),
         lambda: _divide(program, settings.score_batch),
@@ -248,8 +248,8 @@ def _predict(program, params, frozen, inputs, index, rates, settings, capacity) 
     stack = Stack(program, inputs, frozen, [(params, state)])
     parts = []
     for chunk in _chunks(index, per_call):
-        _, probabilities = stack.advance([scoring_work(chunk, settings, capacity)], [rates], [1.0])
-        parts.append(probabilities[0].reshape(-1, probabilities.shape[-1])[: len(chunk)])
+        _, logits = stack.advance([scoring_work(chunk, settings, capacity)], [rates], [1.0])
+        parts.append(logits[0].reshape(-1, logits.shape[-1])[: len(chunk)])
     return np.concatenate(parts)
 
 

@@ -14,7 +14,7 @@ class Epoch:
     epoch: int
     batches: int
     loss: float
-    val_auc: float
+    validation: float
 
 
 @dataclass

@@ -85,7 +85,7 @@ def _arrays(tuned: Any, state: Any, fitted: Fitted) -> dict[str, np.ndarray]:
 
 
 def _record(fitted: Fitted, seconds: float) -> dict[str, Any]:
-    history = [(e.epoch, e.batches, float(e.loss), float(e.val_auc)) for e in fitted.history]
+    history = [(e.epoch, e.batches, float(e.loss), float(e.validation)) for e in fitted.history]
     best = fitted.best.epoch if fitted.best else 0
     return {"history": history, "best": best, "failure": fitted.failure, "seconds": seconds}
 

@@ -131,7 +131,7 @@ class Program:
         return tuning.optimizer(params, self.tuned, rates, self._momentum, self._weight_decay)
 
     def advance(self, tuned, state, frozen, rates, arrays, labels, work: Work):
-        """-> (tuned, state, losses [S], probabilities [E, B', C]); rows that do not count are zero.
+        """-> (tuned, state, losses [S], logits [E, B', C]); rows that do not count are zero.
 
         `tuned` and `state` are donated.
         """
@@ -187,9 +187,9 @@ class Program:
             )
             return tuned, state, losses.at[number].set(loss)
 
-        def score(number, probabilities):
+        def score(number, logits):
             row = self._score(tuned, frozen, arrays, work.score[number])
-            return probabilities.at[number].set(row)
+            return logits.at[number].set(row)
 
         losses = jnp.zeros(work.order.shape[0], jnp.float32)
         tuned, state, losses = lax.fori_loop(0, work.steps, step, (tuned, state, losses))
@@ -245,17 +245,17 @@ class Program:
         )
 
     def _score(self, tuned, frozen, arrays, index) -> Array:
-        """Class probabilities [B', C] of the patches `index`."""
+        """Logits float32 [B', C] of the patches `index`."""
         if self.parts == 1:
-            return self._probabilities(tuned, frozen, arrays, index)
+            return self._logits(tuned, frozen, arrays, index)
         parts = self._divided(index)
-        scores = lax.map(lambda rows: self._probabilities(tuned, frozen, arrays, rows), parts)
+        scores = lax.map(lambda rows: self._logits(tuned, frozen, arrays, rows), parts)
         return scores.reshape(-1, scores.shape[-1])[: len(index)]
 
-    def _probabilities(self, tuned, frozen, arrays, index) -> Array:
+    def _logits(self, tuned, frozen, arrays, index) -> Array:
         x = self._inputs(arrays, index)
         logits = self.network.apply({**tuned, **frozen}, x, start=self.start)
-        return jax.nn.softmax(logits.astype(jnp.float32))
+        return logits.astype(jnp.float32)
 
     def _score_by_stage(self, tuned, frozen, arrays, index) -> Array:
         """`_score` by the programs that make the features: nothing to compile for this depth alone."""
@@ -263,7 +263,7 @@ class Program:
             return self._one_score(tuned, frozen, arrays, index)
         x = self._one_fetch(arrays, index)
         logits = self.network.run({**tuned, **frozen}, x, self.start)
-        return jax.nn.softmax(logits.astype(jnp.float32))
+        return logits.astype(jnp.float32)
 
     def _inputs(self, arrays, index) -> Array:
         """What stage `start` reads of the patches `index`; of padding, any patch."""

@@ -49,7 +49,7 @@ class Stack:
     def advance(
         self, work: Sequence[Work], rates: Sequence[GroupRates], decays: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One dispatch -> losses [R, S], probabilities [R, E, B', C]. decays: factor on each run's rates."""
+        """One dispatch -> losses [R, S], logits [R, E, B', C]. decays: factor on each run's rates."""
         decayed = [
             {name: np.float32(rate * decay) for name, rate in own.items()}
             for own, decay in zip(rates, decays, strict=True)
@@ -63,9 +63,9 @@ class Stack:
             own = (self._tuned, self._state, self._frozen, rate, self._arrays, self._labels, joined)
             self._tuned, self._state, *out = advance(*own)
         width = work[0].score.shape[-1]
-        losses, probabilities = self._layout.fetch(out)
-        probabilities = probabilities[..., :width, :]
-        return (losses[None], probabilities[None]) if self.width == 1 else (losses, probabilities)
+        losses, logits = self._layout.fetch(out)
+        logits = logits[..., :width, :]
+        return (losses[None], logits[None]) if self.width == 1 else (losses, logits)
 
     def _advance_streamed(self, rates: Any, work: Work) -> Any:
         """One run only: a stack would move the batches of each of its runs."""

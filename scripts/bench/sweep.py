@@ -40,8 +40,8 @@ _TORCH_SCORES = "torch.json"
 class Score:
     """Of one depth."""
 
-    val_auc: float
-    test_auc: float
+    validation: float
+    test: float
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ class _Ours:
 
     def scores(self) -> dict[str, Score]:
         results = [json.loads(p.read_text()) for p in self._output.glob("runs/*/result.json")]
-        return {r["depth"]: Score(r["val_auc"], r["test_auc"]) for r in results if r["val_auc"]}
+        return {r["depth"]: Score(r["validation"], r["test"]) for r in results if r["validation"]}
 
 
 def theirs(config_json: str, folder: Path) -> dict[str, Callable[[], None]]:
@@ -204,7 +204,7 @@ def _rows(
     repeats = len(seconds["medtune"])
     rows = [common.Row(name, case, one, other, other / one, "s", repeats, wide)]
     rows += [_scores_row(name, depth, ours.get(depth), theirs[depth]) for depth in theirs]
-    means = [float(np.mean([s.test_auc for s in side.values()])) for side in (ours, theirs)]
+    means = [float(np.mean([s.test for s in side.values()])) for side in (ours, theirs)]
     rows.append(common.Row(name, "mean over depths", *means, None, "test AUC"))
     return rows
 
@@ -212,8 +212,8 @@ def _rows(
 def _scores_row(name: str, depth: str, ours: Score | None, theirs: Score) -> common.Row:
     if ours is None:
         return common.Row(name, depth, float("nan"), None, None, "test AUC", note="failed")
-    note = f"best validation AUC {ours.val_auc:.3f} and {theirs.val_auc:.3f}"
-    return common.Row(name, depth, ours.test_auc, theirs.test_auc, None, "test AUC", note=note)
+    note = f"best validation AUC {ours.validation:.3f} and {theirs.validation:.3f}"
+    return common.Row(name, depth, ours.test, theirs.test, None, "test AUC", note=note)
 
 
 if __name__ == "__main__":

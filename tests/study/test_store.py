@@ -43,7 +43,7 @@ def test_a_run_is_written_with_all_its_files(tmp_path):
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.json" for name in ("result", "timing", "config", "versions")
     } | {"history.csv", "scores.csv"}
-    assert (folder / "history.csv").read_text() == "epoch,batches,loss,val_auc\n1,4,0.5,0.75\n"
+    assert (folder / "history.csv").read_text() == "epoch,batches,loss,validation\n1,4,0.5,0.75\n"
     assert (folder / "scores.csv").read_text() == "image,score\na.png,0.5\n"
     assert place.result("r")["status"] == "done"
     assert "jax" in json.loads((folder / "versions.json").read_text())

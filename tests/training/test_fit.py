@@ -38,7 +38,7 @@ def test_it_learns_a_separable_task(data):
     (fitted,), _, _ = train(data, [toy.run()])
     assert fitted.failure is None
     assert fitted.history[-1].loss < 0.5 * fitted.history[0].loss
-    assert fitted.best.val_auc > 0.95
+    assert fitted.best.validation > 0.95
     assert [epoch.batches for epoch in fitted.history][:3] == [8, 16, 24]
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_learnt_from_shuffled_labels(data):
     images, labels = data
     shuffled = np.random.default_rng(3).permutation(labels)
     (fitted,), _, _ = train((images, shuffled), [toy.run()])
-    assert np.mean([epoch.val_auc for epoch in fitted.history]) < 0.8
+    assert np.mean([epoch.validation for epoch in fitted.history]) < 0.8
 
 
 def test_the_best_snapshot_is_kept(data):
@@ -55,15 +55,15 @@ def test_the_best_snapshot_is_kept(data):
     figures = iter([0.6, 0.9, 0.7, 0.8, 0.7])
     seen = []
 
-    def monitor(_, probabilities):
-        seen.append(probabilities)
+    def monitor(_, logits):
+        seen.append(logits)
         return next(figures)
 
     settings = dataclasses.replace(toy.SETTINGS, epochs=5)
     one = toy.run()
     (fitted,), program, inputs = train(data, [one], settings=settings, monitor=monitor)
     assert fitted.best.epoch == 2
-    assert fitted.best.val_auc == max(epoch.val_auc for epoch in fitted.history) == 0.9
+    assert fitted.best.validation == max(epoch.validation for epoch in fitted.history) == 0.9
     got = predict(program, fitted.params, {}, inputs, one.valid, one.rates, settings, toy.CAPACITY)
     np.testing.assert_allclose(got, seen[1], atol=1e-5)
     assert np.abs(got - seen[4]).max() > 1e-3
@@ -280,8 +280,8 @@ def test_dispatched_step_by_step_or_stage_by_stage_the_result_is_the_same(data):
     for stepped in others:
         equal(stepped.params, looped.params, atol=1e-5)
         np.testing.assert_allclose(
-            [(e.loss, e.val_auc) for e in stepped.history],
-            [(e.loss, e.val_auc) for e in looped.history],
+            [(e.loss, e.validation) for e in stepped.history],
+            [(e.loss, e.validation) for e in looped.history],
             atol=1e-5,
         )
 

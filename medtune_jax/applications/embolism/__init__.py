@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, Words
 
 # The readers of medical formats are slow to import: other applications must not wait for them.
 
@@ -21,11 +21,11 @@ def load(config: ConfigDict, size: int) -> Dataset:
     return task.load(config, size)
 
 
-def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
+def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     """See `embolism.task.evaluate`."""
     from medtune_jax.applications.embolism import task
 
-    return task.evaluate(dataset, probabilities)
+    return task.evaluate(dataset, scores)
 
 
 def sections() -> Sequence[Any]:
@@ -42,4 +42,4 @@ def show(directory: str | Path, path: str | Path | None = None) -> Any:
     return montage.show(directory, path)
 
 
-EMBOLISM = Application("embolism", load, evaluate, sections)
+EMBOLISM = Application("embolism", load, evaluate, sections, words=Words("patient", "candidate"))

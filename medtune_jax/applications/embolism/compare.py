@@ -57,7 +57,7 @@ def compare(first: Path, other: Path) -> list[Gain]:
 
 def _candidate_scores(results: FrocResults, cell: Cell) -> np.ndarray:
     """[seeds, candidates]."""
-    return np.array([results.scores(seed) for seed in results.evidence.probabilities(cell)])
+    return np.array([results.scores(seed) for seed in results.evidence.scores(cell)])
 
 
 def _text(difference: Difference) -> str:

@@ -54,14 +54,14 @@ class FrocResults:
 
     def of(self, cell: Cell) -> list[Detections]:
         """The detections of each seed of a depth and fraction."""
-        seeds = self.evidence.probabilities(cell)
+        seeds = self.evidence.scores(cell)
         return [self.truth.detections(self.scores(seed)) for seed in seeds]
 
-    def scores(self, probabilities: np.ndarray) -> np.ndarray:
-        """Candidates' scores [n] from a run's probabilities."""
+    def scores(self, run: np.ndarray) -> np.ndarray:
+        """Candidates' log-odds [n] from those of a run [N, C]."""
         test = self.evidence.study.test
         assert test is not None
-        return self.truth.scores(test.images, probabilities[:, 1])
+        return self.truth.in_order(test.names, run[:, 1])
 
     def picture(self, name: str) -> bytes:
         """A montage."""

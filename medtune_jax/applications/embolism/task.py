@@ -23,7 +23,6 @@ from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME, froc_statistic
-from medtune_jax.evaluation.roc import auc
 from medtune_jax.patches import Planes, padded
 
 CLASSES = ("false", "embolus")
@@ -67,20 +66,11 @@ def load(config: ConfigDict, size: int) -> Dataset:
     )
 
 
-def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUC of the test candidates and sensitivity at 1..5 false positives a volume.
-
-    A candidate's score is the mean over its variants. An embolus that no candidate hits is a miss (see `froc`).
-    """
+def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
+    """Sensitivity at 1..5 false positives per volume. An embolus that no candidate hits is a miss (see `froc`)."""
     truth: Truth = dataset.extra["truth"]
-    scores = truth.scores(dataset.names[dataset.test], probabilities[:, 1])
-    return {
-        "test_auc": auc(truth.true, scores),
-        **{
-            f"sensitivity_at_{rate:g}": value
-            for rate, value in zip(PER_VOLUME, sensitivities(truth, scores), strict=True)
-        },
-    }
+    found = sensitivities(truth, truth.in_order(dataset.test_set[0].names, scores[:, 1]))
+    return {f"sensitivity_at_{rate:g}": s for rate, s in zip(PER_VOLUME, found, strict=True)}
 
 
 def sensitivities(truth: Truth, scores: np.ndarray) -> list[float]:

@@ -31,11 +31,10 @@ class Truth:
         """bool [n]: the candidate hits an embolus."""
         return np.isin(np.arange(len(self.candidates)), self.hits[:, 0])
 
-    def scores(self, names: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """[n]: the mean over each candidate's variants. names: [p] candidate of each patch; values: [p]."""
-        known, position = np.unique(names, return_inverse=True)
-        mean = np.bincount(position, values) / np.bincount(position)
-        return mean[np.searchsorted(known, np.array(self.candidates))]
+    def in_order(self, names: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values [n] of candidates by name, in the order of `candidates`."""
+        row = {name: number for number, name in enumerate(names)}
+        return np.asarray(values)[[row[name] for name in self.candidates]]
 
     def detections(self, scores: np.ndarray) -> Detections:
         """Scores [n] of the candidates for FROC analysis: one row a hit, one a false candidate."""

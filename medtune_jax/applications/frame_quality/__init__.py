@@ -15,10 +15,8 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.frame_quality.files import report_files
 from medtune_jax.applications.frame_quality.frames import CLASSES, read_frames
 from medtune_jax.applications.frame_quality.patches import random_crops
-from medtune_jax.applications.frame_quality.scores import FrameScores, frame_scores
-from medtune_jax.applications.protocol import Application, Dataset
-from medtune_jax.evaluation.intervals import Interval
-from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, auc, sensitivity_at
+from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivities
 from medtune_jax.patches import Crops, padded
 
 
@@ -49,23 +47,13 @@ def load(config: ConfigDict, size: int) -> Dataset:
     return dataset
 
 
-def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUC of the frames' mean P(informative), and sensitivity at the paper's false positive rates.
-
-    Sensitivities are [estimate, low, high] with 95% intervals by bootstrap over videos.
-    """
-    test = dataset.test
-    scores = frame_scores(
-        dataset.names[test], dataset.groups[test], dataset.labels[test], probabilities[:, 1]
-    )
-    return {"test_auc": auc(scores.labels, scores.values), **_operating_points(scores)}
-
-
-def _operating_points(scores: FrameScores) -> dict[str, list[float]]:
-    found: list[Interval] = sensitivity_at(scores.labels, scores.values, scores.videos)
+def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
+    """Sensitivity by frame at the paper's false positive rates."""
+    labels = dataset.test_set[0].labels
+    found = sensitivities(labels, scores[:, 1])
     return {
-        f"sensitivity_at_fpr_{rate:.2f}": list(interval)
-        for rate, interval in zip(FALSE_POSITIVE_RATES, found, strict=True)
+        f"sensitivity_at_fpr_{rate:.2f}": float(value)
+        for rate, value in zip(FALSE_POSITIVE_RATES, found, strict=True)
     }
 
 
@@ -76,4 +64,6 @@ def sections() -> Sequence[Any]:
     return SECTIONS
 
 
-FRAME_QUALITY = Application("frame_quality", load, evaluate, sections)
+FRAME_QUALITY = Application(
+    "frame_quality", load, evaluate, sections, words=Words("video", "frame")
+)

@@ -22,8 +22,8 @@ from medtune_jax.applications.frame_quality.files import (
     SUMMARY,
     picture_of,
 )
-from medtune_jax.applications.frame_quality.scores import FrameScores, frame_scores
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.intervals import (
     Difference,
     Interval,
@@ -47,6 +47,15 @@ _LINES = {
     "scratch": ("#D55E00", "-."),
     "hand-crafted": ("#000000", ":"),
 }
+
+
+class FrameScores(NamedTuple):
+    """Frames in the order of their names, each [F]; values [S, F] by seed."""
+
+    names: np.ndarray
+    videos: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
 
 
 class Judged(NamedTuple):
@@ -99,7 +108,7 @@ def worst_frames(evidence: Evidence) -> Section | None:
         return None
     depth = evidence.recommendations[fraction].depth
     scores = cell_scores(evidence, (depth, fraction))
-    mean = scores.values.mean(0)
+    mean = log_odds.probabilities(scores.values).mean(0)
     order = np.argsort(-np.abs(scores.labels - mean), kind="stable")[:_SHOWN]
     folder = evidence.study.directory / "application"
     frames = _rows(folder / FRAMES)  # in the order of names, as the scores are
@@ -122,11 +131,10 @@ SECTIONS = (against_baseline, worst_frames)
 
 
 def cell_scores(evidence: Evidence, cell: tuple[str, float]) -> FrameScores:
-    """Mean P(informative) of each test frame, by seed."""
+    """Log-odds of being informative of each test frame, by seed."""
     test = evidence.study.test
     assert test is not None
-    probabilities = evidence.probabilities(cell)[:, :, 1]
-    return frame_scores(test.images, test.patients, test.labels, probabilities)
+    return FrameScores(test.names, test.groups, test.labels, evidence.scores(cell)[:, :, 1])
 
 
 def judge(scores: FrameScores, baseline: np.ndarray | None) -> Judged:

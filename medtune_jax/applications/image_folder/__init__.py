@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,7 +13,6 @@ from medtune_jax.applications.image_folder.table import read_table
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.roc import one_vs_rest_auc
 from medtune_jax.patches import Images
 
 
@@ -46,9 +44,4 @@ def load(config: ConfigDict, size: int) -> Dataset:
     )
 
 
-def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUC on the test images; with more than two classes the mean of one-vs-rest AUCs."""
-    return {"test_auc": one_vs_rest_auc(dataset.labels[dataset.test], probabilities)}
-
-
-IMAGE_FOLDER = Application("image_folder", load, evaluate)
+IMAGE_FOLDER = Application("image_folder", load)

@@ -6,6 +6,6 @@ patches, `contours` turns two confidence maps into two smooth interfaces and a t
 `predict` measures new images. Rows count downwards, the lumen is above.
 """
 
-from medtune_jax.applications.intima_media.task import INTIMA_MEDIA, interface_auc
+from medtune_jax.applications.intima_media.task import INTIMA_MEDIA
 
-__all__ = ["INTIMA_MEDIA", "interface_auc"]
+__all__ = ["INTIMA_MEDIA"]

@@ -14,6 +14,7 @@ from medtune_jax.applications.intima_media.measure import network_contours
 from medtune_jax.applications.intima_media.scan import patch_names
 from medtune_jax.applications.intima_media.task import unpacked
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM
 from medtune_jax.report.load import StudyResults
 
@@ -67,11 +68,11 @@ class BoundaryResults:
 
     def contours(self, depth: str, fraction: float) -> list[tuple[NDArray, Contours]]:
         """Confidence maps and contours of every region, from the scores of the first seed."""
-        probabilities = self.study.cell(depth, fraction)[0].probabilities
-        assert probabilities is not None
+        scores = self.study.cell(depth, fraction)[0].scores
+        assert scores is not None
         regions = [roi.name for roi in self.rois]
         names = patch_names(regions, self.pixels.roi, self.pixels.centres)
         # A study keeps its scores in the order of the names.
         place = np.empty(len(names), int)
         place[np.argsort(names, kind="stable")] = np.arange(len(names))
-        return network_contours(self.rois, self.pixels, probabilities[place])
+        return network_contours(self.rois, self.pixels, log_odds.probabilities(scores[place]))

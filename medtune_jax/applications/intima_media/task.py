@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ from medtune_jax.applications.intima_media.patches import (
 )
 from medtune_jax.applications.intima_media.regions import held_out, regions_of
 from medtune_jax.applications.intima_media.scan import Scan, patch_names, scan
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.datasets.carotid import Roi
-from medtune_jax.evaluation.roc import auc
+from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
@@ -64,6 +66,8 @@ def load(config: ConfigDict, size: int) -> Dataset:
         names=patch_names([roi.name for roi in ordered], source, where),
         test=source >= len(training),
         units=subjects,
+        judged=np.concatenate([np.ones(len(centres.label), bool), pixels.clear]),
+        also={"regions": (len(training), len(testing))},
         extra={"rois": testing, "pixels": pixels},
         files={
             "regions.npz": _packed(testing, pixels),
@@ -73,25 +77,23 @@ def load(config: ConfigDict, size: int) -> Dataset:
     )
 
 
-def interface_auc(labels: NDArray, probabilities: NDArray) -> float:
-    """AUC of interface against background, both interfaces merged (docs/paper.md, "Stopping")."""
-    return auc(labels != BACKGROUND, 1 - probabilities[:, BACKGROUND])
+def interface_against_background(classes: int) -> list[tuple[int, ...]]:
+    """One binary task: both interfaces merged against the background (docs/paper.md, "Stopping")."""
+    return [tuple(c for c in range(classes) if c != BACKGROUND)]
 
 
-def evaluate(dataset: Dataset, probabilities: NDArray) -> dict[str, Any]:
-    """Boundary errors of the test regions from the class probabilities of their pixels [n, 3].
+def evaluate(dataset: Dataset, scores: NDArray) -> dict[str, Any]:
+    """Boundary errors of the test regions from the log-odds of their pixels [n, 3].
 
     Means over regions, in pixels and, of the regions with calibration, in micrometres (None without
     any): of the snakes (li, ma) and of the step lines that start them. `regions` has a row each.
-    `test_auc` is interface against background, less the pixels next to an interface, which are
-    neither.
     """
     rois, pixels = dataset.extra["rois"], dataset.extra["pixels"]
-    contours = [found for _, found in network_contours(rois, pixels, probabilities)]
+    contours = [
+        found for _, found in network_contours(rois, pixels, log_odds.probabilities(scores))
+    ]
     rows = network_rows(rois, contours)
-    figures: dict[str, Any] = {
-        "test_auc": interface_auc(pixels.label[pixels.clear], probabilities[pixels.clear])
-    }
+    figures: dict[str, Any] = {}
     for field in ERRORS:
         name, in_micrometres = field.removesuffix("_px"), micrometres(rows, field)
         figures[f"{name}_error_px"] = float(np.mean([row[field] for row in rows]))
@@ -160,4 +162,11 @@ def _table(rows: Sequence[Row]) -> bytes:
     return stream.getvalue().encode()
 
 
-INTIMA_MEDIA = Application("intima_media", load, evaluate, _sections, interface_auc)
+INTIMA_MEDIA = Application(
+    "intima_media",
+    load,
+    evaluate,
+    _sections,
+    replace(AUC, tasks=interface_against_background),
+    Words("subject", "pixel"),
+)

@@ -48,7 +48,7 @@ class FrocEvidence:
             return self.truth.hand_crafted[None]
         test = self.evidence.study.test
         assert test is not None and not isinstance(detector, str)
-        return self.truth.mean_scores(test.images, self.evidence.probabilities(detector)[..., 1])
+        return self.truth.in_order(test.names, self.evidence.scores(detector)[..., 1])
 
     def detections(self, detector: Detector, seeds: slice = ALL_SEEDS) -> list[Detections]:
         return [self.truth.detections(row) for row in self.scores(detector)[seeds]]

@@ -24,10 +24,9 @@ from medtune_jax.applications.polyps.patches import (
 )
 from medtune_jax.applications.polyps.pictures import picture_files
 from medtune_jax.applications.polyps.truth import Truth
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME, froc_statistic
-from medtune_jax.evaluation.roc import auc
 from medtune_jax.patches import Crops, padded
 
 CLASSES = ("no polyp", "polyp")
@@ -80,21 +79,19 @@ def load(config: ConfigDict, size: int) -> Dataset:
         test=np.arange(len(candidate)) >= training.shape[1],
         units=cases.videos[frame],
         groups_known=cases.groups_known,
+        also={"frames": (int((~cases.test).sum()), int(cases.test.sum()))},
         extra={"truth": _truth(cases, marks, data.smallest_lesion)},
     )
     dataset.files.update(_files(dataset, cases, marks))
     return dataset
 
 
-def evaluate(dataset: Dataset, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUC of the candidates' mean probability, and sensitivity at the paper's false positives per frame."""
+def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
+    """Sensitivity at the paper's false positives per frame."""
     truth: Truth = dataset.extra["truth"]
-    scores = truth.mean_scores(dataset.names[dataset.test], probabilities[:, 1])
-    found = froc_statistic(truth.detections(scores), PER_FRAME)(np.ones((1, len(truth.frames))))[0]
-    return {
-        "test_auc": auc(truth.positive, scores),
-        **{f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(PER_FRAME, found, strict=True)},
-    }
+    marks = truth.detections(truth.in_order(dataset.test_set[0].names, scores[:, 1]))
+    found = froc_statistic(marks, PER_FRAME)(np.ones((1, len(truth.frames))))[0]
+    return {f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(PER_FRAME, found, strict=True)}
 
 
 def sections() -> Sequence[Any]:
@@ -161,4 +158,4 @@ def _files(dataset: Dataset, cases: Cases, marks: Marks) -> dict[str, bytes]:
     return {**truth.files(), **picture_files(dataset, cases)}
 
 
-POLYPS = Application("polyps", load, evaluate, sections)
+POLYPS = Application("polyps", load, evaluate, sections, words=Words("video", "candidate"))

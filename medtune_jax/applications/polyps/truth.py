@@ -9,7 +9,6 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +52,10 @@ class Truth:
         lesion_image = np.repeat(np.arange(len(self.frames)), self.lesions)
         return Detections(len(self.frames), lesion_image, self.frame, scores, lesion)
 
-    @cached_property
-    def _row(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.names)}
-
-    def mean_scores(self, names: Sequence[str] | np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Mean [..., M] of the values [..., P] of patches over the candidates that they belong to."""
-        row = np.array([self._row[name] for name in names])
-        order = np.argsort(row, kind="stable")
-        first = np.searchsorted(row[order], np.arange(len(self.names)))
-        total = np.add.reduceat(np.asarray(values, float)[..., order], first, axis=-1)
-        return total / np.bincount(row, minlength=len(self.names))
+    def in_order(self, names: Sequence[str] | np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values [..., M] of candidates by name, in the order of `self.names`."""
+        row = {name: number for number, name in enumerate(names)}
+        return np.asarray(values)[..., [row[name] for name in self.names]]
 
     def files(self) -> dict[str, bytes]:
         """The two tables."""

@@ -1,0 +1,63 @@
+"""What a run says of the test set: one row an image (frame, candidate, pixel), on the scale of log-odds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medtune_jax.evaluation import log_odds
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The N things that are judged, in the order of scores.csv.
+
+    names: str [N], unique. groups: str [N], patient (video, subject). labels: int [N], positions among the classes.
+    judged: bool [N], False for what belongs to no class without doubt and counts in no metric (a pixel beside an
+    interface).
+    """
+
+    __test__ = False  # not a test case, whatever its name
+
+    names: np.ndarray
+    groups: np.ndarray
+    labels: np.ndarray
+    judged: np.ndarray
+
+    @classmethod
+    def of_patches(
+        cls, names: np.ndarray, groups: np.ndarray, labels: np.ndarray, judged: np.ndarray
+    ) -> tuple[TestSet, np.ndarray]:
+        """From columns with a row a patch, in the order of first appearance -> (test set, member int [P])."""
+        _, first, member = np.unique(names, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        rows = first[order]
+        return cls(names[rows], groups[rows], labels[rows], judged[rows]), rank[member]
+
+    def scores(self, logits: np.ndarray, member: np.ndarray) -> np.ndarray:
+        """Log-odds float32 [N, C] of the mean probability over each row's patches, from their logits [P, C].
+
+        float32, as scores.csv keeps them: whoever reads them back ranks the very same numbers.
+        """
+        means = log_odds.mean_by(log_odds.of_logits(logits), member, len(self.names))
+        return means.astype(np.float32)
+
+
+def score_rows(test: TestSet, classes: Sequence[str], scores: np.ndarray) -> list[tuple[Any, ...]]:
+    """The rows of scores.csv, the first the header; see docs/outputs.md.
+
+    scores: log-odds float32 [N, C]. Nine digits keep a float32 exactly: scores that differ must not become ties.
+    """
+    doubtful = ("judged",) if not test.judged.all() else ()
+    head = ("image", "patient", "label", *classes, *(f"logit_{name}" for name in classes))
+    rows: list[tuple[Any, ...]] = [(*head, *doubtful)]
+    known = zip(test.names, test.groups, test.labels, test.judged, scores, strict=True)
+    for name, group, label, judged, row in known:
+        numbers = (f"{x:.9g}" for x in (*log_odds.probabilities(row), *row))
+        rows.append((name, group, classes[label], *numbers, *([int(judged)] if doubtful else [])))
+    return rows
