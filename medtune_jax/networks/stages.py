@@ -208,19 +208,20 @@ class Network:
 
     def shapes(self, size: int | None = None) -> dict[str, tuple[int, ...]]:
         """Output shape [h,w,c] or [c] of every stage, without computing anything."""
-        x, outputs = (size or self.preprocessing.size,) * 2 + (3,), {}
-        for stage in self.stages:
-            _, x = _traced(stage.module, stage.then, x)
-            outputs[stage.name] = x
-        return outputs
+        inputs = self.inputs(size)
+        return {s.name: _traced(s.module, s.then, inputs[s.name][1])[1] for s in self.stages}
 
     def inputs(self, size: int | None = None, auxiliary: bool = False) -> dict[str, ModuleInput]:
         """The module of every stage and the shape of its input, side heads after the others: all that initial
         parameters depend on.
         """
-        outputs = self.shapes(size)
-        before = [(size or self.preprocessing.size,) * 2 + (3,), *outputs.values()]
-        inputs = {s.name: (s.module, x) for s, x in zip(self.stages, before, strict=False)}
+        side = size or self.preprocessing.size
+        shape: tuple[int, ...] = (side, side, 3)
+        inputs, outputs = {}, {}
+        for stage in self.stages:
+            inputs[stage.name] = stage.module, shape
+            _, shape = _traced(stage.module, stage.then, shape)
+            outputs[stage.name] = shape
         sides = self.auxiliary if auxiliary else ()
         return inputs | {s.stage.name: (s.stage.module, outputs[s.after]) for s in sides}
 

@@ -26,8 +26,8 @@ def pretrained(network: str, directory: str | Path = "", needed: bool = True) ->
         return checkpoint
     from medtune_jax.weights.bundled import bundled  # the readers of files take a while to import
 
-    if (checkpoint := bundled(network)) is not None:
-        return checkpoint
+    if (at_hand := bundled(network)) is not None:
+        return at_hand
     if not needed:
         preprocessing = networks.get(network).preprocessing
         provenance = {"source": "none: every run starts from scratch"}
