@@ -1,7 +1,9 @@
 """AlexNet as released with Caffe (`bvlc_alexnet`), and torchvision's one-tower variant."""
 
 from medtune_jax.networks.layers import Conv, Dense, lrn, max_pool
-from medtune_jax.networks.stages import Network, Preprocessing, Rates, Stage
+from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
+from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Network, Rates, Stage
 
 
 def alexnet(classes: int = 1000) -> Network:
@@ -20,12 +22,32 @@ def alexnet(classes: int = 1000) -> Network:
             Stage("fc8", Dense(classes, relu=False), dropout=0.5),
         ),
         preprocessing=Preprocessing(227),
-        filler="gaussian",
+        initializer="gaussian",
+        sources=Sources(
+            formats={"Caffe": Format(), "ONNX": IN_ORDER},
+            releases=(
+                Release(
+                    name="bvlc_alexnet",
+                    file="bvlc_alexnet.caffemodel",
+                    url=f"{BERKELEY}bvlc_alexnet.caffemodel",
+                    sha1="9116a64c0fbe4459d18f4bb6b56d647b63920377",
+                    licence="unrestricted use",
+                    accuracy="57.1% top-1, 80.2% top-5",
+                ),
+            ),
+        ),
     )
+
+
+_TORCHVISION = {
+    **{f"conv{n}": f"features.{i}" for n, i in enumerate((0, 3, 6, 8, 10), 1)},
+    **{f"fc{n}": f"classifier.{i}" for n, i in enumerate((1, 4, 6), 6)},
+}
 
 
 def alexnet_torchvision(classes: int = 1000) -> Network:
     """The one-tower AlexNet of Krizhevsky 2014 as torchvision ships it: no norm, no groups, RGB in [0, 1]."""
+    preprocessing = imagenet_rgb(224)
     return Network(
         name="alexnet_torchvision",
         classes=classes,
@@ -39,9 +61,14 @@ def alexnet_torchvision(classes: int = 1000) -> Network:
             Stage("fc7", Dense(4096, std=0.005), dropout=0.5),
             Stage("fc8", Dense(classes, relu=False)),
         ),
-        preprocessing=Preprocessing(
-            224, "RGB", (0.485, 0.456, 0.406), 1 / 255, (0.229, 0.224, 0.225)
-        ),
-        filler="msra",
+        preprocessing=preprocessing,
+        initializer="msra",
         rates=Rates(),
+        sources=Sources(
+            {
+                "torchvision": Format(_TORCHVISION),
+                "Gluon": Format(ordered=True, prefix="alexnet0_", preprocessing=preprocessing),
+                "ONNX": IN_ORDER,
+            }
+        ),
     )

@@ -1,7 +1,9 @@
 """CaffeNet (`bvlc_reference_caffenet`): AlexNet with pool before norm."""
 
 from medtune_jax.networks.layers import Conv, Dense, lrn, max_pool
-from medtune_jax.networks.stages import Network, Preprocessing, Stage
+from medtune_jax.networks.preprocessing import Preprocessing
+from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Network, Stage
 
 
 def caffenet(classes: int = 1000) -> Network:
@@ -20,5 +22,18 @@ def caffenet(classes: int = 1000) -> Network:
             Stage("fc8", Dense(classes, relu=False), dropout=0.5),
         ),
         preprocessing=Preprocessing(227),
-        filler="gaussian",
+        initializer="gaussian",
+        sources=Sources(
+            formats={"Caffe": Format(), "ONNX": IN_ORDER},
+            releases=(
+                Release(
+                    name="bvlc_reference_caffenet",
+                    file="bvlc_reference_caffenet.caffemodel",
+                    url=f"{BERKELEY}bvlc_reference_caffenet.caffemodel",
+                    sha1="4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+                    licence="unrestricted use",
+                    accuracy="57.4% top-1, 80.4% top-5",
+                ),
+            ),
+        ),
     )

@@ -17,7 +17,9 @@ from medtune_jax.networks.layers import (
     lrn,
     max_pool,
 )
-from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Rates, Stage
+from medtune_jax.networks.preprocessing import Preprocessing
+from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Auxiliary, Network, Rates, Stage
 
 _BIAS = 0.2  # of every layer but the classifiers
 _RATES = Rates(tuned=3e-3, head=1e-3, scratch=3e-3, source="range test, docs/rates.md")
@@ -85,6 +87,27 @@ _INCEPTIONS = {
     "5b": (384, (192, 384), (48, 128), 128),
 }
 
+_CAFFE = {"conv1": "conv1/7x7_s2", "classifier": "loss3/classifier"}
+_BRANCHES = {
+    "1x1": "branch1",
+    "3x3_reduce": "branch2.0",
+    "3x3": "branch2.1",
+    "5x5_reduce": "branch3.0",
+    "5x5": "branch3.1",
+    "pool_proj": "branch4.1",
+}
+_TORCHVISION = {
+    "conv1": "conv1.conv",
+    "conv2/3x3_reduce": "conv2.conv",
+    "conv2/3x3": "conv3.conv",
+    **{
+        f"inception_{name}/{ours}": f"inception{name}.{theirs}.conv"
+        for name in _INCEPTIONS
+        for ours, theirs in _BRANCHES.items()
+    },
+    "classifier": "fc",
+}
+
 _Ends = dict[str, tuple[Callable[[Array], Array], ...]]  # what ends an inception stage
 
 
@@ -108,13 +131,27 @@ def googlenet(classes: int = 1000) -> Network:
             Stage("classifier", Dense(classes, relu=False), dropout=0.4),
         ),
         preprocessing=Preprocessing(224, mean=(104.0, 117.0, 123.0)),
-        filler="xavier",
+        initializer="xavier",
         rates=_RATES,
         auxiliary=(
             Auxiliary("inception_4a", Stage("loss1", Side(classes)), 0.3),
             Auxiliary("inception_4d", Stage("loss2", Side(classes)), 0.3),
         ),
         smallest=64,
+        sources=Sources(
+            formats={"Caffe": Format(_CAFFE), "ONNX": IN_ORDER},
+            releases=(
+                Release(
+                    name="bvlc_googlenet",
+                    file="bvlc_googlenet.caffemodel",
+                    url=f"{BERKELEY}bvlc_googlenet.caffemodel",
+                    sha1="405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+                    size=53_533_754,
+                    licence="unrestricted use",
+                    accuracy="68.7% top-1, 88.9% top-5",
+                ),
+            ),
+        ),
     )
 
 
@@ -134,6 +171,8 @@ def googlenet_torchvision(classes: int = 1000) -> Network:
             Stage("classifier", Dense(classes, relu=False), dropout=0.2),
         ),
         preprocessing=Preprocessing(224, "RGB", (0.5, 0.5, 0.5), 1 / 255, (0.5, 0.5, 0.5)),
-        filler="xavier",
+        initializer="xavier",
         smallest=64,
+        # A state dict does not hold the epsilon of its batch norms.
+        sources=Sources({"torchvision": Format(_TORCHVISION, epsilon=1e-3), "ONNX": IN_ORDER}),
     )

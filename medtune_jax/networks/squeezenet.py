@@ -5,7 +5,9 @@ from flax import linen as nn
 from jax import Array
 
 from medtune_jax.networks.layers import Conv, global_average_pool, max_pool
-from medtune_jax.networks.stages import Network, Preprocessing, Rates, Stage
+from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
+from medtune_jax.networks.sources import IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Network, Rates, Stage
 
 
 class Fire(nn.Module):
@@ -22,13 +24,37 @@ class Fire(nn.Module):
         return jnp.concatenate([wide, tall], -1)
 
 
+_CAFFE = {"conv10": "conv_final"} | {
+    f"fire{n}/{ours}": f"fire{n}/{theirs}"
+    for n in range(2, 10)
+    for ours, theirs in (
+        ("squeeze1x1", "conv1x1_1"),
+        ("expand1x1", "conv1x1_2"),
+        ("expand3x3", "conv3x3_2"),
+    )
+}
+_TORCHVISION = {"conv1": "features.0", "conv10": "classifier.1"} | {
+    f"fire{n}/{ours}": f"features.{i}.{theirs}"
+    for n, i in enumerate((3, 4, 5, 7, 8, 9, 10, 12), 2)
+    for ours, theirs in (
+        ("squeeze1x1", "squeeze"),
+        ("expand1x1", "expand1x1"),
+        ("expand3x3", "expand3x3"),
+    )
+}
+
+
+def _head(classes: int, relu: bool) -> Stage:
+    return Stage("conv10", Conv(classes, 1, relu=relu), (global_average_pool,), dropout=0.5)
+
+
 def squeezenet(classes: int = 1000) -> Network:
     """The released network ends in a ReLU on its 1000 scores; a new head goes without it.
 
     With a handful of classes that ReLU zeroes every score of an image together and the gradient with them: in a tuning
     study on chest X-rays all test images ended at a probability of exactly one half.
     """
-    released = classes == 1000
+    rgb = imagenet_rgb(227)
     return Network(
         name="squeezenet",
         classes=classes,
@@ -42,15 +68,30 @@ def squeezenet(classes: int = 1000) -> Network:
             Stage("fire7", Fire(48, 192)),
             Stage("fire8", Fire(64, 256), (max_pool,)),
             Stage("fire9", Fire(64, 256)),
-            Stage(
-                "conv10",
-                Conv(classes, 1, relu=released),
-                (global_average_pool,),
-                dropout=0.5,
-            ),
+            _head(classes, relu=False),
         ),
+        released_head=_head(1000, relu=True),
         preprocessing=Preprocessing(227),
-        filler="xavier",
+        initializer="xavier",
         rates=Rates(1e-4, 1e-4, 3e-3, "range test in docs/rates.md"),
         smallest=63,
+        sources=Sources(
+            formats={
+                "Caffe": Format(_CAFFE),
+                "torchvision": Format(_TORCHVISION, preprocessing=rgb),
+                "Gluon": Format(ordered=True, prefix="squeezenet0_", preprocessing=rgb),
+                "ONNX": IN_ORDER,
+                "Deep Compression": IN_ORDER,
+            },
+            releases=(
+                Release(
+                    name="squeezenet",
+                    file="compressed_SqueezeNet.net",
+                    size=675_763,
+                    licence="BSD-2-Clause",
+                    accuracy="57.5% top-1, 80.3% top-5 before compression",
+                    credit="SqueezeNet 1.0 by its authors (Deep Compression release), ImageNet ILSVRC-2012",
+                ),
+            ),
+        ),
     )

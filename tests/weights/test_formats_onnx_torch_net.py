@@ -4,12 +4,12 @@ import os
 import pickle
 from pathlib import Path
 
+import fuzz_readers as fuzz
 import numpy as np
 import pytest
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import deep_compression, onnx, torch
-from tests.weights import fuzz
 
 SHARED = Path(
     os.environ.get("MEDTUNE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
