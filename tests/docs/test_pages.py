@@ -93,6 +93,15 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in _anchors(page), f"{path.name} links to {target}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_source_files_that_a_page_names_exist(path):
+    """By the end of their path; NAME stands for any, and a file that is yet to be written is called new."""
+    there = [f"/{p.relative_to(ROOT)}" for p in ROOT.rglob("*.py") if ".venv" not in p.parts]
+    for new, name in re.findall(r"(\ba new )?`([\w/]+\.py)`", path.read_text()):
+        known = any(source.endswith(f"/{name}") for source in there)
+        assert known or new or "NAME" in name, f"{path.name} names {name}"
+
+
 def test_the_code_cites_headings_of_the_paper_that_exist():
     headings = _headings(ROOT / "docs" / "paper.md")
     sections = {heading.partition(".")[0] for heading in headings}
