@@ -100,7 +100,8 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
         return _first_line(message)
     known = [*_config_fields(values), *values]
     near = difflib.get_close_matches(unknown.group(1), known, 1, 0)
-    return f"there is no flag --{unknown.group(1)}; did you mean --{near[0]}?"
+    hint = f"; did you mean --{near[0]}?" if near else ": this verb takes none"
+    return f"there is no flag --{unknown.group(1)}{hint}"
 
 
 def _config_trouble(message: str) -> str:
