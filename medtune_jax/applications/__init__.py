@@ -2,11 +2,11 @@
 
 from difflib import get_close_matches
 
-from medtune_jax.applications.embolism import EMBOLISM
+from medtune_jax.applications.embolism.task import EMBOLISM
 from medtune_jax.applications.frame_quality import FRAME_QUALITY
 from medtune_jax.applications.image_folder import IMAGE_FOLDER
 from medtune_jax.applications.intima_media import INTIMA_MEDIA
-from medtune_jax.applications.polyps import POLYPS
+from medtune_jax.applications.polyps.task import POLYPS
 from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.errors import UserError
 

@@ -145,7 +145,7 @@ def _is_plain(directory: Path) -> bool:
 
 def angiograms(directory: Path) -> Any:
     """Volumes of patients, with their emboli and candidates."""
-    from medtune_jax.applications.embolism.montage import show
+    from medtune_jax.applications.embolism.show import show
     from medtune_jax.datasets.volumes.cases import holds_cases
 
     return show(directory) if holds_cases(directory) else None

@@ -42,7 +42,11 @@ class CandidateTable:
         cls, by_frame: Sequence[Sequence[Candidate]], cases: Cases, minimum_area: int
     ) -> CandidateTable:
         frame, table = _flat(by_frame)
-        names = [f"{n}#{k}" for n, row in zip(cases.names, by_frame, strict=True) for k in range(len(row))]
+        names = [
+            f"{n}#{k}"
+            for n, row in zip(cases.names, by_frame, strict=True)
+            for k in range(len(row))
+        ]
         lesion = [
             hits(row, lesions(mask_of(frame), minimum_area)[0])
             for row, frame in zip(by_frame, cases.frames, strict=True)
@@ -95,7 +99,9 @@ def _fit(cases: Cases, data: ConfigDict) -> CandidateDetector:
 
 def _flat(by_frame: Sequence[Sequence[Candidate]]) -> tuple[np.ndarray, np.ndarray]:
     """The frame int [M] and the fields float [M, 5] of every candidate."""
-    table = np.array([c for row in by_frame for c in row], float).reshape(-1, len(Candidate._fields))
+    table = np.array([c for row in by_frame for c in row], float).reshape(
+        -1, len(Candidate._fields)
+    )
     return np.repeat(np.arange(len(by_frame)), [len(row) for row in by_frame]), table
 
 
