@@ -32,5 +32,5 @@ def read_kept(path: Path) -> dict[str, np.ndarray] | None:
 def keep(path: Path, **arrays: np.ndarray) -> None:
     """Arrays by name as one .npz, under a name (`path`) made of all that decides them."""
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    np.savez(stream, allow_pickle=False, **arrays)
     write_whole(path, stream.getvalue())

@@ -18,7 +18,8 @@ from medtune_jax.datasets.carotid import (
     with_contours,
 )
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import draw_subject, render_roi, write_subjects
+from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
+from tests.phantoms.subjects import write_subjects
 
 
 def blank(width=92, height=60, mm_per_pixel=0.07):

@@ -43,21 +43,14 @@ def compare(first: Path, other: Path) -> list[Gain]:
     if not shared:
         raise UserError(f"{first} and {other} share no finished depth and fraction")
     truth = one.truth
-    return [
-        Gain(
-            *cell,
-            difference(
-                AUC,
-                truth.positive.astype(int),
-                *(two_sided(results.scores(cell)) for results in (one, two)),
-                truth.candidate_groups,
-            ),
-            sensitivity_difference(
-                one.detections(cell), two.detections(cell), PER_VOLUME, truth.groups
-            ),
-        )
-        for cell in shared
-    ]
+    gains = []
+    for cell in shared:
+        scores, others = (two_sided(results.scores(cell)) for results in (one, two))
+        auc = difference(AUC, truth.positive.astype(int), scores, others, truth.candidate_groups)
+        marks, other_marks = one.detections(cell), two.detections(cell)
+        sensitivity = sensitivity_difference(marks, other_marks, PER_VOLUME, truth.groups)
+        gains.append(Gain(*cell, auc, sensitivity))
+    return gains
 
 
 def _text(difference: Difference) -> str:

@@ -82,7 +82,8 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
-        judges = [*((depth, fraction) for depth in _depths(evidence, fraction)), HAND_CRAFTED]
+        depths = _depths(evidence, fraction)
+        judges: list[Detector] = [*((depth, fraction) for depth in depths), HAND_CRAFTED]
         parts.append(markup.paragraph(f"With {fraction_name(fraction)} of the training emboli:"))
         parts.append(_table(results, judges))
     parts.append(

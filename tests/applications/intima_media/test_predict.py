@@ -18,8 +18,9 @@ from medtune_jax.applications.intima_media.predict import (
 from medtune_jax.datasets.carotid import Roi
 from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import generate, write_subjects
+from medtune_jax.phantoms.ultrasound import generate
 from medtune_jax.weights import pretrained
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
 

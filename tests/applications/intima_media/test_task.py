@@ -16,7 +16,7 @@ from medtune_jax.applications.intima_media.regions import held_out, phantom_regi
 from medtune_jax.applications.intima_media.task import unpacked
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import write_subjects
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "intima_media.py"
 

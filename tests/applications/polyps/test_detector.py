@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtune_jax.applications.polyps import boundary, candidates, patches
+from medtune_jax.applications.polyps import boundary, cases
+from medtune_jax.applications.polyps import detector as hand_crafted
+from medtune_jax.applications.polyps.candidates import hits
 from medtune_jax.errors import UserError
 from tests.applications.polyps.blobs import blob_frame
 
@@ -16,16 +18,16 @@ KVASIR = Path(SHARED) / "data" / "kvasir-seg"
 @pytest.fixture(scope="module")
 def detector():
     rng = np.random.default_rng(1)
-    return candidates.fit((blob_frame(rng, lesion=k % 4 > 0) for k in range(16)), seed=0)
+    return hand_crafted.fit((blob_frame(rng, lesion=k % 4 > 0) for k in range(16)), seed=0)
 
 
 def sensitivity(detector, frames, maximum=10):
     """(share of lesions hit, candidates a frame, share whose best-scored candidate hits)."""
     found, first, total, count = 0, 0, 0, 0
     for image, mask in frames:
-        numbered, lesions = patches.lesions(mask)
+        numbered, lesions = cases.lesions(mask)
         marks = detector.candidates(image, maximum)
-        hit = patches.hits(marks, numbered)
+        hit = hits(marks, numbered)
         found += len(set(hit[hit >= 0]))
         first += bool(len(hit) and hit[0] >= 0)
         total, count = total + lesions, count + len(marks)
@@ -44,7 +46,7 @@ def test_the_forest_is_what_finds_them(detector):
     """With the classes of the edges shuffled, the first candidate is seldom the lesion."""
     rng = np.random.default_rng(2)
     frames = [blob_frame(rng) for _ in range(25)]
-    blind = candidates.CandidateDetector(Blind(detector.classifier.forest), detector.judge)
+    blind = hand_crafted.CandidateDetector(Blind(detector.classifier.forest), detector.judge)
     assert sensitivity(blind, frames)[2] <= sensitivity(detector, frames)[2] - 0.2
 
 
@@ -106,21 +108,21 @@ def test_an_empty_frame_has_no_candidates(detector, level):
 def test_the_seed_and_a_saved_file_decide_everything(detector, tmp_path):
     image, _ = blob_frame(np.random.default_rng(7))
     detector.save(tmp_path / "detector.joblib")
-    again = candidates.CandidateDetector.load(tmp_path / "detector.joblib")
+    again = hand_crafted.CandidateDetector.load(tmp_path / "detector.joblib")
     assert again.candidates(image) == detector.candidates(image)
     few = [blob_frame(np.random.default_rng(k)) for k in range(2)]
-    one, two, other = (candidates.fit(few, seed).candidates(image) for seed in (3, 3, 4))
+    one, two, other = (hand_crafted.fit(few, seed).candidates(image) for seed in (3, 3, 4))
     assert one == two != other
 
 
 def test_bad_training_frames():
     image, mask = blob_frame(np.random.default_rng(8))
     with pytest.raises(UserError, match="frame 1: its mask is 80 x 200 but the frame is 160 x 200"):
-        candidates.fit([(image, mask), (image, mask[:80])])
+        hand_crafted.fit([(image, mask), (image, mask[:80])])
     with pytest.raises(UserError, match="none of the 1 training frames shows a lesion"):
-        candidates.fit([(image, np.zeros_like(mask))])
+        hand_crafted.fit([(image, np.zeros_like(mask))])
     with pytest.raises(UserError, match="none of the 0 training frames"):
-        candidates.fit([])
+        hand_crafted.fit([])
 
 
 def test_a_fitting_box_is_centred_in_the_lesion_and_overlaps_it():
@@ -134,18 +136,18 @@ def test_a_fitting_box_is_centred_in_the_lesion_and_overlaps_it():
         (12.0, 44.5, 20, 30),  # centred outside
         (52.0, 72.0, 5, 5),  # the other lesion's
     ]
-    fits = candidates._fits(np.array(boxes), mask)
+    fits = hand_crafted._fits(np.array(boxes), mask)
     assert fits.tolist() == [True, False, True, False, True]
 
 
 def test_repeated_candidates_are_dropped_but_a_polyp_in_a_fold_is_not():
     boxes = np.array([(50.0, 50, 40, 40), (52, 52, 38, 44), (50, 50, 8, 8), (90, 90, 40, 40)])
-    assert candidates._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 10) == [0, 2, 3]
-    assert candidates._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 2) == [0, 2]
+    assert hand_crafted._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 10) == [0, 2, 3]
+    assert hand_crafted._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 2) == [0, 2]
 
 
 def test_the_reservoir_is_a_uniform_sample():
-    reservoir = candidates._Reservoir(np.random.default_rng(0), maximum=100)
+    reservoir = hand_crafted._Reservoir(np.random.default_rng(0), maximum=100)
     for block in range(50):
         value = np.arange(block * 20, block * 20 + 20)
         reservoir.add(value[:, None], value)
@@ -167,6 +169,6 @@ def test_real_polyps():
         )
         for name in names[:: len(names) // 50][:50]
     ]
-    detector = candidates.fit(frames[:20], seed=0)
+    detector = hand_crafted.fit(frames[:20], seed=0)
     found, each, first = sensitivity(detector, frames[20:])
     assert found >= 0.85 and first >= 0.5 and each <= 10
