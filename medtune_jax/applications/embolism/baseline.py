@@ -20,7 +20,7 @@ from medtune_jax.applications.embolism.vessel import (
     candidate_affines,
     sample_planes,
 )
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 
 PLANE_NAMES = ("cross", "long")

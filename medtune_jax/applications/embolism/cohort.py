@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from medtune_jax.applications.embolism.patients import Patient, Settings, read_patient
-from medtune_jax.datasets.volumes import find_cases
+from medtune_jax.datasets.ct import find_cases
 from medtune_jax.errors import UserError
 from medtune_jax.paths import scratch_beside, user_cache
 from medtune_jax.phantoms.ctpa import write_dicom_study

@@ -18,7 +18,8 @@ from medtune_jax.applications.embolism.vessel import (
     plane_affines,
     sample_planes,
 )
-from medtune_jax.datasets.volumes import Case, find_cases, load_case
+from medtune_jax.datasets.ct import Case, find_cases, load_case
+from medtune_jax.datasets.ct.cases import holds_cases
 
 SHOWN = 12
 WINDOW = (-200.0, 500.0)
@@ -46,22 +47,22 @@ def montages(
     return files
 
 
-def show(directory: str | Path, path: str | Path | None = None, maximum: int = 12) -> Image.Image:
-    """Axial slices of the patients in a folder: emboli outlined, candidates ringed.
+def show(directory: Path) -> Image.Image | None:
+    """Axial slices of the patients in a folder: emboli outlined, candidates ringed. None where no volumes lie.
 
-    Up to `maximum` patients, each at the slice through most of an embolus (or through its best candidate). Green
-    outlines are emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Saved as
-    PNG if a path is given. Raises UserError that names what cannot be read.
+    Up to 12 patients, each at the slice through most of an embolus (or through its best candidate). Green outlines are
+    emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Raises UserError that
+    names what cannot be read.
     """
-    tiles = [_axial(case) for case in find_cases(Path(directory))[:maximum]]
+    if not holds_cases(directory):
+        return None
+    tiles = [_axial(case) for case in find_cases(directory)[:SHOWN]]
     columns = min(4, len(tiles))
     height, width = max(t.height for t in tiles), max(t.width for t in tiles)
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * (width + _GAP), rows * (height + _GAP)), (24, 24, 24))
     for k, tile in enumerate(tiles):
         sheet.paste(tile, (k % columns * (width + _GAP), k // columns * (height + _GAP)))
-    if path is not None:
-        sheet.save(path, "PNG")
     return sheet
 
 

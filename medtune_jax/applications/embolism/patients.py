@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from medtune_jax.applications.embolism.baseline import FEATURE_NAMES, candidate_features
 from medtune_jax.applications.embolism.candidates import Candidate, CandidateConfig, find_candidates
 from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, vessel_frame
-from medtune_jax.datasets.volumes import Case, Volume, load_case
+from medtune_jax.datasets.ct import Case, Volume, load_case
 from medtune_jax.patches import padded
 
 # A candidate this near to an embolus hits it (docs/paper.md, section 2).

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,15 +15,19 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.embolism.baseline import MultiInstanceForest
 from medtune_jax.applications.embolism.candidates import CandidateConfig
 from medtune_jax.applications.embolism.cohort import Cohort, phantoms_on_disk, read_cohort
-from medtune_jax.applications.embolism.montage import montages
+from medtune_jax.applications.embolism.config import DEFAULTS
+from medtune_jax.applications.embolism.montage import montages, show
 from medtune_jax.applications.embolism.patients import Patient, Settings
 from medtune_jax.applications.embolism.truth import Truth, candidate_name, truth_of
 from medtune_jax.applications.embolism.vessel import PLANES, PatchGrid, VesselConfig, plane_affines
-from medtune_jax.applications.protocol import Dataset
+from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME, froc_statistic
 from medtune_jax.patches import Planes, padded
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("false", "embolus")
 REDUCTIONS = ("emboli", "patients")
@@ -71,6 +75,13 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     truth: Truth = dataset.extra["truth"]
     found = sensitivities(truth, truth.in_order(dataset.test_set[0].names, scores[:, 1]))
     return {f"sensitivity_at_{rate:g}": s for rate, s in zip(PER_VOLUME, found, strict=True)}
+
+
+def sections() -> Sequence[SectionMaker]:
+    """What the report adds: see `report`."""
+    from medtune_jax.applications.embolism.report import SECTIONS
+
+    return SECTIONS
 
 
 def sensitivities(truth: Truth, scores: np.ndarray) -> list[float]:
@@ -204,3 +215,14 @@ def _numbers(text: str, field: str, fits: Callable[[float], bool]) -> tuple[floa
     if not values or not all(map(fits, values)):
         raise UserError(f"{field} is '{text}': give numbers separated by commas, in range")
     return values
+
+
+EMBOLISM = Application(
+    name="embolism",
+    defaults=DEFAULTS,
+    load=load,
+    evaluate=evaluate,
+    words=Words("patient", "candidate"),
+    sections=sections,
+    show=show,
+)

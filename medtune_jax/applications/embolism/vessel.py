@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from medtune_jax.applications.embolism.candidates import Candidate, hemisphere
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 
 # Each plane is spanned by two axes of the frame: (down the rows, along the columns).

@@ -6,6 +6,5 @@ sees, `truth` judges scores, `task` joins them into what a study runs, `report` 
 """
 
 from medtune_jax.applications.polyps.candidates import Candidate, CandidateDetector, fit
-from medtune_jax.applications.polyps.task import POLYPS
 
-__all__ = ["POLYPS", "Candidate", "CandidateDetector", "fit"]
+__all__ = ["Candidate", "CandidateDetector", "fit"]

@@ -21,16 +21,16 @@ from PIL import Image
 
 from medtune_jax.applications.polyps.progress import reported, said
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets import FileFrames, Frame, Frames, layouts, plain
+from medtune_jax.datasets import Frame, Frames
+from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
+from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
-from medtune_jax.datasets.videos import VIDEO_SUFFIXES
 from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.colonoscopy import write_videos
 from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
 
 PHANTOM = "phantom"
-_PAIRED = "images/NAME.jpg with masks/NAME.jpg (or png)"
 _FILMED = "VIDEO.mp4 with the masks of its frames in masks/VIDEO/NUMBER.png"
 
 
@@ -117,7 +117,7 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 def _folder(root: Path) -> FileFrames:
     """Frames with masks: two folders of images, video files beside their masks, or one folder a video."""
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return FileFrames(layouts.masked_images(root, ("images",), ("masks",), _PAIRED))
+        return FileFrames(layouts.paired(root))
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.polyps.candidates import Candidate
 from medtune_jax.applications.polyps.cases import Cases, mask_of, read_cases
+from medtune_jax.applications.polyps.config import DEFAULTS
 from medtune_jax.applications.polyps.detections import find_candidates
 from medtune_jax.applications.polyps.patches import (
     Variants,
@@ -25,9 +26,13 @@ from medtune_jax.applications.polyps.patches import (
 from medtune_jax.applications.polyps.pictures import picture_files
 from medtune_jax.applications.polyps.truth import Truth
 from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME, froc_statistic
 from medtune_jax.patches import Crops, padded
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("no polyp", "polyp")
 
@@ -57,7 +62,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
 
     Training: data.train_patches patches, half of them positive, spread evenly over the videos.
     Test: data.test_variants patches of every candidate. Groups and units are videos, names are
-    candidates. Fields of config.data: see configs/polyps.py. Raises UserError for data that cannot
+    candidates. Fields of config.data: see `config`. Raises UserError for data that cannot
     make a study (`read_cases`), or where no candidate, or every one, hits a lesion.
     """
     data = config.data
@@ -94,7 +99,7 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     return {f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(PER_FRAME, found, strict=True)}
 
 
-def sections() -> Sequence[Any]:
+def sections() -> Sequence[SectionMaker]:
     """What the report adds: FROC, networks against the hand-crafted score, detections and patches to look at."""
     from medtune_jax.applications.polyps.report import SECTIONS
 
@@ -158,4 +163,12 @@ def _files(dataset: Dataset, cases: Cases, marks: Marks) -> dict[str, bytes]:
     return {**truth.files(), **picture_files(dataset, cases)}
 
 
-POLYPS = Application("polyps", load, evaluate, sections, words=Words("video", "candidate"))
+POLYPS = Application(
+    name="polyps",
+    defaults=DEFAULTS,
+    load=load,
+    evaluate=evaluate,
+    words=Words("video", "candidate"),
+    sections=sections,
+    show=show,
+)

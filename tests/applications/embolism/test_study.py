@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from medtune_jax import applications
-from medtune_jax.applications.embolism import EMBOLISM, compare, show, task
+from medtune_jax.applications.embolism import compare, task
 from medtune_jax.applications.embolism.baseline import MultiInstanceForest
 from medtune_jax.applications.embolism.cohort import phantoms_on_disk
+from medtune_jax.applications.embolism.montage import show
+from medtune_jax.applications.embolism.task import EMBOLISM
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
@@ -192,10 +194,9 @@ def test_phantoms_are_written_once(cache):
     assert folder.is_relative_to(cache)
 
 
-def test_show_marks_emboli_and_candidates(source, tmp_path):
-    picture = np.asarray(show(source, tmp_path / "sheet.png"))
+def test_show_marks_emboli_and_candidates(source):
+    picture = np.asarray(show(source))
     np.testing.assert_array_equal(picture_of(source), picture)  # as `medtune data show`
-    assert (tmp_path / "sheet.png").is_file()
     for colour in ((60, 255, 90), (80, 200, 255), (255, 190, 40)):
         assert (picture == colour).all(-1).sum() > 20
 

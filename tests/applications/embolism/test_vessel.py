@@ -16,7 +16,7 @@ from medtune_jax.applications.embolism.vessel import (
     sample_planes,
     vessel_frame,
 )
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import ctpa_phantom
 
