@@ -48,7 +48,7 @@ def _no_weights(network: str, directory: Path) -> Path:
 
 def _config(arguments: argparse.Namespace, nothing: Path):
     config = default_config()
-    config.data.dir, config.data.patient_pattern = arguments.data, ""
+    config.data.dir = arguments.data
     config.network, config.weights = arguments.network, str(nothing)
     config.image_size = arguments.size
     config.sweep.depths, config.sweep.seeds = arguments.depth, 1

@@ -10,9 +10,9 @@ from medtune_jax.errors import UserError
 def every_builder() -> dict[str, Any]:
     """{name: TFDS builder class}; each says its layout, licence, citation and homepage."""
     # TFDS takes seconds to import.
-    from medtune_jax.datasets.builders import DATASETS
-    from medtune_jax.datasets.ct_builders import CT_DATASETS
-    from medtune_jax.datasets.cubs import Cubs
+    from medtune_jax.datasets.carotid.cubs import Cubs
+    from medtune_jax.datasets.colonoscopy.builders import DATASETS
+    from medtune_jax.datasets.ct.builders import CT_DATASETS
 
     return {**DATASETS, **CT_DATASETS, Cubs.name: Cubs}
 

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from medtune_jax.datasets.builders import DATASETS, LabelledImages, builder_class
 from medtune_jax.datasets.catalog import find_builder
+from medtune_jax.datasets.colonoscopy.builders import DATASETS, LabelledImages, builder_class
 from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.datasets.manual import text
 from medtune_jax.errors import UserError

@@ -8,7 +8,7 @@ import SimpleITK
 import tensorflow_datasets as tfds
 from scipy import io
 
-from medtune_jax.datasets.ct_builders import CT_DATASETS, volumes
+from medtune_jax.datasets.ct.builders import CT_DATASETS, volumes
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import write_dicom_series
 

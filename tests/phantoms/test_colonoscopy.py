@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from medtune_jax.datasets import plain
+from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.colonoscopy import layouts, video, write_image_folder, write_videos
 from medtune_jax.phantoms.colonoscopy.defects import DEFECTS

@@ -19,7 +19,7 @@ from medtune_jax.applications.embolism.baseline import FEATURE_NAMES, candidate_
 from medtune_jax.applications.embolism.candidates import Candidate, CandidateConfig, find_candidates
 from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, around, vessel_frame
 from medtune_jax.applications.kept import keep, read_kept
-from medtune_jax.datasets.volumes import Case, Volume, find_cases, load_case
+from medtune_jax.datasets.ct import Case, Volume, find_cases, load_case
 from medtune_jax.errors import UserError
 from medtune_jax.patches import padded
 from medtune_jax.paths import scratch_beside, user_cache

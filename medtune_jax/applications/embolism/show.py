@@ -12,7 +12,8 @@ from scipy import ndimage
 from medtune_jax.applications.embolism.candidates import CandidateConfig, find_candidates
 from medtune_jax.applications.embolism.cases import Patient, hit_table
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
-from medtune_jax.datasets.volumes import Case, find_cases, load_case
+from medtune_jax.datasets.ct import Case, find_cases, load_case
+from medtune_jax.datasets.ct.cases import holds_cases
 from medtune_jax.pictures import mosaic, png
 
 SHOWN = 12
@@ -43,18 +44,17 @@ def montages(
     return files
 
 
-def show(directory: str | Path, path: str | Path | None = None, maximum: int = 12) -> Image.Image:
-    """Axial slices of the patients in a folder: emboli outlined, candidates ringed.
+def show(directory: Path) -> Image.Image | None:
+    """Axial slices of the patients in a folder: emboli outlined, candidates ringed. None where no volumes lie.
 
-    Up to `maximum` patients, each at the slice through most of an embolus (or through its best candidate). Green
-    outlines are emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Saved as
-    PNG if a path is given. Raises UserError that names what cannot be read.
+    Up to 12 patients, each at the slice through most of an embolus (or through its best candidate). Green outlines are
+    emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Raises UserError that
+    names what cannot be read.
     """
-    tiles = [_axial(case) for case in find_cases(Path(directory))[:maximum]]
-    sheet = mosaic(tiles, min(4, len(tiles)), _GAP)
-    if path is not None:
-        sheet.save(path, "PNG")
-    return sheet
+    if not holds_cases(directory):
+        return None
+    tiles = [_axial(case) for case in find_cases(directory)[:SHOWN]]
+    return mosaic(tiles, min(4, len(tiles)), _GAP)
 
 
 def _vessel_planes(patient: Patient, k: int, window: tuple[float, float]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,8 +19,9 @@ from medtune_jax.applications.embolism.cases import (
     phantoms_on_disk,
     read_cohort,
 )
+from medtune_jax.applications.embolism.config import DEFAULTS
 from medtune_jax.applications.embolism.patches import patch_grid, planes
-from medtune_jax.applications.embolism.show import montages
+from medtune_jax.applications.embolism.show import montages, show
 from medtune_jax.applications.embolism.truth import candidate_name, truth_files, truth_of
 from medtune_jax.applications.embolism.vessel import VesselConfig
 from medtune_jax.applications.protocol import Application, Dataset, Words
@@ -28,6 +29,9 @@ from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("false", "embolus")
 
@@ -74,7 +78,7 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     return truth.figures(dataset.test_set[0].names, scores[:, 1], PER_VOLUME)
 
 
-def sections() -> Sequence[Any]:
+def sections() -> Sequence[SectionMaker]:
     """What the report adds: emboli and candidates, FROC, tuning against scratch and the baseline."""
     from medtune_jax.applications.embolism.report import SECTIONS
 
@@ -135,4 +139,12 @@ def _summary(cohort: Cohort, held: set[str]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-EMBOLISM = Application("embolism", load, evaluate, sections, words=Words("patient", "candidate"))
+EMBOLISM = Application(
+    name="embolism",
+    defaults=DEFAULTS,
+    load=load,
+    evaluate=evaluate,
+    words=Words("patient", "candidate"),
+    sections=sections,
+    show=show,
+)

@@ -16,6 +16,7 @@ from medtune_jax.applications.frame_quality.baseline import QualityBaseline
 from medtune_jax.applications.frame_quality.frames import QualityFrames
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import planned_subset
+from medtune_jax.fields import numbers
 
 FRAMES, BASELINE, PICTURES, SUMMARY = (
     "test_frames.csv", "baseline.csv", "test_frames.jpg", "frames.json"
@@ -59,8 +60,6 @@ def _baseline_rows(config, frames: QualityFrames, dataset, frame, test) -> list[
 
     It needs no early stopping, so it also has the frames that a network only validates on.
     """
-    from medtune_jax.study.config import numbers  # a study imports the applications
-
     rows = []
     for fraction in numbers(config.sweep.fractions, "sweep.fractions"):
         for seed in range(config.sweep.seeds):

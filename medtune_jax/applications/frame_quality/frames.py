@@ -16,7 +16,8 @@ from PIL import Image
 
 from medtune_jax.applications.frame_quality.baseline import quality_features
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets import Frame, Frames, plain
+from medtune_jax.datasets import Frame, Frames
+from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
@@ -48,7 +49,7 @@ def read_frames(data: ConfigDict) -> QualityFrames:
     """The frames that `config.data` names, and their split (docs/paper.md, 3: by video, about half each).
 
     dir with tfds: a set prepared by `medtune data prepare`. dir with the folders train and test: the
-    user's split. dir alone: the plain layout (`medtune_jax.datasets.plain`). No dir: phantoms.
+    user's split. dir alone: the plain layout (`medtune_jax.datasets.colonoscopy.plain`). No dir: phantoms.
     Raises UserError where the frames cannot make a study: no known quality, a class or a second
     video missing in a split, a video in both, a file that cannot be read.
     """

@@ -38,15 +38,14 @@ def overlay(
     return picture
 
 
-def show(directory: Path | str, expert: str | None = None) -> Image.Image:
-    """The first regions of a folder with their experts' contours, and how many there are.
+def show(directory: Path) -> Image.Image | None:
+    """The first regions of a folder with an expert's contours, and how many there are.
 
-    The folder is a plain layout or CUBS (see `data`); `expert` names one of several CUBS experts.
+    The folder is a plain layout or CUBS of one expert (see `datasets.carotid`); None for any other.
     """
-    directory = Path(directory)
-    is_cubs = any(directory.rglob("*-LI.txt"))
-    rois = read_cubs(directory, expert) if is_cubs else read_plain(directory)
-    return _sheet(rois)
+    if any(directory.rglob("*-LI.txt")):
+        return _sheet(read_cubs(directory))
+    return _sheet(read_plain(directory)) if any(directory.rglob("*LI.csv")) else None
 
 
 def _sheet(rois: Sequence[Roi]) -> Image.Image:

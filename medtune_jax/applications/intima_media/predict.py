@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune_jax import weights
 from medtune_jax.applications.intima_media.contours import (
     Contours,
     WallThickness,
@@ -20,8 +19,8 @@ from medtune_jax.applications.intima_media.contours import (
 from medtune_jax.applications.intima_media.dense import PixelClassifier
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
-from medtune_jax.applications.intima_media.patches import CLASSES
 from medtune_jax.applications.intima_media.scan import confidence_maps
+from medtune_jax.applications.protocol import Option, Prediction, Trained
 from medtune_jax.datasets.carotid import SUFFIXES, Roi, read_new
 from medtune_jax.errors import UserError
 
@@ -39,25 +38,9 @@ class Measurement:
     warnings: tuple[str, ...]
 
 
-def load_classifier(run: Path | str) -> PixelClassifier:
-    """The network of a study's run (STUDY/runs/NAME with kept weights) or of a checkpoint.
-
-    A checkpoint of this task states in its provenance the config that it was trained with.
-    """
-    run = Path(run)
-    kept = run / "weights"
-    if (run / "result.json").is_file() and not kept.is_dir():
-        raise UserError(
-            f"{run} kept no weights: run that sweep with --config.training.keep_weights=True."
-        )
-    checkpoint = weights.load(kept if kept.is_dir() else run)
-    config = checkpoint.provenance.get("config", {})
-    if config.get("application") != "intima_media" or checkpoint.classes != len(CLASSES):
-        raise UserError(
-            f"{run} was not trained for intima_media: give a run of configs/intima_media.py."
-        )
-    size = config["image_size"] or checkpoint.preprocessing.size
-    return PixelClassifier(checkpoint, size, config["data"]["patch"])
+def classifier_of(trained: Trained) -> PixelClassifier:
+    """The network of a run as a classifier of pixels."""
+    return PixelClassifier(trained.checkpoint, trained.size, trained.config["data"]["patch"])
 
 
 def measure(
@@ -95,28 +78,28 @@ def check_patch(roi: Roi, patch: float) -> None:
 
 
 def predict(
-    run: Path | str,
-    images: Sequence[Path | str],
-    output: Path | str,
+    trained: Trained,
+    inputs: Sequence[Path],
+    output: Path,
     unit: str = "mm",
     mode: str = "convolutional",
     mm_per_pixel: float | None = None,
-) -> list[Measurement]:
-    """Measure images, or all images of folders, and write what was found into `output`.
+) -> str:
+    """Measure images, or all images of folders, and write what was found into `output`; returns `summary`.
 
     thickness.csv has a row an image; NAME.contours.csv a row a column (x, LI and MA in pixels,
     thickness in `unit`, low confidence); NAME.overlay.png shows both contours. mm_per_pixel applies
     to images that bring no calibration of their own.
     """
-    paths = _listed(images)
+    paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
-    classifier, output = load_classifier(run), Path(output)
     # All images are read, and those refused that must be, before the first is measured.
     rois = [_calibrated(read_new(path), mm_per_pixel) for path in paths]
     output.mkdir(parents=True, exist_ok=True)
-    found = [measure(classifier, roi, unit, mode) for roi in rois]
-    for path, measurement in zip(paths, found, strict=True):
+    classifier = classifier_of(trained)
+    measurements = [measure(classifier, roi, unit, mode) for roi in rois]
+    for path, measurement in zip(paths, measurements, strict=True):
         _write(output / _stem(path), measurement)
     _write_rows(
         output / "thickness.csv",
@@ -130,16 +113,26 @@ def predict(
                 f"{m.contours.low_confidence.mean():.3f}",
                 " ".join(m.warnings),
             )
-            for path, m in zip(paths, found, strict=True)
+            for path, m in zip(paths, measurements, strict=True)
         ],
     )
-    return found
+    return summary(measurements)
 
 
-def summary(found: Sequence[Measurement]) -> str:
+PREDICTION = Prediction(
+    predict,
+    (
+        Option("unit", "mm", "of the thickness: mm or px"),
+        Option("mode", "convolutional", "or exact, patch by patch and far slower"),
+        Option("mm_per_pixel", None, "of images without calibration of their own", float),
+    ),
+)
+
+
+def summary(measurements: Sequence[Measurement]) -> str:
     """The measurements as lines of text, each image's warnings below it."""
     lines = []
-    for m in found:
+    for m in measurements:
         size = f"mean {m.thickness.mean:.3f}, max {m.thickness.maximum:.3f} {m.thickness.unit}"
         lines += [f"{m.roi.name}: {size}", *(f"  warning: {line}" for line in m.warnings)]
     return "\n".join(lines)
@@ -156,15 +149,11 @@ def _warnings(roi: Roi, low_confidence: NDArray) -> list[str]:
     return found
 
 
-def _listed(images: Sequence[Path | str]) -> list[Path]:
+def _listed(inputs: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
-    for image in map(Path, images):
-        if image.is_dir():
-            paths += sorted(p for p in image.rglob("*") if p.suffix.lower() in SUFFIXES)
-        elif image.is_file():
-            paths.append(image)
-        else:
-            raise UserError(f"{image} does not exist: give images or folders of images.")
+    for path in inputs:
+        within = sorted(path.rglob("*")) if path.is_dir() else [path]
+        paths += [p for p in within if p == path or p.suffix.lower() in SUFFIXES]
     if not paths:
         raise UserError("there is no image to measure: give images or folders that hold some.")
     return paths

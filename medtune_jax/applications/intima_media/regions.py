@@ -60,7 +60,7 @@ def _read(data: ConfigDict) -> list[Roi]:
     if data.layout not in LAYOUTS:
         raise UserError(f"data.layout is '{data.layout}': choose {', '.join(LAYOUTS)}.")
     if data.layout == "tfds":
-        from medtune_jax.datasets.cubs import read_prepared  # TFDS takes seconds to import
+        from medtune_jax.datasets.carotid.cubs import read_prepared  # TFDS takes seconds to import
 
         return read_prepared(data.dir, data.expert or None)
     if data.layout == "cubs":

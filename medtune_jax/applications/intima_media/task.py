@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
+from medtune_jax.applications.intima_media.config import DEFAULTS
 from medtune_jax.applications.intima_media.doubts import warn_about
 from medtune_jax.applications.intima_media.measure import (
     Row,
@@ -20,12 +21,14 @@ from medtune_jax.applications.intima_media.measure import (
     network_contours,
     network_rows,
 )
+from medtune_jax.applications.intima_media.overlay import show
 from medtune_jax.applications.intima_media.patches import (
     BACKGROUND,
     CLASSES,
     patch_affines,
     sample_centres,
 )
+from medtune_jax.applications.intima_media.predict import PREDICTION
 from medtune_jax.applications.intima_media.regions import held_out, regions_of
 from medtune_jax.applications.intima_media.scan import Scan, patch_names, scan
 from medtune_jax.applications.protocol import Application, Dataset, Words
@@ -33,6 +36,9 @@ from medtune_jax.datasets.carotid import Roi
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
 
@@ -101,7 +107,8 @@ def evaluate(dataset: Dataset, scores: NDArray) -> dict[str, Any]:
     return figures | {"regions": rows}
 
 
-def _sections() -> Sequence[Any]:
+def sections() -> Sequence[SectionMaker]:
+    """What the report adds: boundary errors, tests against the baselines, examples, thickness."""
     from medtune_jax.applications.intima_media.report import SECTIONS
 
     return SECTIONS
@@ -163,10 +170,13 @@ def _table(rows: Sequence[Row]) -> bytes:
 
 
 INTIMA_MEDIA = Application(
-    "intima_media",
-    load,
-    evaluate,
-    _sections,
-    replace(AUC, tasks=interface_against_background),
-    Words("subject", "pixel"),
+    name="intima_media",
+    defaults=DEFAULTS,
+    load=load,
+    metric=replace(AUC, tasks=interface_against_background),
+    evaluate=evaluate,
+    words=Words("subject", "pixel"),
+    sections=sections,
+    show=show,
+    predict=PREDICTION,
 )

@@ -21,9 +21,10 @@ from PIL import Image
 from skimage.measure import label as connected_components
 
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets import FileFrames, Frame, Frames, layouts, plain
+from medtune_jax.datasets import Frame, Frames
+from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
+from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
-from medtune_jax.datasets.videos import VIDEO_SUFFIXES
 from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.colonoscopy import write_videos
@@ -31,7 +32,6 @@ from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
 from medtune_jax.progress import reported, say
 
 PHANTOM = "phantom"
-_PAIRED = "images/NAME.jpg with masks/NAME.jpg (or png)"
 _FILMED = "VIDEO.mp4 with the masks of its frames in masks/VIDEO/NUMBER.png"
 
 
@@ -134,7 +134,7 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 def _folder(root: Path) -> FileFrames:
     """Frames with masks: two folders of images, video files beside their masks, or one folder a video."""
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return FileFrames(layouts.masked_images(root, ("images",), ("masks",), _PAIRED))
+        return FileFrames(layouts.paired(root))
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)

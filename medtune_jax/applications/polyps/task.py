@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.polyps.candidates import CandidateTable, find_candidates
 from medtune_jax.applications.polyps.cases import Cases, read_cases
+from medtune_jax.applications.polyps.config import DEFAULTS
 from medtune_jax.applications.polyps.patches import (
     Variants,
     candidate_affines,
@@ -21,9 +22,13 @@ from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_of
 from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.applications.truth import Truth
+from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.patches import Crops, padded
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("no polyp", "polyp")
 
@@ -33,7 +38,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
 
     Training: data.train_patches patches, half of them positive, spread evenly over the videos.
     Test: data.test_variants patches of every candidate. Groups and units are videos, names are
-    candidates. Fields of config.data: see configs/polyps.py. Raises UserError for data that cannot
+    candidates. Fields of config.data: see `config`. Raises UserError for data that cannot
     make a study (`read_cases`), or where no candidate, or every one, hits a lesion.
     """
     data = config.data
@@ -69,7 +74,7 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     return truth.figures(dataset.test_set[0].names, scores[:, 1], PER_FRAME)
 
 
-def sections() -> Sequence[Any]:
+def sections() -> Sequence[SectionMaker]:
     """What the report adds: FROC, networks against the hand-crafted score, detections and patches to look at."""
     from medtune_jax.applications.polyps.report import SECTIONS
 
@@ -104,4 +109,12 @@ def _test_patches(cases: Cases, table: CandidateTable, kinds: Variants, count: i
     return np.stack([np.repeat(testing, len(shown)), np.tile(shown, len(testing))])
 
 
-POLYPS = Application("polyps", load, evaluate, sections, words=Words("video", "candidate"))
+POLYPS = Application(
+    name="polyps",
+    defaults=DEFAULTS,
+    load=load,
+    evaluate=evaluate,
+    words=Words("video", "candidate"),
+    sections=sections,
+    show=show,
+)

@@ -15,7 +15,7 @@ from medtune_jax.applications.embolism.patches import (
     sample_planes,
 )
 from medtune_jax.applications.embolism.vessel import VesselConfig, body_frame, vessel_frame
-from medtune_jax.datasets.volumes import Volume, find_cases
+from medtune_jax.datasets.ct import Volume, find_cases
 from medtune_jax.phantoms.ctpa import ctpa_phantom, write_dicom_series, write_nifti
 
 SHAPE, SPACING = (48, 96, 96), (2.4, 1.8, 1.8)

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from medtune_jax.applications.embolism.candidates import Candidate, find_candidates
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
 from medtune_jax.applications.embolism.vessel import Frame, body_frame, vessel_frame
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.phantoms.ctpa import ctpa_phantom
 from tests.phantoms.vessels import vessel_at
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from medtune_jax.applications.intima_media import INTIMA_MEDIA
 from medtune_jax.applications.intima_media.patches import BACKGROUND, CLASSES, LI, MA
 from medtune_jax.applications.intima_media.report import PAPER
 from medtune_jax.applications.intima_media.results import BoundaryResults
+from medtune_jax.applications.intima_media.task import INTIMA_MEDIA
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 

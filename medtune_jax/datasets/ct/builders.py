@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from medtune_jax.datasets.ct import Case, Volume, find_cases, load_case
 from medtune_jax.datasets.manual import ManualDataset
-from medtune_jax.datasets.volumes import Case, Volume, find_cases, load_case
 from medtune_jax.errors import UserError
 
 

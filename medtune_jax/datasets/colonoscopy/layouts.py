@@ -4,9 +4,9 @@ import csv
 import re
 from pathlib import Path
 
-from medtune_jax.datasets import videos
-from medtune_jax.datasets.frames import FrameFile
-from medtune_jax.datasets.plain import by_stem, images_in
+from medtune_jax.datasets.colonoscopy import videos
+from medtune_jax.datasets.colonoscopy.files import FrameFile
+from medtune_jax.datasets.colonoscopy.plain import by_stem, images_in
 from medtune_jax.errors import UserError
 
 _MASK_PREFIXES = ("", "p")  # CVC-ColonDB and ETIS-Larib name the mask of 7.tif p7.tif
@@ -36,6 +36,13 @@ def masked_images(
             raise UserError(f"{path}: no mask {stem!r} in {root}; expected {layout}.")
         files.append(FrameFile(sequence.get(stem, stem), stem, path, mask=mask, positive=True))
     return _not_empty(files, root, layout)
+
+
+def paired(root: Path) -> list[FrameFile]:
+    """images/ with masks/ of equal name, as in Kvasir-SEG."""
+    return masked_images(
+        root, ("images",), ("masks",), "images/NAME.jpg with masks/NAME.jpg (or png)"
+    )
 
 
 def masked_videos(root: Path, layout: str) -> list[FrameFile]:

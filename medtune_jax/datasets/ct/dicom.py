@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from medtune_jax.datasets.volumes.grid import Volume, canonical, to_int16
+from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
 from medtune_jax.errors import UserError
 
 # Positions are rounded in many archives: gaps may differ by this share of the usual gap.

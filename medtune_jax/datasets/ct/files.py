@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
-from medtune_jax.datasets.volumes.dicom import read_dicom_series
-from medtune_jax.datasets.volumes.grid import Triple, Volume, canonical, to_int16
+from medtune_jax.datasets.ct.dicom import read_dicom_series
+from medtune_jax.datasets.ct.grid import Triple, Volume, canonical, to_int16
 from medtune_jax.errors import UserError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

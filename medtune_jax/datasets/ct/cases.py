@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from scipy import io, ndimage
 
-from medtune_jax.datasets.volumes.dicom import sorted_slices
-from medtune_jax.datasets.volumes.files import (
+from medtune_jax.datasets.ct.dicom import sorted_slices
+from medtune_jax.datasets.ct.files import (
     FORMATS,
     as_labels,
     read_mask,
     read_volume,
 )
-from medtune_jax.datasets.volumes.grid import Volume
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
 
 

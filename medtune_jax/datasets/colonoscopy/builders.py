@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medtune_jax.datasets import layouts, videos
-from medtune_jax.datasets.frames import Frame, FrameFile, check_classes
+from medtune_jax.datasets.colonoscopy import layouts, videos
+from medtune_jax.datasets.colonoscopy.files import FrameFile
+from medtune_jax.datasets.frames import Frame, check_classes
 from medtune_jax.datasets.manual import ManualDataset, png
 from medtune_jax.errors import UserError
 

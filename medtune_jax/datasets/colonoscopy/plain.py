@@ -15,8 +15,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from medtune_jax.datasets import videos
-from medtune_jax.datasets.frames import FileFrames, FrameFile, check_disjoint
+from medtune_jax.datasets.colonoscopy import videos
+from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
+from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
