@@ -39,7 +39,7 @@ class PatchGrid:
 
     widths_mm: physical widths of the square patch; shifts: along the first axis of the frame, as
     a share of the width; rotations: how many further images turn about that axis, evenly over a
-    full turn; size: pixels a side. The paper's factors do not multiply out to its totals, so
+    full turn; size: pixels per side. The paper's factors do not multiply out to its totals, so
     each is a field.
     """
 
@@ -105,7 +105,7 @@ def plane_affines(
     """Sampling recipes of one candidate: float32 [variants, planes, 3, 3].
 
     Each matrix maps a pixel (row, column, 1) to voxel coordinates (z, y, x); its columns are the
-    step a row, the step a column, and the voxel of pixel (0, 0). Pixel centres are width / size
+    step per row, the step per column, and the voxel of pixel (0, 0). Pixel centres are width / size
     mm apart, and the middle of the grid is the candidate. Variants run over widths, then shifts,
     then rotations; the planes, in `PLANES`, are the channels.
     """
