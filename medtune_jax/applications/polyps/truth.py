@@ -71,7 +71,7 @@ class FrameTruth(Truth):
         columns = (self.candidates, self.images[self.candidate_image], lesion, boxes, scores)
         rows = ((n, f, k, *b, s) for n, f, k, b, s in zip(*columns, strict=True))
         frames = zip(self.images, self.groups, self.lesions, strict=True)
-        return {FRAMES: csv_bytes(_FRAME, frames), CANDIDATES: csv_bytes(_CANDIDATE, rows)}
+        return {FRAMES: csv_bytes([_FRAME, *frames]), CANDIDATES: csv_bytes([_CANDIDATE, *rows])}
 
     @classmethod
     def read(cls, folder: Path) -> FrameTruth:
