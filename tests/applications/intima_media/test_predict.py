@@ -17,8 +17,9 @@ from medtune_jax.applications.predict import predict
 from medtune_jax.applications.show import picture_of
 from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import generate, write_subjects
+from medtune_jax.phantoms.ultrasound import generate
 from medtune_jax.weights import pretrained
+from tests.datasets.carotid_files import write_subjects
 
 CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
 
