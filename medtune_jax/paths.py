@@ -1,12 +1,15 @@
 """Where a user's files lie that can be made again, and folders that appear whole or not at all."""
 
+import csv
+import io
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def user_cache() -> Path:
@@ -37,3 +40,18 @@ def discard(folder: Path, patience: float = 5.0) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             time.sleep(0.05)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    scratch.write_bytes(content)
+    scratch.replace(path)
+
+
+def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A CSV file with a line of names."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
+    return stream.getvalue().encode()

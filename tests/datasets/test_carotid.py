@@ -19,7 +19,7 @@ from medtune_jax.datasets.carotid import (
 )
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
-from tests.datasets.carotid_files import write_subjects
+from tests.phantoms.subjects import write_subjects
 
 
 def blank(width=92, height=60, mm_per_pixel=0.07):

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from medtune_jax.applications.embolism.results import FrocResults
+from medtune_jax.applications.embolism.report import froc_evidence
+from medtune_jax.applications.embolism.truth import TRUTH, truth_files
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Difference, compare_auc
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.evaluation import AUC, difference
+from medtune_jax.evaluation.froc import PER_VOLUME, sensitivity_difference
+from medtune_jax.evaluation.intervals import Difference
+from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 
 
@@ -24,7 +26,7 @@ class Gain(NamedTuple):
     depth: str
     fraction: float
     auc: Difference
-    sensitivity: Difference  # mean at 1 to 5 false positives a volume
+    sensitivity: Difference  # mean at 1 to 5 false positives per volume
 
 
 def compare(first: Path, other: Path) -> list[Gain]:
@@ -32,32 +34,23 @@ def compare(first: Path, other: Path) -> list[Gain]:
 
     Raises UserError when they were not scored on the same candidates.
     """
-    one, two = (FrocResults(Evidence(load_study(path))) for path in (first, other))
-    if one.truth.to_json() != two.truth.to_json():
+    one, two = (froc_evidence(Evidence(load_study(path))) for path in (first, other))
+    if truth_files(one.truth)[TRUTH] != truth_files(two.truth)[TRUTH]:
         raise UserError(
             f"{first} and {other} have other test candidates: run both on the same data"
         )
     shared = [cell for cell in one.evidence.cells if two.evidence.has(*cell)]
     if not shared:
         raise UserError(f"{first} and {other} share no finished depth and fraction")
-    return [
-        Gain(
-            *cell,
-            compare_auc(
-                one.truth.true,
-                _candidate_scores(one, cell),
-                _candidate_scores(two, cell),
-                np.array(one.truth.volumes)[one.truth.candidate_volume],
-            ),
-            one.difference(one.of(cell), two.of(cell)),
-        )
-        for cell in shared
-    ]
-
-
-def _candidate_scores(results: FrocResults, cell: Cell) -> np.ndarray:
-    """[seeds, candidates]."""
-    return np.array([results.scores(seed) for seed in results.evidence.scores(cell)])
+    truth = one.truth
+    gains = []
+    for cell in shared:
+        scores, others = (two_sided(results.scores(cell)) for results in (one, two))
+        auc = difference(AUC, truth.positive.astype(int), scores, others, truth.candidate_groups)
+        marks, other_marks = one.detections(cell), two.detections(cell)
+        sensitivity = sensitivity_difference(marks, other_marks, PER_VOLUME, truth.groups)
+        gains.append(Gain(*cell, auc, sensitivity))
+    return gains
 
 
 def _text(difference: Difference) -> str:

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
-from medtune_jax.applications.embolism.results import GRID, FrocResults, model_intervals, models
-from medtune_jax.evaluation.froc import PER_VOLUME, Detections
+from medtune_jax.applications.drawings import picture
+from medtune_jax.applications.embolism.truth import read_truth
+from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.truth import Truth
+from medtune_jax.evaluation.edwards import FrocModel
+from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
-from medtune_jax.report import markup
+from medtune_jax.report import markup, palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
-from medtune_jax.report.load import is_scratch
+from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.report.section import Section, SectionMaker
 
-# Okabe and Ito's palette, as in the other figures; the hand-crafted baseline is black.
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#F0E442")
-_STYLES = ("-", (0, (6, 2)), (0, (3, 1.5)), "-.", (0, (1, 1)), (0, (4, 1, 1, 1)))
-_SCRATCH, _BASELINE = "#D55E00", "#000000"
-BASELINE = "hand-crafted"
-
-
-class Curve(NamedTuple):
-    """A judge's line in the FROC figure."""
-
-    name: str
-    seeds: list[Detections]
-    colour: str
-    style: object
+# The paper's axis: 0 to 10 false positives per volume.
+GRID = np.linspace(0, 10, 201)
 
 
 def cohort(evidence: Evidence) -> Section:
     """Patients, emboli and candidates, and montages of both kinds of candidate."""
-    results = FrocResults(evidence)
-    patients = results.cohort["patients"]
+    summary = json.loads(study_file(evidence.study.directory, "cohort.json").read_bytes())
+    patients = summary["patients"]
     rows = []
     for name, side in (("training", False), ("test", True)):
         chosen = [row for row in patients if row["test"] is side]
@@ -58,16 +48,20 @@ def cohort(evidence: Evidence) -> Section:
             )
         )
     head = (
-        *("Patients", "Number", "Emboli", "Hit by a candidate", "Candidates a volume"),
+        *("Patients", "Number", "Emboli", "Hit by a candidate", "Candidates per volume"),
         *("True candidates", "False candidates", "No vessel found"),
     )
     parts = [markup.table(head, rows, "numbers")]
-    for patient, reason in results.cohort["left_out"].items():
+    for patient, reason in summary["left_out"].items():
         parts.append(markup.paragraph(f"Left out: {patient}. {reason}"))
-    drawings = [_montage(results, kind) for kind in ("true", "false")]
-    for drawing, kind in zip(drawings, ("True", "False"), strict=True):
+    drawings = []
+    for kind in ("true", "false"):
+        name, description = f"{kind}_candidates", f"Patches of {kind} candidates in two planes."
+        path = study_file(evidence.study.directory, f"{name}.png")
+        drawing = picture(name, description, path)
+        drawings.append(drawing)
         caption = (
-            f"{kind} candidates, drawn at random, 15 mm wide: above the vessel's cross-section, below its "
+            f"{kind.title()} candidates, drawn at random, 15 mm wide: above the vessel's cross-section, below its "
             "longitudinal plane, along which the vessel runs from top to bottom."
         )
         parts.append(markup.figure(drawing, caption))
@@ -79,17 +73,17 @@ def froc(evidence: Evidence) -> Section | None:
     fractions = _fractions(evidence)
     if not fractions:
         return None
-    results, study = FrocResults(evidence), evidence.study
+    results = froc_evidence(evidence)
     drawing = _curves(results, fractions)
     caption = (
-        "Sensitivity for emboli against false positives a volume, mean over seeds; a candidate's score is the mean "
+        "Sensitivity for emboli against false positives per volume, mean over seeds; a candidate's score is the mean "
         "over its variants, a hit lies in the embolus or within 5 mm, an embolus counts once. Shaded: 95% interval by "
         "bootstrap over patients of the recommended depth."
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
-        judges = [(study.label(d), results.of((d, fraction))) for d in _depths(evidence, fraction)]
-        judges += [(BASELINE, results.baseline)]
+        depths = _depths(evidence, fraction)
+        judges: list[Detector] = [*((depth, fraction) for depth in depths), HAND_CRAFTED]
         parts.append(markup.paragraph(f"With {fraction_name(fraction)} of the training emboli:"))
         parts.append(_table(results, judges))
     parts.append(
@@ -100,13 +94,13 @@ def froc(evidence: Evidence) -> Section | None:
             "always learns from all training emboli."
         )
     )
-    return Section("FROC: sensitivity by false positives a volume", markup.join(parts), [drawing])
+    return Section("FROC: sensitivity by false positives per volume", markup.join(parts), [drawing])
 
 
 def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
     fractions = _fractions(evidence)
-    results, study = FrocResults(evidence), evidence.study
+    results, study = froc_evidence(evidence), evidence.study
     found: list[tuple[float, str, str, Difference]] = []
     for fraction in fractions:
         depth, scratch = evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)
@@ -114,15 +108,12 @@ def compared(evidence: Evidence) -> Section | None:
         for one in dict.fromkeys([depth, deepest]):
             if one is None:
                 continue
-            seeds = results.of((one, fraction))
-            if scratch is not None:
-                rival = results.of((scratch, fraction))
-                found.append(
-                    (fraction, one, study.label(scratch), results.difference(seeds, rival))
-                )
             # The baseline learns from all training emboli: it is no rival of networks that had fewer.
-            if fraction == fractions[0]:
-                found.append((fraction, one, BASELINE, results.difference(seeds, results.baseline)))
+            rivals = ((scratch, fraction) if scratch else None, HAND_CRAFTED)
+            for rival in rivals if fraction == fractions[0] else rivals[:1]:
+                if rival is not None:
+                    gain = results.difference((one, fraction), rival, PER_VOLUME)
+                    found.append((fraction, one, results.label(rival), gain))
     if not found:
         return None
     corrected = holm([difference.p for *_, difference in found])
@@ -139,11 +130,17 @@ def compared(evidence: Evidence) -> Section | None:
     ]
     head = ("Training emboli", "Depth", "Minus", "Difference of mean sensitivity", "p", "Holm p")
     text = (
-        "Mean of the sensitivities at 1 to 5 false positives a volume, differences paired by patient, for the depth "
+        "Mean of the sensitivities at 1 to 5 false positives per volume, differences paired by patient, for the depth "
         "that validation recommends and for the deepest. Positive: the tuned network finds more emboli."
     )
     parts = [markup.paragraph(text), markup.table(head, rows, "numbers")]
     return Section("Tuning against scratch and against hand-crafted features", markup.join(parts))
+
+
+def froc_evidence(evidence: Evidence) -> FrocEvidence[Truth]:
+    """The candidates' scores by every run of a study, and by the hand-crafted baseline."""
+    truth = read_truth(evidence.study.directory)
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)
@@ -157,21 +154,32 @@ def _depths(evidence: Evidence, fraction: float) -> list[str]:
     return [depth for depth in evidence.study.depths if evidence.has(depth, fraction)]
 
 
-def _table(results: FrocResults, judges: Sequence[tuple[str, list[Detections]]]):
+def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> markup.Markup:
     rows = []
-    for name, seeds in judges:
-        fitted = models(seeds)
-        modelled = model_intervals(fitted) if fitted else [None] * len(PER_VOLUME)
+    for judge in judges:
+        pairs = zip(
+            results.sensitivity(judge, PER_VOLUME),
+            model_intervals(results.models(judge)),
+            strict=True,
+        )
         cells = [
             markup.interval(found, 2) + markup.Markup("<br>") + markup.interval(model, 2)
-            for found, model in zip(results.sensitivity(seeds), modelled, strict=True)
+            for found, model in pairs
         ]
-        rows.append((name, *cells))
-    head = ("False positives a volume", *(f"{rate:g}" for rate in PER_VOLUME))
+        rows.append((results.label(judge), *cells))
+    head = ("False positives per volume", *(f"{rate:g}" for rate in PER_VOLUME))
     return markup.table(head, rows, "numbers")
 
 
-def _curves(results: FrocResults, fractions: Sequence[float]) -> Drawing:
+def model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
+    """Edwards' sensitivity at 1..5: estimate and bounds are means over the seeds' fits, None without a fit."""
+    if not fitted:
+        return [None] * len(PER_VOLUME)
+    by_seed = np.array([model.sensitivity_at(PER_VOLUME) for model in fitted])
+    return [Interval(*row) for row in by_seed.mean(axis=0)]
+
+
+def _curves(results: FrocEvidence[Truth], fractions: Sequence[float]) -> Drawing:
     evidence = results.evidence
     shown = list(dict.fromkeys([fractions[0], fractions[-1]]))
     figure = Figure(figsize=(5.2 * len(shown), 4.6), layout="constrained")
@@ -185,38 +193,20 @@ def _curves(results: FrocResults, fractions: Sequence[float]) -> Drawing:
     return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)
 
 
-def _draw(ax: Axes, results: FrocResults, fraction: float, recommended: str) -> None:
-    evidence = results.evidence
-    lines: list[Curve] = []
-    for k, depth in enumerate(_depths(evidence, fraction)):
-        tuned = (_COLOURS[k % len(_COLOURS)], _STYLES[k % len(_STYLES)])
-        colour, style = (_SCRATCH, "-.") if is_scratch(depth) else tuned
-        seeds = results.of((depth, fraction))
-        lines.append(Curve(evidence.study.label(depth), seeds, colour, style))
-        if depth == recommended:
-            low, high = np.array([i[1:] for i in results.sensitivity(seeds)]).T
-            ax.fill_between(PER_VOLUME, low, high, color=colour, alpha=0.18, lw=0)
-    lines.append(Curve(BASELINE, results.baseline, _BASELINE, ":"))
-    for line in lines:
-        ax.plot(
-            GRID,
-            results.curve(line.seeds),
-            color=line.colour,
-            ls=line.style,
-            lw=1.6,
-            label=line.name,
-            drawstyle="steps-post",
-        )
-    ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives a volume")
-    ax.grid(color="#e4e4e4", linewidth=0.6)
+def _draw(ax: Axes, results: FrocEvidence[Truth], fraction: float, recommended: str) -> None:
+    lines: dict[Detector, palette.Line] = {
+        (depth, fraction): line
+        for depth, line in palette.depths(results.evidence.study).items()
+        if results.evidence.has(depth, fraction)
+    }
+    for judge, (colour, style) in {**lines, HAND_CRAFTED: palette.ROLES[HAND_CRAFTED]}.items():
+        curve = results.curve(judge, GRID)
+        name = results.label(judge)
+        ax.plot(GRID, curve, color=colour, ls=style, lw=1.6, label=name, drawstyle="steps-post")
+    chosen = (recommended, fraction)
+    rates = GRID[::5]
+    low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
+    ax.fill_between(rates, low, high, step="post", color=lines[chosen].colour, alpha=0.18, lw=0)
+    ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives per volume")
+    ax.grid(color=palette.GRID, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _montage(results: FrocResults, kind: str) -> Drawing:
-    picture = np.asarray(Image.open(io.BytesIO(results.picture(f"{kind}_candidates.png"))))
-    height, width = picture.shape
-    figure = Figure(figsize=(9.0, 9.0 * height / width))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-    ax.set_axis_off()
-    return Drawing(f"{kind}_candidates", f"Patches of {kind} candidates in two planes.", figure)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
+from skimage.measure import label as connected_components
 
-from medtune_jax.applications.polyps.progress import reported, said
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
 from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
@@ -29,6 +29,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.colonoscopy import write_videos
 from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
+from medtune_jax.progress import reported, say
 
 PHANTOM = "phantom"
 _FILMED = "VIDEO.mp4 with the masks of its frames in masks/VIDEO/NUMBER.png"
@@ -48,6 +49,13 @@ class Cases:
     @cached_property
     def videos(self) -> np.ndarray:
         return np.array([frame.video for frame in self.frames])
+
+    @cached_property
+    def names(self) -> np.ndarray:
+        """VIDEO/FRAME; the frame's own name where it is its own video."""
+        return np.array(
+            [f.name if f.video == f.name else f"{f.video}/{f.name}" for f in self.frames]
+        )
 
     def fingerprint(self) -> str:
         """sha256 of pixels, masks, names and split."""
@@ -69,9 +77,18 @@ def mask_of(frame: Frame) -> np.ndarray:
     return frame.mask
 
 
-def cache_home() -> Path:
-    """Where generated videos and candidates are kept between sweeps."""
-    return user_cache() / "polyps"
+def lesions(mask: np.ndarray, minimum_area: int = 20) -> tuple[np.ndarray, int]:
+    """Numbers the lesions of a bool mask [H, W]: int [H, W], -1 outside, and how many there are.
+
+    Touching pixels (8-neighbourhood) are one lesion; specks below minimum_area pixels, the noise of
+    JPEG masks, are none.
+    """
+    components = connected_components(mask, connectivity=2)
+    area = np.bincount(components.ravel())
+    keep = area >= minimum_area
+    keep[0] = False
+    number = np.where(keep, np.cumsum(keep) - 1, -1)
+    return number[components], int(keep.sum())
 
 
 def read_cases(data: ConfigDict) -> Cases:
@@ -137,9 +154,9 @@ def _phantoms(phantom: ConfigDict, place: Path | None) -> FileFrames:
     """Generated videos, half of them with polyps, made once and kept."""
     size = (phantom.height, phantom.width)
     parts = (phantom.videos, phantom.frames, *size, phantom.seed, f"v{VERSION}")
-    place = place or cache_home() / "-".join(map(str, ("phantoms", *parts)))
+    place = place or user_cache() / "polyps" / "-".join(map(str, ("phantoms", *parts)))
     if not (place / RECORD).is_file():
-        said(f"generating {phantom.videos} videos of {phantom.frames} frames in {place}")
+        say(f"generating {phantom.videos} videos of {phantom.frames} frames in {place}")
     positives = (phantom.videos + 1) // 2
     negatives = phantom.videos - positives
     write_videos(place, positives, negatives, phantom.frames, size, phantom.seed)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
+from medtune_jax.applications.drawings import picture
 from medtune_jax.applications.polyps import drawings
-from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, Detector, FrocEvidence
-from medtune_jax.applications.polyps.pictures import PATCHES, read_shown
-from medtune_jax.applications.polyps.truth import Truth
+from medtune_jax.applications.polyps.show import PATCHES, read_shown
+from medtune_jax.applications.polyps.truth import FrameTruth
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.report.section import Section
 
 _RATES = tuple(f"{rate:g}" for rate in PER_FRAME)
@@ -23,26 +24,26 @@ def froc(evidence: Evidence) -> Section | None:
     """FROC curves of all depths, and sensitivities at the paper's operating points."""
     if evidence.main_fraction is None:
         return None
-    found = _read(evidence)
-    curves = drawings.froc_curves(found, _shown(evidence))
-    truth = found.truth
+    results = _read(evidence)
+    curves = drawings.froc_curves(results, _shown(evidence))
+    truth = results.truth
     caption = (
-        f"Sensitivity by lesion against false positives per frame, on {len(truth.frames)} test "
-        f"frames of {len(np.unique(truth.videos))} videos with {truth.lesions.sum()} lesions; mean "
-        f"over seeds. No curve can rise above the {_reach(truth):.1%} of lesions that a candidate "
+        f"Sensitivity by lesion against false positives per frame, on {len(truth.images)} test "
+        f"frames of {len(np.unique(truth.groups))} videos with {len(truth.lesion_image)} lesions; mean "
+        f"over seeds. No curve can rise above the {truth.reachable:.1%} of lesions that a candidate "
         "hits. Bars: 95% intervals by bootstrap over videos."
     )
     rules = (
         "A candidate hits the lesion in whose mask its centre lies. A lesion counts once; further "
         "hits on it are neither true nor false. A lesion without candidate is a miss. False "
         "positives are divided by all test frames, those without lesion or candidate included; "
-        f"{1 / len(truth.frames):.2g} a frame is a single one, so that below it no false positive "
+        f"{1 / len(truth.images):.2g} per frame is a single one, so that below it no false positive "
         "is allowed at all."
     )
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
         detectors = _detectors(evidence, fraction)
-        rows = [(_name(evidence, d), *_cells(found, d)) for d in detectors]
+        rows = [(results.label(d), *_cells(results, d)) for d in detectors]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
     parts.append(markup.paragraph(rules, "note"))
@@ -54,13 +55,14 @@ def likelihood(evidence: Evidence) -> Section | None:
     fraction = evidence.main_fraction
     if fraction is None:
         return None
-    found = _read(evidence)
+    results = _read(evidence)
     detectors = _leading(evidence, fraction)
-    models = {detector: found.model(detector) for detector in detectors}
-    drawing = drawings.froc_models(found, models)
+    fitted = {detector: results.models(detector, FIRST_SEED) for detector in detectors}
+    models = {detector: each[0] if each else None for detector, each in fitted.items()}
+    drawing = drawings.froc_models(results, models)
     rows = [
         (
-            _name(evidence, detector),
+            results.label(detector),
             *(
                 (f"{model.detection:.3f}", f"{model.rate:.2f}", f"{model.a:.2f}", f"{model.b:.2f}")
                 if model
@@ -70,7 +72,7 @@ def likelihood(evidence: Evidence) -> Section | None:
         )
         for detector, model in models.items()
     ]
-    head = ("Model", "lesions raised", "false a frame", "a", "b", *(f"at {r}" for r in _RATES))
+    head = ("Model", "lesions raised", "false per frame", "a", "b", *(f"at {r}" for r in _RATES))
     caption = (
         "Steps: what was counted, with the 95% band by bootstrap over videos. Smooth lines: the "
         "maximum-likelihood model of Edwards et al. (2002) with its 95% band (hatched). One seed of "
@@ -92,11 +94,11 @@ def against_hand_crafted(evidence: Evidence) -> Section | None:
     """Each network minus the hand-crafted score on the same candidates, paired by video."""
     if evidence.main_fraction is None:
         return None
-    found = _read(evidence)
+    results = _read(evidence)
     parts = []
     for fraction in evidence.study.fractions:
         depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
-        table = [_differences(found, (depth, fraction)) for depth in depths]
+        table = [_differences(results, (depth, fraction)) for depth in depths]
         corrected = holm([d.p for row in table for d in row])
         p = iter(corrected)
         rows = [
@@ -121,13 +123,13 @@ def detections(evidence: Evidence) -> Section | None:
     fraction = evidence.main_fraction
     if fraction is None:
         return None
-    found = _read(evidence)
+    results = _read(evidence)
     detector = (evidence.recommendations[fraction].depth, fraction)
     shown = read_shown(evidence.study.directory / "application")
-    drawing = drawings.overlays(found, detector, shown)
+    drawing = drawings.overlays(results, detector, shown)
     caption = (
         "Test frames, taken evenly from all. Green: the true lesion. Boxes: the candidates that "
-        f"{_name(evidence, detector)} finds most probable, with their probability (mean over "
+        f"{results.label(detector)} finds most probable, with their probability (mean over "
         "patches and seeds)."
     )
     return Section("Detections to check", markup.figure(drawing, caption), [drawing])
@@ -138,7 +140,7 @@ def patches(evidence: Evidence) -> Section | None:
     path = evidence.study.directory / "application" / PATCHES
     if not path.is_file():
         return None
-    drawing = drawings.montage(path)
+    drawing = picture("patches", "Training patches with and without a polyp.", path)
     caption = (
         "Training patches drawn at random, as the network is given them: upper half from candidates "
         "in a lesion, lower half from candidates outside. Box, scale, shift and mirror variant vary."
@@ -149,14 +151,9 @@ def patches(evidence: Evidence) -> Section | None:
 SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 
-def _read(evidence: Evidence) -> FrocEvidence:
-    return FrocEvidence(evidence, Truth.read(evidence.study.directory / "application"))
-
-
-def _reach(truth: Truth) -> float:
-    """Share of the lesions that any candidate hits."""
-    pairs = np.stack([truth.frame, truth.lesion], 1)[truth.positive]
-    return len(np.unique(pairs, axis=0)) / truth.lesions.sum()
+def _read(evidence: Evidence) -> FrocEvidence[FrameTruth]:
+    truth = FrameTruth.read(evidence.study.directory / "application")
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 def _shown(evidence: Evidence) -> list[float]:
@@ -176,18 +173,14 @@ def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
 
 
-def _name(evidence: Evidence, detector: Detector) -> str:
-    return detector if isinstance(detector, str) else evidence.study.label(detector[0])
-
-
-def _cells(found: FrocEvidence, detector: Detector) -> list[Markup]:
-    intervals: list[Interval] = found.sensitivity(detector, PER_FRAME)
+def _cells(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Markup]:
+    intervals: list[Interval] = results.sensitivity(detector, PER_FRAME)
     return [markup.interval(interval) for interval in intervals]
 
 
-def _differences(found: FrocEvidence, detector: Detector) -> list[Difference]:
-    rates = [found.difference(detector, HAND_CRAFTED, rate) for rate in PER_FRAME]
-    return [*rates, found.auc_difference(detector, HAND_CRAFTED)]
+def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Difference]:
+    rates = [results.difference(detector, HAND_CRAFTED, [rate]) for rate in PER_FRAME]
+    return [*rates, results.auc_difference(detector, HAND_CRAFTED)]
 
 
 def _difference(d: Difference, p: float) -> Markup:

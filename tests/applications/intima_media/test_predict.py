@@ -19,7 +19,7 @@ from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 from medtune_jax.weights import pretrained
-from tests.datasets.carotid_files import write_subjects
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
 

@@ -16,7 +16,7 @@ from medtune_jax.applications.intima_media.task import INTIMA_MEDIA, unpacked
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
-from tests.datasets.carotid_files import write_subjects
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "intima_media.py"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from medtune_jax.applications.polyps import task
-from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, FrocEvidence
 from medtune_jax.applications.polyps.report import SECTIONS, froc
-from medtune_jax.applications.polyps.truth import Truth
-from medtune_jax.evaluation.froc import compare_froc, sensitivity_at
+from medtune_jax.applications.polyps.truth import FrameTruth
+from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, FrocEvidence
 from medtune_jax.report.load import load_study
 from medtune_jax.study import sweep
 from tests.applications.polyps.small_study import perfect, polyp_config, write_videos
@@ -41,8 +41,9 @@ def evidence(study):
 
 
 @pytest.fixture
-def found(study, evidence):
-    return FrocEvidence(evidence, Truth.read(study / "application"))
+def results(study, evidence):
+    truth = FrameTruth.read(study / "application")
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 def test_the_report_shows_all_sections_and_saves_their_figures(study):
@@ -56,27 +57,28 @@ def test_the_report_shows_all_sections_and_saves_their_figures(study):
         assert (study / "figures" / f"{name}.png").stat().st_size > 5000
 
 
-def test_figures_of_the_report_are_those_of_the_runs(evidence, found):
+def test_figures_of_the_report_are_those_of_the_runs(evidence, results):
     """The report averages patches and seeds anew; `evaluate` did it during the sweep."""
     for fraction in (1.0, 0.5):
         runs = evidence.study.cell("conv10", fraction)
         for rate in (0.001, 0.01, 0.1):
             expected = np.mean([run.result[f"sensitivity_at_{rate:g}"] for run in runs])
-            curve = found.curve(("conv10", fraction), [rate])
+            curve = results.curve(("conv10", fraction), [rate])
             assert curve[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_detector_gives_what_the_froc_functions_give(found):
-    truth = found.truth
+def test_one_detector_gives_what_the_froc_functions_give(results):
+    truth = results.truth
     marks = truth.detections(truth.hand_crafted)
-    expected = sensitivity_at(marks, [0.1, 1.0], truth.videos)
-    assert found.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
+    expected = sensitivity_at([marks], [0.1, 1.0], truth.groups)
+    assert results.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
     cell = ("conv10", 0.5)
-    first = truth.detections(found.scores(cell)[0])
-    found.evidence.study.cell(*cell)  # two seeds; with one of them the mean is that one
-    found._known[cell] = found.scores(cell)[:1]
-    assert found.difference(cell, HAND_CRAFTED, 0.1) == compare_froc(
-        first, marks, 0.1, truth.videos
+    seeds = [truth.detections(row) for row in results.scores(cell)]
+    assert results.sensitivity(cell, [0.1], FIRST_SEED) == sensitivity_at(
+        seeds[:1], [0.1], truth.groups
+    )
+    assert results.difference(cell, HAND_CRAFTED, [0.1]) == sensitivity_difference(
+        seeds, [marks], [0.1], truth.groups
     )
 
 

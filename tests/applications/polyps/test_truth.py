@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from medtune_jax.applications.polyps.truth import Truth
+from medtune_jax.applications.polyps.truth import FrameTruth
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.froc import froc_curve
+from medtune_jax.evaluation.froc import sensitivities
 
 
 @pytest.fixture
 def truth():
     """Frame b has two lesions and three candidates, frame c one lesion and no candidate."""
-    return Truth(
+    return FrameTruth.of(
         frames=np.array(["v/a", "v/b", "w/c"]),
         videos=np.array(["v", "v", "w"]),
         lesions=np.array([0, 2, 1]),
-        names=np.array(["v/a#0", "v/b#0", "v/b#1", "v/b#2"]),
+        candidates=np.array(["v/a#0", "v/b#0", "v/b#1", "v/b#2"]),
         frame=np.array([0, 1, 1, 1]),
         lesion=np.array([-1, 1, 1, -1]),
         boxes=np.arange(16.0).reshape(4, 4),
@@ -25,32 +25,39 @@ def test_a_frame_without_candidates_counts_as_a_miss(truth):
     marks = truth.detections(np.array([0.1, 0.9, 0.8, 0.5]))
     assert marks.images == 3 and marks.lesion_image.tolist() == [1, 1, 2]
     assert marks.lesion.tolist() == [-1, 1, 1, -1]
-    curve = froc_curve(marks)
-    # 3 lesions, one found, by two candidates; 2 false positives on 3 frames
-    np.testing.assert_allclose(curve.sensitivity, [0, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(curve.false_per_image, [0, 0, 0, 1 / 3, 2 / 3])
+    # 3 lesions, one found, by two candidates, before the first of 2 false positives on 3 frames
+    assert sensitivities([marks], [0, 1 / 3, 2 / 3]).tolist() == [1 / 3] * 3
+    assert sensitivities(
+        [truth.detections(np.array([0.9, 0.1, 0.2, 0.5]))], [0, 1 / 3]
+    ).tolist() == [0, 0]
 
 
-def test_patches_are_averaged_by_candidate(truth):
-    names = ["v/b#2", "v/a#0", "v/b#0", "v/b#1", "v/b#2", "v/a#0"]
-    values = np.array([0.2, 0.4, 0.6, 0.8, 0.4, 0.0])
-    np.testing.assert_allclose(truth.mean_scores(names, values), [0.2, 0.6, 0.8, 0.3])
-    seeds = truth.mean_scores(names, np.stack([values, 2 * values]))
-    np.testing.assert_allclose(seeds, [[0.2, 0.6, 0.8, 0.3], [0.4, 1.2, 1.6, 0.6]])
+def test_scores_are_put_in_order_by_name(truth):
+    names = ["v/b#2", "v/a#0", "v/b#0", "v/b#1"]
+    values = np.array([0.2, 0.4, 0.6, 0.8])
+    np.testing.assert_array_equal(truth.in_order(names, values), [0.4, 0.6, 0.8, 0.2])
+    seeds = truth.in_order(names, np.stack([values, 2 * values]))
+    np.testing.assert_array_equal(seeds, [[0.4, 0.6, 0.8, 0.2], [0.8, 1.2, 1.6, 0.4]])
+
+
+def test_what_can_be_reached(truth):
+    assert truth.positive.tolist() == [False, True, True, False]
+    assert truth.lesions.tolist() == [0, 2, 1] and truth.reachable == 1 / 3
+    assert truth.candidate_groups.tolist() == ["v"] * 4
 
 
 def test_the_tables_say_all(truth, tmp_path):
     for name, content in truth.files().items():
         (tmp_path / name).write_bytes(content)
-    again = Truth.read(tmp_path)
-    for field in Truth.__dataclass_fields__:
+    again = FrameTruth.read(tmp_path)
+    for field in FrameTruth.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(again, field), getattr(truth, field))
 
 
 def test_damaged_tables(truth, tmp_path):
     with pytest.raises(UserError, match=r"frames.csv is missing"):
-        Truth.read(tmp_path)
+        FrameTruth.read(tmp_path)
     for name, content in truth.files().items():
         (tmp_path / name).write_bytes(content.replace(b"v/b,", b"v/x,", 1))
     with pytest.raises(UserError, match="is damaged"):
-        Truth.read(tmp_path)
+        FrameTruth.read(tmp_path)

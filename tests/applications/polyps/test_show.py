@@ -1,7 +1,7 @@
 import numpy as np
 
-from medtune_jax.applications.polyps.candidates import Candidate
-from medtune_jax.applications.polyps.overlay import draw_detections
+from medtune_jax.applications.polyps.detector import Candidate
+from medtune_jax.applications.polyps.show import draw_detections
 from medtune_jax.datasets.sheet import TRUTH_COLOUR
 
 
@@ -21,7 +21,8 @@ def test_boxes_and_truth_are_where_they_should_be():
 def test_other_scores_change_the_order():
     image = np.zeros((120, 160, 3), np.uint8)
     marks = [Candidate(75, 115, 40, 40, 0.9), Candidate(30, 40, 20, 30, 0.1)]
-    drawn = np.asarray(draw_detections(image, marks, scores=[0.2, 0.7])).astype(int)
+    other = [mark._replace(score=score) for mark, score in zip(marks, (0.2, 0.7), strict=True)]
+    drawn = np.asarray(draw_detections(image, other)).astype(int)
     assert drawn[40, 40][0] > 200 > drawn[95, 115][0]
 
 

@@ -1,29 +1,34 @@
-"""What a study keeps of one patient's volume: candidates, the voxels around them, hits and features.
+"""The patients of a study: their candidates, the voxels around them, hits and features.
 
-A volume is read once, one at a time; its candidates and small blocks of voxels are kept on disk under a
-key made of the files' content and all settings, so that neither another sweep nor another network reads it again.
+They come from the user's folder, or are phantoms written to disk as DICOM first. A volume is read once, one at a time;
+its candidates and small blocks of voxels are kept on disk under a key made of the files' content and all settings, so
+that neither another sweep nor another network reads it again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from scipy.spatial import cKDTree
 
 from medtune_jax.applications.embolism.baseline import FEATURE_NAMES, candidate_features
 from medtune_jax.applications.embolism.candidates import Candidate, CandidateConfig, find_candidates
-from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, vessel_frame
-from medtune_jax.datasets.ct import Case, Volume, load_case
+from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, around, vessel_frame
+from medtune_jax.applications.kept import keep, read_kept
+from medtune_jax.datasets.ct import Case, Volume, find_cases, load_case
+from medtune_jax.errors import UserError
 from medtune_jax.patches import padded
+from medtune_jax.paths import scratch_beside, user_cache
+from medtune_jax.phantoms.ctpa import write_dicom_study
+from medtune_jax.progress import reported, say
 
 # A candidate this near to an embolus hits it (docs/paper.md, section 2).
 HIT_MM = 5.0
-_FORMAT = 1  # part of the key: to be raised when what is kept changes
+_FORMAT = 2  # part of the key: to be raised when what is kept changes
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,14 @@ class Settings:
 class Patient:
     """Candidates [n] and emboli [L] of one volume.
 
-    spacing: mm (z, y, x). labels: [L] values in the mask; embolus_mm3: [L] volumes. positions: [n, 3] voxels of the
-    volume; scores: [n]; hits: bool [n, L]; features: [n, F] of the baseline. axes [n, 3, 3], found [n]: of the vessel
-    frames. blocks: int16 [n, D, H, W] HU, shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks.
+    spacing: mm (z, y, x). labels: [L] values in the mask. positions: [n, 3] voxels of the volume; hits: bool [n, L];
+    features: [n, F] of the baseline. axes [n, 3, 3], found [n]: of the vessel frames. blocks: int16 [n, D, H, W] HU,
+    shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks.
     """
 
     spacing: np.ndarray
     labels: np.ndarray
-    embolus_mm3: np.ndarray
     positions: np.ndarray
-    scores: np.ndarray
     hits: np.ndarray
     features: np.ndarray
     axes: np.ndarray
@@ -77,34 +80,81 @@ class Patient:
         return Frame(self.centres[k], axes, np.ones(3), 0.0, bool(self.found[k]))
 
 
-def read_patient(case: Case, settings: Settings, cache: Path | None = None) -> Patient:
+@dataclass(frozen=True)
+class Cohort:
+    """Patients by name, and why others were left out."""
+
+    patients: dict[str, Patient]
+    left_out: dict[str, str]
+
+
+def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) -> Cohort:
+    """Every patient of a folder, one volume in memory at a time.
+
+    A patient whose files cannot be trusted is left out with a warning that names it: what the others show does not
+    depend on it. Raises UserError when more than `max_left_out` of the patients are bad (then the folder is wrong, not
+    a file), when no mask is given at all, and when no embolus is left.
+    """
+    cases = find_cases(directory)
+    if all(case.emboli is None for case in cases):
+        raise UserError(
+            f"{directory} holds no mask of emboli (emboli.nii.gz beside the volume): there is nothing to learn from"
+        )
+    patients: dict[str, Patient] = {}
+    left_out: dict[str, str] = {}
+    for case in reported(cases, len(cases), "candidates: patients"):
+        try:
+            patients[case.patient] = read_patient(case, settings, user_cache() / "embolism")
+        except UserError as error:
+            left_out[case.patient] = str(error)
+    listing = "\n  ".join(left_out.values())
+    if len(left_out) > max_left_out * len(cases):
+        raise UserError(
+            f"{len(left_out)} of {len(cases)} patients in {directory} cannot be used; mend or remove them:\n  {listing}"
+        )
+    if left_out:
+        say(f"warning: {len(left_out)} of {len(cases)} patients are left out:\n  {listing}")
+    if not any(patient.hits.any() for patient in patients.values()):
+        raise UserError(f"no candidate in {directory} hits an embolus: check the masks")
+    return Cohort(patients, left_out)
+
+
+def phantoms_on_disk(settings: ConfigDict) -> Path:
+    """The folder of generated DICOM patients with these settings, written if it is not there yet."""
+    key = hashlib.sha256(str(sorted(settings.items())).encode()).hexdigest()[:16]
+    folder = user_cache() / "embolism" / f"phantoms-{key}"
+    if not folder.is_dir():
+        with scratch_beside(folder) as scratch:
+            write_dicom_study(scratch, **settings)
+            scratch.replace(folder)
+    return folder
+
+
+def read_patient(case: Case, settings: Settings, cache: Path) -> Patient:
     """A patient from the cache, or from the files. Raises UserError that names the patient."""
-    if cache is None:
-        return examine(*load_case(case), settings)
     path = cache / f"{_key(case, settings)}.npz"
-    kept = _load(path)
-    if kept is None:
-        kept = examine(*load_case(case), settings)
-        _save(path, kept)
-    return kept
+    kept = read_kept(path)
+    if kept is not None:
+        return Patient(**kept)
+    patient = examine(*load_case(case), settings)
+    keep(path, **{field.name: getattr(patient, field.name) for field in fields(Patient)})
+    return patient
 
 
 def examine(volume: Volume, mask: np.ndarray, settings: Settings) -> Patient:
     """Find a volume's candidates, their vessels, hits and features, and cut out their blocks."""
     candidates = find_candidates(volume, settings.candidates)
     positions = np.array([c.position for c in candidates]).reshape(-1, 3)
-    labels, sizes = np.unique(mask[mask > 0], return_counts=True)
+    labels = np.unique(mask[mask > 0])
     frames = [vessel_frame(volume, c, settings.vessel) for c in candidates]
     cut = [_block(volume, candidate, settings.reach_mm) for candidate in candidates]
     blocks, shapes = padded([b for b, _ in cut] or [np.zeros((1, 1, 1), np.int16)])
     return Patient(
         spacing=np.array(volume.spacing),
         labels=labels,
-        embolus_mm3=sizes * float(np.prod(volume.spacing)),
         positions=positions,
-        scores=np.array([c.score for c in candidates]),
         hits=hit_table(positions, mask, labels, np.array(volume.spacing)),
-        features=candidate_features(volume, candidates, settings.vessel),
+        features=candidate_features(volume, candidates, frames),
         axes=np.array([f.axes for f in frames]).reshape(-1, 3, 3),
         found=np.array([f.found for f in frames], bool),
         blocks=blocks[: len(cut)],
@@ -130,11 +180,9 @@ def hit_table(
 
 def _block(volume: Volume, candidate: Candidate, reach_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """The voxels within reach of a candidate, and the candidate's place among them."""
-    reach = np.ceil(reach_mm / np.array(volume.spacing)).astype(int) + 1
-    middle = np.rint(candidate.position).astype(int)
-    low = np.maximum(middle - reach, 0)
-    high = np.minimum(middle + reach + 1, volume.hu.shape)
-    block = volume.hu[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    low, block = around(
+        volume.hu, candidate.position, reach_mm / np.array(volume.spacing), margin=1
+    )
     return block.copy(), candidate.position - low
 
 
@@ -147,20 +195,3 @@ def _key(case: Case, settings: Settings) -> str:
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:32]
-
-
-def _load(path: Path) -> Patient | None:
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as kept:
-            return Patient(**{f.name: kept[f.name] for f in fields(Patient)})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None  # cut short by a full disk, say: make it again
-
-
-def _save(path: Path, patient: Patient) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{os.getpid()}-{path.name}")
-    np.savez(scratch, **{f.name: getattr(patient, f.name) for f in fields(Patient)})
-    scratch.replace(path)

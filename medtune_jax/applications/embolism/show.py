@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,15 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from medtune_jax.applications.embolism.candidates import CandidateConfig, find_candidates
-from medtune_jax.applications.embolism.patients import Patient, hit_table
-from medtune_jax.applications.embolism.vessel import (
-    PLANES,
-    PatchGrid,
-    plane_affines,
-    sample_planes,
-)
+from medtune_jax.applications.embolism.cases import Patient, hit_table
+from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
 from medtune_jax.datasets.ct import Case, find_cases, load_case
 from medtune_jax.datasets.ct.cases import holds_cases
+from medtune_jax.pictures import mosaic, png
 
 SHOWN = 12
 WINDOW = (-200.0, 500.0)
@@ -37,18 +32,20 @@ def montages(
     bottom), 15 mm wide.
     """
     rng = np.random.default_rng(seed)
-    found = [(p, k, bool(hit)) for p in patients.values() for k, hit in enumerate(p.true)]
     files = {}
     for kind in (True, False):
-        chosen = [(p, k) for p, k, hit in found if hit is kind]
-        order = rng.permutation(len(chosen))[:SHOWN]
-        picture = _tiles([_vessel_planes(chosen[i], window) for i in order])
-        files[f"{'true' if kind else 'false'}_candidates.png"] = _png(picture)
+        candidates = [(p, k) for p in patients.values() for k in np.flatnonzero(p.true == kind)]
+        chosen = [candidates[i] for i in rng.permutation(len(candidates))[:SHOWN]]
+        planes = [_vessel_planes(patient, k, window) for patient, k in chosen]
+        tiles = [tile for plane in zip(*planes, strict=True) for tile in plane]
+        files[f"{'true' if kind else 'false'}_candidates.png"] = png(
+            mosaic(tiles, len(chosen), _GAP)
+        )
     return files
 
 
 def show(directory: Path) -> Image.Image | None:
-    """Axial slices of the patients in a folder: emboli outlined, candidates ringed. None where no volumes lie.
+    """Axial slices of the patients in a folder: emboli outlined, candidates ringed; None where no volumes lie.
 
     Up to 12 patients, each at the slice through most of an embolus (or through its best candidate). Green outlines are
     emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Raises UserError that
@@ -57,28 +54,13 @@ def show(directory: Path) -> Image.Image | None:
     if not holds_cases(directory):
         return None
     tiles = [_axial(case) for case in find_cases(directory)[:SHOWN]]
-    columns = min(4, len(tiles))
-    height, width = max(t.height for t in tiles), max(t.width for t in tiles)
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * (width + _GAP), rows * (height + _GAP)), (24, 24, 24))
-    for k, tile in enumerate(tiles):
-        sheet.paste(tile, (k % columns * (width + _GAP), k // columns * (height + _GAP)))
-    return sheet
+    return mosaic(tiles, min(4, len(tiles)), _GAP)
 
 
-def _vessel_planes(candidate: tuple[Patient, int], window: tuple[float, float]) -> np.ndarray:
-    """uint8 [2 S + gap, S]: cross-section above the longitudinal plane."""
-    patient, k = candidate
-    spacing = tuple(patient.spacing)
-    affines = plane_affines(patient.frame(k, "vessel"), spacing, PLANES["vessel"], _GRID)
-    hu = sample_planes(patient.blocks[k], affines[0], _GRID.size)
-    cross, longitudinal = _gray(hu, window)
-    return np.concatenate([cross, np.full((_GAP, _GRID.size), 24, np.uint8), longitudinal])
-
-
-def _tiles(pictures: list[np.ndarray]) -> np.ndarray:
-    padded = [np.pad(picture, ((0, 0), (0, _GAP)), constant_values=24) for picture in pictures]
-    return np.concatenate(padded, axis=1)[:, :-_GAP]
+def _vessel_planes(patient: Patient, k: int, window: tuple[float, float]) -> np.ndarray:
+    """uint8 [2, S, S]: cross-section and longitudinal plane."""
+    affines = plane_affines(patient.frame(k, "vessel"), tuple(patient.spacing), "vessel", _GRID)
+    return _gray(sample_planes(patient.blocks[k], affines[0], _GRID.size), window)
 
 
 def _axial(case: Case) -> Image.Image:
@@ -111,9 +93,3 @@ def _axial(case: Case) -> Image.Image:
 def _gray(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     low, high = window
     return np.rint(255 * np.clip((hu - low) / (high - low), 0, 1)).astype(np.uint8)
-
-
-def _png(picture: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return stream.getvalue()
