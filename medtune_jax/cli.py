@@ -18,6 +18,7 @@ from medtune_jax.paths import user_cache
 
 BAD_INPUT, INTERRUPTED = 2, 130
 _HELP = ("-h", "--help", "--helpfull")
+_DEFINE: dict[type, Callable[..., Any]] = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
 
 @dataclass(frozen=True)
@@ -295,10 +296,7 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     trained = load(values.run)
     options = prediction_of(trained).options
     for option in options:
-        define: Callable[..., Any] = {float: flags.DEFINE_float, str: flags.DEFINE_string}[
-            option.kind
-        ]
-        define(option.name, option.default, option.help, flag_values=values)
+        _DEFINE[option.kind](option.name, option.default, option.help, flag_values=values)
     inputs = _parse("predict", values, arguments)
     given = {option.name: values[option.name].value for option in options}
     print(predict(trained, inputs, values.output, **given))

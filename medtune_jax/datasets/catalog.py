@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medtune_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from medtune_jax.datasets.manual import ManualDataset
 
-def every_builder() -> dict[str, Any]:
+
+def every_builder() -> dict[str, type[ManualDataset]]:
     """{name: TFDS builder class}; each says its layout, licence, citation and homepage."""
     # TFDS takes seconds to import.
     from medtune_jax.datasets.carotid.cubs import Cubs
@@ -17,7 +20,7 @@ def every_builder() -> dict[str, Any]:
     return {**DATASETS, **CT_DATASETS, Cubs.name: Cubs}
 
 
-def find_builder(name: str) -> Any:
+def find_builder(name: str) -> type[ManualDataset]:
     """The builder of a data set. Raises UserError that lists the names when there is none."""
     known = every_builder()
     if name not in known:

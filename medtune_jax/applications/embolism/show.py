@@ -45,7 +45,7 @@ def montages(
 
 
 def show(directory: Path) -> Image.Image | None:
-    """Axial slices of the patients in a folder: emboli outlined, candidates ringed. None where no volumes lie.
+    """Axial slices of the patients in a folder: emboli outlined, candidates ringed; None where no volumes lie.
 
     Up to 12 patients, each at the slice through most of an embolus (or through its best candidate). Green outlines are
     emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Raises UserError that

@@ -17,7 +17,6 @@ from medtune_jax.datasets.colonoscopy import layouts, videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
 from medtune_jax.datasets.frames import Frame, check_classes
 from medtune_jax.datasets.manual import ManualDataset, png
-from medtune_jax.errors import UserError
 
 _IMAGES = ("images", "Original", "original", "CVC-ColonDB", "ETIS-LaribPolypDB", ".")
 _MASKS = ("masks", "Ground Truth", "GroundTruth", "GT", ".")
@@ -62,10 +61,9 @@ class MaskedFrames(_FrameSet, skip_registration=True):  # type: ignore[call-arg]
 
 
 class LabelledImages(_FrameSet, skip_registration=True):  # type: ignore[call-arg]
-    """Images of named classes. informative: the classes whose frames show the mucosa well."""
+    """Images of named classes."""
 
     classes: ClassVar[tuple[str, ...]]
-    informative: ClassVar[tuple[str, ...]]
     folders: ClassVar[tuple[str, ...]]
     video_pattern: ClassVar[str | None] = None
 
@@ -182,19 +180,12 @@ class HyperKvasirQuality(LabelledImages):
     )
 
 
-DATASETS: dict[str, type[MaskedFrames] | type[LabelledImages]] = {
+DATASETS: dict[str, type[ManualDataset]] = {
     builder.name: builder
     for builder in (
         CvcClinicdb, CvcColondb, EtisLarib, KvasirSeg, AsuMayo, Nerthus, HyperKvasirQuality
     )
 }  # fmt: skip
-
-
-def builder_class(name: str) -> type[MaskedFrames] | type[LabelledImages]:
-    """The builder of a data set; raises UserError that lists the names when there is none."""
-    if name not in DATASETS:
-        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(DATASETS))}.")
-    return DATASETS[name]
 
 
 def _decoded(files: list[FrameFile]) -> Iterator[tuple[FrameFile, Frame]]:

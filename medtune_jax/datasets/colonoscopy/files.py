@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.errors import UserError
+from medtune_jax.images import eight_bit, opened
 
 MASK_THRESHOLD = 128
 """Masks stored as JPEG are not binary: at and above this gray value a pixel is lesion."""
@@ -37,7 +37,7 @@ class FrameFile:
     def read(self) -> Frame:
         """Decodes and checks the frame. Raises UserError for unreadable or contradictory files."""
         if self.seconds is None:
-            return self.frame(read_image(self.image))
+            return self.frame(np.asarray(eight_bit(self.image).convert("RGB")))
         return self.frame(videos.frame_at(self.image, self.seconds))
 
     def frame(self, image: np.ndarray) -> Frame:
@@ -73,14 +73,9 @@ class FileFrames(Frames):
         return [file.quality for file in self.files]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 RGB [H, W, 3]. Raises UserError when it cannot be read."""
-    return np.asarray(_open(path).convert("RGB"))
-
-
 def read_mask(path: Path) -> np.ndarray:
     """A mask file as bool [H, W]; 0/1 masks and palettes are understood, gray is cut at 128."""
-    image = _open(path)
+    image = opened(path)
     gray = np.asarray(image if image.mode in ("1", "L") else image.convert("L"))
     if gray.dtype == bool or gray.max() <= 1:
         return gray.astype(bool)
@@ -106,17 +101,6 @@ def check_frame(frame: Frame, positive: bool | None, where: str) -> None:
             f"{where}: the frame is declared negative but its mask shows a lesion; "
             "mend the mask or declare the frame positive."
         )
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({error}); replace the file.") from None
-    return image
 
 
 def _size(array: np.ndarray) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
-from medtune_jax.datasets.colonoscopy.plain import by_stem, images_in
+from medtune_jax.datasets.colonoscopy.plain import by_stem
 from medtune_jax.errors import UserError
+from medtune_jax.images import images_in
 
 _MASK_PREFIXES = ("", "p")  # CVC-ColonDB and ETIS-Larib name the mask of 7.tif p7.tif
 

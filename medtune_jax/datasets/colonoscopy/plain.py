@@ -19,8 +19,8 @@ from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
+from medtune_jax.images import SUFFIXES, images_in
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LAYOUT = (
     "VIDEO/FRAME.png, VIDEO/masks/FRAME.png, video files VIDEO.mp4, and quality.csv with the "
     "columns video,frame,quality"
@@ -55,11 +55,6 @@ def read_splits(root: str | Path, seconds_between_frames: float = 5.0) -> dict[s
     splits = {name: read(root / name, seconds_between_frames) for name in ("train", "test")}
     check_disjoint(splits["train"].videos, splits["test"].videos)
     return splits
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def by_stem(paths: list[Path]) -> dict[str, Path]:
@@ -117,7 +112,7 @@ def _declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
         for row in rows:
             where = f"{table}, line {rows.line_num}"
             video, frame = (row["video"] or "").strip(), (row["frame"] or "").strip()
-            stem = Path(frame).stem if frame.lower().endswith(IMAGE_SUFFIXES) else frame
+            stem = Path(frame).stem if frame.lower().endswith(SUFFIXES) else frame
             chosen = [of_frame.get((video, stem), -1)] if frame else of_video.get(video, [-1])
             if -1 in chosen:
                 raise UserError(

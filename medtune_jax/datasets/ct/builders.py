@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medtune_jax.datasets.ct import Case, Volume, find_cases, load_case
+from medtune_jax.datasets.ct import Case, find_cases, load_case
 from medtune_jax.datasets.manual import ManualDataset
 from medtune_jax.errors import UserError
 
@@ -76,21 +76,4 @@ class Fumpe(_Angiograms):
         return case.emboli is not None and case.emboli.suffix == ".mat"
 
 
-CT_DATASETS: dict[str, type[_Angiograms]] = {builder.name: builder for builder in (CadPe, Fumpe)}
-
-
-def volumes(name: str, data_dir: str | Path) -> Iterator[tuple[Volume, np.ndarray]]:
-    """The volumes of a prepared set with their labels uint16 [z, y, x], one in memory at a time.
-
-    Raises UserError for an unknown name, and when the set was not prepared there.
-    """
-    if name not in CT_DATASETS:
-        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(CT_DATASETS))}.")
-    builder = CT_DATASETS[name](data_dir=str(data_dir), file_format="array_record")
-    if "train" not in builder.info.splits:
-        raise UserError(f"{data_dir} holds no prepared {name}: prepare it from its folder first.")
-    source = builder.as_data_source(split="train")
-    for k in range(len(source)):
-        record = source[k]
-        spacing, origin = (tuple(record[key].tolist()) for key in ("spacing", "origin"))
-        yield Volume(record["hu"], spacing, origin, record["patient"].decode()), record["emboli"]
+CT_DATASETS: dict[str, type[ManualDataset]] = {builder.name: builder for builder in (CadPe, Fumpe)}
