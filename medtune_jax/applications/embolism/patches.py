@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from medtune_jax.applications.embolism.vessel import Frame
 from medtune_jax.errors import UserError
+from medtune_jax.fields import items
 from medtune_jax.patches import Planes, padded
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _turned(axes: np.ndarray, angle: float) -> np.ndarray:
 def _numbers(text: str, field: str, fits: Callable[[float], bool]) -> tuple[float, ...]:
     """'10, 15' -> (10.0, 15.0); UserError unless every number fits."""
     try:
-        values = tuple(float(part) for part in str(text).split(",") if part.strip())
+        values = tuple(map(float, items(str(text))))
     except ValueError:
         values = ()
     if not values or not all(map(fits, values)):
