@@ -8,9 +8,9 @@ from markupsafe import Markup
 from medtune_jax.applications.drawings import detectors, picture
 from medtune_jax.applications.polyps import drawings
 from medtune_jax.applications.polyps.show import PATCHES, read_shown
-from medtune_jax.applications.polyps.truth import FrameTruth
+from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.evaluation.froc import PER_FRAME
-from medtune_jax.evaluation.intervals import Difference, Interval, holm
+from medtune_jax.evaluation.intervals import Difference, holm
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -42,7 +42,10 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
-        rows = [(results.label(d), *_cells(results, d)) for d in detectors(evidence, fraction)]
+        rows = [
+            (results.label(d), *map(markup.interval, results.sensitivity(d, PER_FRAME)))
+            for d in detectors(evidence, fraction)
+        ]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
     parts.append(markup.paragraph(rules, "note"))
@@ -151,7 +154,7 @@ SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 
 def _read(evidence: Evidence) -> FrocEvidence[FrameTruth]:
-    truth = FrameTruth.read(evidence.study.directory / "application")
+    truth = read_truth(evidence.study.directory)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
@@ -159,11 +162,6 @@ def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     """Hand-crafted, the recommended depth and scratch."""
     depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
-
-
-def _cells(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Markup]:
-    intervals: list[Interval] = results.sensitivity(detector, PER_FRAME)
-    return [markup.interval(interval) for interval in intervals]
 
 
 def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Difference]:
