@@ -22,7 +22,6 @@ as two rows, one per lesion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -30,12 +29,11 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import (
     Difference,
     Interval,
-    Statistic,
     group_bootstrap,
     paired_difference,
     percentile_interval,
 )
-from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, most_hits_within
 
 # Operating points: per frame (polyps) and per volume (embolism), docs/paper.md sections 1 and 2.
 PER_FRAME = (0.001, 0.01, 0.1)
@@ -102,6 +100,11 @@ class Detections:
         return self.lesion < 0
 
     @property
+    def ill(self) -> np.ndarray:
+        """[images] bool: the image holds a lesion."""
+        return np.isin(np.arange(self.images), self.lesion_image)
+
+    @property
     def first_hit(self) -> np.ndarray:
         """[M] bool: the highest-scoring hit of its lesion (rule 3); one candidate per lesion."""
         # False candidates (-1) sort first and, with -1 before them, start no lesion.
@@ -112,25 +115,7 @@ class Detections:
         return first
 
 
-class FrocCurve(NamedTuple):
-    """Steps of a FROC curve from (0, 0) on; thresholds fall and start at +inf."""
-
-    false_per_image: np.ndarray
-    sensitivity: np.ndarray
-    thresholds: np.ndarray
-
-
-def froc_curve(detections: Detections) -> FrocCurve:
-    """The FROC curve, one point for each distinct score."""
-    sweep = ThresholdSweep(detections.score)
-    return FrocCurve(
-        sweep.counts(detections.false) / detections.images,
-        sweep.counts(detections.first_hit) / detections.lesion_image.size,
-        sweep.thresholds,
-    )
-
-
-def froc_statistic(detections: Detections, rates: Sequence[float]) -> Statistic:
+def froc_statistic(detections: Detections, rates: Sequence[float] | np.ndarray) -> Statistic:
     """Sensitivity at each rate as a function of image weights: [R, images] -> [R, len(rates)].
 
     Lesions and candidates weigh what their image weighs.
@@ -149,52 +134,58 @@ def froc_statistic(detections: Detections, rates: Sequence[float]) -> Statistic:
     return statistic
 
 
-def _with_lesion(detections: Detections) -> np.ndarray:
-    return np.isin(np.arange(detections.images), detections.lesion_image)
+def sensitivities(seeds: Sequence[Detections], rates: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Sensitivity [T] at each number of false positives per image, mean over the detections of each seed."""
+    return _mean(seeds, rates)(np.ones((1, seeds[0].images)))[0]
 
 
 def sensitivity_at(
-    detections: Detections,
-    rates: Sequence[float],
-    groups: Sequence | np.ndarray,
+    seeds: Sequence[Detections],
+    rates: Sequence[float] | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Interval]:
-    """Sensitivity at each number of false positives per image, with 95% bootstrap intervals.
+    """`sensitivities` with 95% bootstrap intervals.
 
     Args:
       groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
     """
-    statistic = froc_statistic(detections, rates)
-    estimates = statistic(np.ones((1, detections.images)))[0]
     draws = group_bootstrap(
-        statistic, groups, needed=[_with_lesion(detections)], resamples=resamples, seed=seed
+        _mean(seeds, rates), groups, needed=[seeds[0].ill], resamples=resamples, seed=seed
     )
-    return [percentile_interval(e, d) for e, d in zip(estimates, draws.T, strict=True)]
+    pairs = zip(sensitivities(seeds, rates), draws.T, strict=True)
+    return [percentile_interval(estimate, column) for estimate, column in pairs]
 
 
-def compare_froc(
-    first: Detections,
-    second: Detections,
-    rate: float,
-    groups: Sequence | np.ndarray,
+def sensitivity_difference(
+    first: Sequence[Detections],
+    second: Sequence[Detections],
+    rates: Sequence[float],
+    groups: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Difference:
-    """Difference of sensitivity (first - second) at one rate, paired by video or patient.
+    """Sensitivity of the first detector minus the second's, mean over rates and seeds, paired by video or patient.
 
-    Both detectors must be judged on the same images and lesions.
+    Raises UserError for detectors that were not judged on the same images and lesions.
     """
-    if first.images != second.images or not np.array_equal(first.lesion_image, second.lesion_image):
+    one, other = first[0], second[0]
+    if one.images != other.images or not np.array_equal(one.lesion_image, other.lesion_image):
         raise UserError("Two detectors can be compared only on the same images and lesions.")
-    one, other = froc_statistic(first, [rate]), froc_statistic(second, [rate])
+    means = [_mean(seeds, rates) for seeds in (first, second)]
     return paired_difference(
-        lambda weights: one(weights)[:, 0],
-        lambda weights: other(weights)[:, 0],
+        lambda weights: means[0](weights).mean(axis=-1),
+        lambda weights: means[1](weights).mean(axis=-1),
         groups,
-        needed=[_with_lesion(first)],
+        needed=[one.ill],
         resamples=resamples,
         seed=seed,
     )
+
+
+def _mean(seeds: Sequence[Detections], rates: Sequence[float] | np.ndarray) -> Statistic:
+    each = [froc_statistic(detections, rates) for detections in seeds]
+    return lambda weights: np.mean([statistic(weights) for statistic in each], axis=0)

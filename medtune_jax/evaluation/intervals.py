@@ -11,16 +11,14 @@ They do not hold the chance of another training run; several seeds are averaged 
 statistic, and their spread is shown apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.sweep import ThresholdSweep, area_under
-
-# weights [R, N] -> values [R] or [R, T]
-Statistic = Callable[[np.ndarray], np.ndarray]
+from medtune_jax.evaluation.metric import Metric
+from medtune_jax.evaluation.sweep import Statistic
 
 _BLOCK = 2_000_000  # weights held at once: keeps the temporaries of a statistic to tens of MB
 _ROUNDS = 200  # attempts at redrawing the resamples that lack a class
@@ -45,7 +43,7 @@ class Difference(NamedTuple):
 
 def group_bootstrap(
     statistic: Statistic,
-    groups: Sequence | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     needed: Sequence[np.ndarray] = (),
     resamples: int = 2000,
@@ -116,7 +114,7 @@ def two_sided_p(draws: np.ndarray) -> float:
 def paired_difference(
     first: Statistic,
     second: Statistic,
-    groups: Sequence | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     needed: Sequence[np.ndarray] = (),
     resamples: int = 2000,
@@ -142,85 +140,45 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def auc_statistic(labels: np.ndarray, scores: np.ndarray) -> Statistic:
-    """Weighted AUC as a statistic: weights [R, N] -> [R], the mean over seeds and classes.
-
-    Args:
-      labels: [N] class indices 0..C-1 (binary: 1 is positive).
-      scores: [N] or [S, N] scores of class 1 by S seeds, or [S, N, C] probabilities, for which
-        the one-vs-rest AUCs are averaged over the C classes (C == 2: the positive column).
-    """
-    labels = np.asarray(labels).astype(int)
-    scores = np.atleast_2d(np.asarray(scores, dtype=float))
-    if scores.shape[1] != labels.size:
-        raise UserError(
-            f"Scores of {scores.shape[1]} images cannot be judged by {labels.size} labels: give "
-            "one label per image."
-        )
-    if not np.isfinite(scores).all():
-        raise UserError("Scores hold NaN or infinity: the AUC of a diverged run is undefined.")
-    if scores.ndim == 3 and scores.shape[2] == 2:
-        scores = scores[:, :, 1]
-    tasks = (
-        [(ThresholdSweep(row), labels == 1) for row in scores]
-        if scores.ndim == 2
-        else [
-            (ThresholdSweep(seed[:, c]), labels == c)
-            for seed in scores
-            for c in range(scores.shape[2])
-        ]
-    )
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        areas = [
-            area_under(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
-            for sweep, positive in tasks
-        ]
-        return np.mean(areas, axis=0)
-
-    return statistic
-
-
-def class_masks(labels: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
-    """The item sets without which the AUC of `auc_statistic(labels, scores)` is undefined."""
-    classes = np.shape(scores)[2] if np.ndim(scores) == 3 else 2
-    return [np.asarray(labels).astype(int) == c for c in range(classes)]
-
-
-def bootstrap_auc(
+def interval(
+    metric: Metric,
     labels: np.ndarray,
     scores: np.ndarray,
-    groups: Sequence | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """AUC averaged over seeds with its 95% patient-bootstrap interval.
+    """A metric of the test set, mean over seeds, with its 95% interval.
 
-    Args: labels and scores as in `auc_statistic`; groups [N] patient of each image.
+    Args:
+      labels: int [N]. scores: log-odds [N, C], or [S, N, C] of S seeds. groups: [N], the patient of each image.
     """
-    statistic = auc_statistic(labels, scores)
-    needed = class_masks(labels, scores)
+    needed = metric.needed(labels, np.shape(scores)[-1])
+    statistic = metric.statistic(labels, scores)
     draws = group_bootstrap(statistic, groups, needed=needed, resamples=resamples, seed=seed)
-    return percentile_interval(statistic(np.ones((1, len(groups))))[0], draws)
+    return percentile_interval(metric(labels, scores), draws)
 
 
-def compare_auc(
+def difference(
+    metric: Metric,
     labels: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
-    groups: Sequence | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Difference:
-    """AUC(first) - AUC(second) on the same images, paired by patient; shapes as in
-    `auc_statistic`, and the two methods may have different numbers of seeds."""
+    """The metric of the first scores minus that of the second on the same images, paired by patient.
+
+    Arguments as of `interval`; the two methods may have different numbers of seeds.
+    """
     return paired_difference(
-        auc_statistic(labels, first),
-        auc_statistic(labels, second),
+        metric.statistic(labels, first),
+        metric.statistic(labels, second),
         groups,
-        needed=class_masks(labels, first),
+        needed=metric.needed(labels, np.shape(first)[-1]),
         resamples=resamples,
         seed=seed,
     )

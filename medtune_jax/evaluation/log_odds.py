@@ -35,6 +35,11 @@ def probabilities(log_odds: np.ndarray) -> np.ndarray:
     return expit(np.asarray(log_odds, float))
 
 
+def two_sided(positive: np.ndarray) -> np.ndarray:
+    """Log-odds [..., 2] of two classes from those of the second [...], or from any score of it."""
+    return np.stack([-positive, positive], axis=-1)
+
+
 def mean_by(log_odds: np.ndarray, member: np.ndarray, count: int) -> np.ndarray:
     """Log-odds [count, C] of the mean probability of each member's rows.
 

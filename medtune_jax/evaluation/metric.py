@@ -9,8 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Statistic
-from medtune_jax.evaluation.sweep import ThresholdSweep, area_under, average_precision
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, area_under, average_precision
 
 # Counts of positives and of negatives at falling thresholds, [R, K + 1] each -> [R].
 Area = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -55,8 +54,8 @@ class Metric:
             )
         if scores.shape[-2] != labels.size:
             raise UserError(
-                f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label an "
-                "image."
+                f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label "
+                "per image."
             )
         seeds = scores.reshape(-1, *scores.shape[-2:])
         tasks = [

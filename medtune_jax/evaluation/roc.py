@@ -9,11 +9,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import (
     Interval,
-    Statistic,
     group_bootstrap,
     percentile_interval,
 )
-from medtune_jax.evaluation.sweep import ThresholdSweep, most_hits_within
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, most_hits_within
 
 # The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
 FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)

@@ -5,7 +5,12 @@ count what passes. `ThresholdSweep` sorts once; each resample is then a row of w
 thousands of resamples cost one cumulative sum.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+
+# A figure as a function of how often each item was drawn: weights [R, N] -> values [R] or [R, T].
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 # A rate times a number of images may land a rounding error below the integer that it means.
 _ROUNDING = 1e-9

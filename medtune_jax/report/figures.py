@@ -1,8 +1,4 @@
-"""The report's figures, drawn once and saved twice: SVG for the page, PNG for slides.
-
-Colours are safe for colour-blind readers: an ordered map (cividis) for training fractions, Okabe
-and Ito's palette for depths; markers and line styles repeat what the colours say.
-"""
+"""The report's figures, drawn once and saved twice: SVG for the page, PNG for slides."""
 
 from __future__ import annotations
 
@@ -21,18 +17,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from medtune_jax.evaluation.roc import roc_points
+from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.load import StudyResults, is_scratch
+from medtune_jax.report.load import StudyResults
 
 _STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.labelcolor": "#222222",
+    "axes.edgecolor": palette.AXES,
+    "axes.labelcolor": palette.TEXT,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": palette.GRID,
     "grid.linewidth": 0.7,
     "xtick.color": "#444444",
     "ytick.color": "#444444",
@@ -81,11 +78,6 @@ def _drawn(size: tuple[float, float], columns: int, draw: Callable[..., None], *
         return figure
 
 
-def _fraction_colours(count: int) -> list:
-    """Dark for the largest fraction; the map's palest end is left out."""
-    return [mpl.colormaps["cividis"](x) for x in np.linspace(0.0, 0.85, count)]
-
-
 def fraction_name(fraction: float) -> str:
     return f"{100 * fraction:.3g}%"
 
@@ -95,12 +87,12 @@ def by_depth(evidence: Evidence) -> Drawing:
     study = evidence.study
     # Scratch is no point on the scale of depths: it stands apart and no line leads to it.
     gap = 0.6 if study.tuned_depths and study.scratch_depths else 0.0
-    places = {d: i + gap * is_scratch(d) for i, d in enumerate(study.depths)}
+    places = {d: i + gap * study.is_scratch(d) for i, d in enumerate(study.depths)}
     fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
     spread = 0.11 if len(fractions) <= 4 else 0.09
 
     def draw(ax: Axes) -> None:
-        for i, colour in enumerate(_fraction_colours(len(fractions))):
+        for i, colour in enumerate(palette.fractions(len(fractions))):
             shift = spread * (i - (len(fractions) - 1) / 2)
             _draw_fraction(ax, evidence, fractions[i], places, shift, colour, _MARKERS[i % 6])
         if gap:
@@ -128,7 +120,7 @@ def _draw_fraction(ax, evidence: Evidence, fraction, places, shift, colour, mark
     study = evidence.study
     known = [d for d in places if evidence.has(d, fraction)]
     intervals = {d: evidence.test(d, fraction) for d in known}
-    tuned = [d for d in known if not is_scratch(d)]
+    tuned = [d for d in known if not study.is_scratch(d)]
     ax.plot(
         [places[d] + shift for d in tuned],
         [intervals[d].estimate for d in tuned],
@@ -160,32 +152,6 @@ def _draw_fraction(ax, evidence: Evidence, fraction, places, shift, colour, mark
     )
 
 
-# Okabe and Ito: (colour, line style) by the part that a depth plays.
-_ROLES = {
-    "recommended": ("#0072B2", "-"),
-    "deepest": ("#009E73", (0, (6, 2))),
-    "shallowest": ("#E69F00", (0, (2, 1.5))),
-}
-_SCRATCH = (("#D55E00", "-."), ("#CC79A7", (0, (4, 1, 1, 1))), ("#56B4E9", ":"), ("#000000", ":"))
-
-
-def _cast(evidence: Evidence, fraction: float) -> list[tuple[str, str, tuple]]:
-    """Depths worth a curve: (depth, name with its part, line) without repetition."""
-    answer = evidence.recommendations.get(fraction)
-    parts: dict[str, list[str]] = {}
-    for part, depth in (
-        ("recommended", answer.depth if answer else None),
-        ("shallowest", evidence.shallowest(fraction)),
-        ("deepest", evidence.deepest(fraction)),
-    ):
-        if depth is not None:
-            parts.setdefault(depth, []).append(part)
-    label = evidence.study.label
-    cast = [(d, f"{label(d)} ({', '.join(p)})", _ROLES[p[0]]) for d, p in parts.items()]
-    scratch = [d for d in evidence.study.scratch_depths if evidence.has(d, fraction)]
-    return cast + [(d, label(d), _SCRATCH[i % len(_SCRATCH)]) for i, d in enumerate(scratch)]
-
-
 _GRID = np.linspace(0, 1, 401)
 
 
@@ -211,8 +177,8 @@ def roc_curves(evidence: Evidence) -> Drawing:
 
     def draw(*axes: Axes) -> None:
         for ax, fraction in zip(axes, fractions, strict=True):
-            ax.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.8)
-            for depth, name, (colour, style) in _cast(evidence, fraction):
+            ax.plot([0, 1], [0, 1], color=palette.FAINT, lw=0.8)
+            for depth, name, (colour, style) in palette.cast(evidence, fraction):
                 assert study.test is not None
                 curve = mean_roc(study.test.labels, evidence.scores((depth, fraction)))
                 value = evidence.test(depth, fraction).estimate
@@ -239,7 +205,7 @@ def convergence(evidence: Evidence) -> Drawing:
     study, fraction = evidence.study, evidence.main_fraction or evidence.study.fractions[0]
 
     def draw(ax: Axes) -> None:
-        for depth, name, (colour, style) in _cast(evidence, fraction):
+        for depth, name, (colour, style) in palette.cast(evidence, fraction):
             histories = [r.history for r in study.cell(depth, fraction) if len(r.history)]
             for history in histories:
                 ax.plot(*history.T, color=colour, ls=style, lw=0.6, alpha=0.35)

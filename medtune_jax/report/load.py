@@ -88,6 +88,9 @@ class StudyResults:
     def depths(self) -> list[str]:
         return self.tuned_depths + self.scratch_depths
 
+    def is_scratch(self, depth: str) -> bool:
+        return is_scratch(depth)
+
     def label(self, depth: str) -> str:
         """A depth as the paper names it: 'only fc8', 'conv4-fc8', 'scratch (xavier)'."""
         if is_scratch(depth):

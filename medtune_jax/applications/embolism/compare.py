@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from medtune_jax.applications.embolism.results import FrocResults
+from medtune_jax.applications.embolism.results import froc_evidence
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Difference, compare_auc
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.evaluation import AUC, difference
+from medtune_jax.evaluation.froc import PER_VOLUME, sensitivity_difference
+from medtune_jax.evaluation.intervals import Difference
+from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 
 
@@ -32,7 +33,7 @@ def compare(first: Path, other: Path) -> list[Gain]:
 
     Raises UserError when they were not scored on the same candidates.
     """
-    one, two = (FrocResults(Evidence(load_study(path))) for path in (first, other))
+    one, two = (froc_evidence(Evidence(load_study(path))) for path in (first, other))
     if one.truth.to_json() != two.truth.to_json():
         raise UserError(
             f"{first} and {other} have other test candidates: run both on the same data"
@@ -40,24 +41,22 @@ def compare(first: Path, other: Path) -> list[Gain]:
     shared = [cell for cell in one.evidence.cells if two.evidence.has(*cell)]
     if not shared:
         raise UserError(f"{first} and {other} share no finished depth and fraction")
+    truth = one.truth
     return [
         Gain(
             *cell,
-            compare_auc(
-                one.truth.true,
-                _candidate_scores(one, cell),
-                _candidate_scores(two, cell),
-                np.array(one.truth.volumes)[one.truth.candidate_volume],
+            difference(
+                AUC,
+                truth.positive.astype(int),
+                *(two_sided(results.scores(cell)) for results in (one, two)),
+                truth.candidate_groups,
             ),
-            one.difference(one.of(cell), two.of(cell)),
+            sensitivity_difference(
+                one.detections(cell), two.detections(cell), PER_VOLUME, truth.groups
+            ),
         )
         for cell in shared
     ]
-
-
-def _candidate_scores(results: FrocResults, cell: Cell) -> np.ndarray:
-    """[seeds, candidates]."""
-    return np.array([results.scores(seed) for seed in results.evidence.scores(cell)])
 
 
 def _text(difference: Difference) -> str:

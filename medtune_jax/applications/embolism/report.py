@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medtune_jax.applications.embolism.results import GRID, FrocResults, model_intervals, models
-from medtune_jax.evaluation.froc import PER_VOLUME, Detections
+from medtune_jax.applications.embolism.results import (
+    cohort as read_cohort,
+)
+from medtune_jax.applications.embolism.results import froc_evidence, kept, model_intervals
+from medtune_jax.applications.embolism.truth import Truth
+from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
-from medtune_jax.report import markup
+from medtune_jax.report import markup, palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
-from medtune_jax.report.load import is_scratch
+from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.report.section import Section, SectionMaker
 
-# Okabe and Ito's palette, as in the other figures; the hand-crafted baseline is black.
-_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#F0E442")
-_STYLES = ("-", (0, (6, 2)), (0, (3, 1.5)), "-.", (0, (1, 1)), (0, (4, 1, 1, 1)))
-_SCRATCH, _BASELINE = "#D55E00", "#000000"
-BASELINE = "hand-crafted"
-
-
-class Curve(NamedTuple):
-    """A judge's line in the FROC figure."""
-
-    name: str
-    seeds: list[Detections]
-    colour: str
-    style: object
+# The paper's axis: 0 to 10 false positives per volume.
+GRID = np.linspace(0, 10, 201)
 
 
 def cohort(evidence: Evidence) -> Section:
     """Patients, emboli and candidates, and montages of both kinds of candidate."""
-    results = FrocResults(evidence)
-    patients = results.cohort["patients"]
+    found = read_cohort(evidence)
+    patients = found["patients"]
     rows = []
     for name, side in (("training", False), ("test", True)):
         chosen = [row for row in patients if row["test"] is side]
@@ -62,9 +53,9 @@ def cohort(evidence: Evidence) -> Section:
         *("True candidates", "False candidates", "No vessel found"),
     )
     parts = [markup.table(head, rows, "numbers")]
-    for patient, reason in results.cohort["left_out"].items():
+    for patient, reason in found["left_out"].items():
         parts.append(markup.paragraph(f"Left out: {patient}. {reason}"))
-    drawings = [_montage(results, kind) for kind in ("true", "false")]
+    drawings = [_montage(evidence, kind) for kind in ("true", "false")]
     for drawing, kind in zip(drawings, ("True", "False"), strict=True):
         caption = (
             f"{kind} candidates, drawn at random, 15 mm wide: above the vessel's cross-section, below its "
@@ -79,7 +70,7 @@ def froc(evidence: Evidence) -> Section | None:
     fractions = _fractions(evidence)
     if not fractions:
         return None
-    results, study = FrocResults(evidence), evidence.study
+    results = froc_evidence(evidence)
     drawing = _curves(results, fractions)
     caption = (
         "Sensitivity for emboli against false positives a volume, mean over seeds; a candidate's score is the mean "
@@ -88,8 +79,7 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
-        judges = [(study.label(d), results.of((d, fraction))) for d in _depths(evidence, fraction)]
-        judges += [(BASELINE, results.baseline)]
+        judges = [*((depth, fraction) for depth in _depths(evidence, fraction)), HAND_CRAFTED]
         parts.append(markup.paragraph(f"With {fraction_name(fraction)} of the training emboli:"))
         parts.append(_table(results, judges))
     parts.append(
@@ -106,7 +96,7 @@ def froc(evidence: Evidence) -> Section | None:
 def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
     fractions = _fractions(evidence)
-    results, study = FrocResults(evidence), evidence.study
+    results, study = froc_evidence(evidence), evidence.study
     found: list[tuple[float, str, str, Difference]] = []
     for fraction in fractions:
         depth, scratch = evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)
@@ -114,15 +104,12 @@ def compared(evidence: Evidence) -> Section | None:
         for one in dict.fromkeys([depth, deepest]):
             if one is None:
                 continue
-            seeds = results.of((one, fraction))
-            if scratch is not None:
-                rival = results.of((scratch, fraction))
-                found.append(
-                    (fraction, one, study.label(scratch), results.difference(seeds, rival))
-                )
             # The baseline learns from all training emboli: it is no rival of networks that had fewer.
-            if fraction == fractions[0]:
-                found.append((fraction, one, BASELINE, results.difference(seeds, results.baseline)))
+            rivals = ((scratch, fraction) if scratch else None, HAND_CRAFTED)
+            for rival in rivals if fraction == fractions[0] else rivals[:1]:
+                if rival is not None:
+                    gain = results.difference((one, fraction), rival, PER_VOLUME)
+                    found.append((fraction, one, results.label(rival), gain))
     if not found:
         return None
     corrected = holm([difference.p for *_, difference in found])
@@ -157,21 +144,24 @@ def _depths(evidence: Evidence, fraction: float) -> list[str]:
     return [depth for depth in evidence.study.depths if evidence.has(depth, fraction)]
 
 
-def _table(results: FrocResults, judges: Sequence[tuple[str, list[Detections]]]):
+def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> markup.Markup:
     rows = []
-    for name, seeds in judges:
-        fitted = models(seeds)
-        modelled = model_intervals(fitted) if fitted else [None] * len(PER_VOLUME)
+    for judge in judges:
+        pairs = zip(
+            results.sensitivity(judge, PER_VOLUME),
+            model_intervals(results.models(judge)),
+            strict=True,
+        )
         cells = [
             markup.interval(found, 2) + markup.Markup("<br>") + markup.interval(model, 2)
-            for found, model in zip(results.sensitivity(seeds), modelled, strict=True)
+            for found, model in pairs
         ]
-        rows.append((name, *cells))
+        rows.append((results.label(judge), *cells))
     head = ("False positives a volume", *(f"{rate:g}" for rate in PER_VOLUME))
     return markup.table(head, rows, "numbers")
 
 
-def _curves(results: FrocResults, fractions: Sequence[float]) -> Drawing:
+def _curves(results: FrocEvidence[Truth], fractions: Sequence[float]) -> Drawing:
     evidence = results.evidence
     shown = list(dict.fromkeys([fractions[0], fractions[-1]]))
     figure = Figure(figsize=(5.2 * len(shown), 4.6), layout="constrained")
@@ -185,35 +175,27 @@ def _curves(results: FrocResults, fractions: Sequence[float]) -> Drawing:
     return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)
 
 
-def _draw(ax: Axes, results: FrocResults, fraction: float, recommended: str) -> None:
-    evidence = results.evidence
-    lines: list[Curve] = []
-    for k, depth in enumerate(_depths(evidence, fraction)):
-        tuned = (_COLOURS[k % len(_COLOURS)], _STYLES[k % len(_STYLES)])
-        colour, style = (_SCRATCH, "-.") if is_scratch(depth) else tuned
-        seeds = results.of((depth, fraction))
-        lines.append(Curve(evidence.study.label(depth), seeds, colour, style))
-        if depth == recommended:
-            low, high = np.array([i[1:] for i in results.sensitivity(seeds)]).T
-            ax.fill_between(PER_VOLUME, low, high, color=colour, alpha=0.18, lw=0)
-    lines.append(Curve(BASELINE, results.baseline, _BASELINE, ":"))
-    for line in lines:
-        ax.plot(
-            GRID,
-            results.curve(line.seeds),
-            color=line.colour,
-            ls=line.style,
-            lw=1.6,
-            label=line.name,
-            drawstyle="steps-post",
-        )
+def _draw(ax: Axes, results: FrocEvidence[Truth], fraction: float, recommended: str) -> None:
+    lines: dict[Detector, palette.Line] = {
+        (depth, fraction): line
+        for depth, line in palette.depths(results.evidence.study).items()
+        if results.evidence.has(depth, fraction)
+    }
+    for judge, (colour, style) in {**lines, HAND_CRAFTED: palette.ROLES[HAND_CRAFTED]}.items():
+        curve = results.curve(judge, GRID)
+        name = results.label(judge)
+        ax.plot(GRID, curve, color=colour, ls=style, lw=1.6, label=name, drawstyle="steps-post")
+    chosen = (recommended, fraction)
+    rates = GRID[::5]
+    low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
+    ax.fill_between(rates, low, high, step="post", color=lines[chosen].colour, alpha=0.18, lw=0)
     ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives a volume")
-    ax.grid(color="#e4e4e4", linewidth=0.6)
+    ax.grid(color=palette.GRID, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _montage(results: FrocResults, kind: str) -> Drawing:
-    picture = np.asarray(Image.open(io.BytesIO(results.picture(f"{kind}_candidates.png"))))
+def _montage(evidence: Evidence, kind: str) -> Drawing:
+    picture = np.asarray(Image.open(io.BytesIO(kept(evidence, f"{kind}_candidates.png"))))
     height, width = picture.shape
     figure = Figure(figsize=(9.0, 9.0 * height / width))
     ax = figure.add_axes((0, 0, 1, 1))

@@ -22,7 +22,8 @@ from medtune_jax.applications.embolism.vessel import PLANES, PatchGrid, VesselCo
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.froc import PER_VOLUME, froc_statistic
+from medtune_jax.evaluation import froc
+from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.patches import Planes, padded
 
 CLASSES = ("false", "embolus")
@@ -75,8 +76,7 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
 
 def sensitivities(truth: Truth, scores: np.ndarray) -> list[float]:
     """Sensitivity at 1, 2, ... 5 false positives a volume."""
-    statistic = froc_statistic(truth.detections(scores), PER_VOLUME)
-    return statistic(np.ones((1, len(truth.volumes))))[0].tolist()
+    return froc.sensitivities([truth.detections(scores)], PER_VOLUME).tolist()
 
 
 def held_out(patients: Mapping[str, Patient], fraction: float, seed: int) -> set[str]:

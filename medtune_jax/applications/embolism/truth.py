@@ -27,18 +27,28 @@ class Truth:
     hits: np.ndarray
 
     @property
-    def true(self) -> np.ndarray:
+    def groups(self) -> np.ndarray:
+        """str [V]: what intervals draw, the patient of each volume."""
+        return np.array(self.volumes)
+
+    @property
+    def candidate_groups(self) -> np.ndarray:
+        """str [n]: the patient of each candidate."""
+        return self.groups[self.candidate_volume]
+
+    @property
+    def positive(self) -> np.ndarray:
         """bool [n]: the candidate hits an embolus."""
         return np.isin(np.arange(len(self.candidates)), self.hits[:, 0])
 
     def in_order(self, names: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values [n] of candidates by name, in the order of `candidates`."""
+        """Values [..., n] of candidates by name, in the order of `candidates`."""
         row = {name: number for number, name in enumerate(names)}
-        return np.asarray(values)[[row[name] for name in self.candidates]]
+        return np.asarray(values)[..., [row[name] for name in self.candidates]]
 
     def detections(self, scores: np.ndarray) -> Detections:
         """Scores [n] of the candidates for FROC analysis: one row a hit, one a false candidate."""
-        false = np.flatnonzero(~self.true)
+        false = np.flatnonzero(~self.positive)
         row = np.concatenate([self.hits[:, 0], false])
         lesion = np.concatenate([self.hits[:, 1], np.full(len(false), -1)])
         return Detections(

@@ -23,30 +23,16 @@ from medtune_jax.applications.frame_quality.files import (
     picture_of,
 )
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation import log_odds
-from medtune_jax.evaluation.intervals import (
-    Difference,
-    Interval,
-    bootstrap_auc,
-    compare_auc,
-    holm,
-)
+from medtune_jax.evaluation import AUC, difference, interval, log_odds
+from medtune_jax.evaluation.intervals import Difference, Interval, holm
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, roc_points, sensitivity_at
-from medtune_jax.report import markup
+from medtune_jax.report import markup, palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
 from medtune_jax.report.section import Section
 
 _SHOWN, _ACROSS = 18, 6
 _GRID = np.linspace(0, 1, 801)
-# Okabe and Ito's palette, as in the other figures; the hand-crafted judge is black.
-_LINES = {
-    "recommended": ("#0072B2", "-"),
-    "deepest": ("#009E73", (0, (6, 2))),
-    "shallowest": ("#E69F00", (0, (2, 1.5))),
-    "scratch": ("#D55E00", "-."),
-    "hand-crafted": ("#000000", ":"),
-}
 
 
 class FrameScores(NamedTuple):
@@ -139,11 +125,13 @@ def cell_scores(evidence: Evidence, cell: tuple[str, float]) -> FrameScores:
 
 def judge(scores: FrameScores, baseline: np.ndarray | None) -> Judged:
     """Figures of one judge, and its difference to baseline scores [S', F] of the same frames."""
-    labels, values, videos = scores.labels, scores.values, scores.videos
+    labels, videos = scores.labels, scores.videos
+    own = log_odds.two_sided(scores.values)
+    other = None if baseline is None else log_odds.two_sided(baseline)
     return Judged(
-        bootstrap_auc(labels, values, videos),
-        sensitivity_at(labels, values, videos),
-        None if baseline is None else compare_auc(labels, values, baseline, videos),
+        interval(AUC, labels, own, videos),
+        sensitivity_at(labels, scores.values, videos),
+        None if other is None else difference(AUC, labels, own, other, videos),
     )
 
 
@@ -188,38 +176,20 @@ def _roc_drawing(
         np.atleast_1d(figure.subplots(1, len(fractions))), fractions, strict=True
     ):
         judges = {
-            f"{evidence.study.label(depth)} ({part})" if part != "scratch" else depth: (
-                cell_scores(evidence, (depth, fraction)),
-                _LINES[part],
-            )
-            for part, depth in _cast(evidence, fraction)
+            label: (cell_scores(evidence, (depth, fraction)), line)
+            for depth, label, line in palette.cast(evidence, fraction)
         }
         if fraction in baselines:
             any_scores = next(iter(judges.values()))[0]
             scores = any_scores._replace(values=baselines[fraction])
-            judges["hand-crafted"] = (scores, _LINES["hand-crafted"])
+            judges["hand-crafted"] = (scores, palette.ROLES["hand-crafted"])
         _draw_roc(ax, judges)
         ax.set_title(f"{fraction_name(fraction)} of the training frames", fontsize=10)
     description = "ROC curves by frame of the depths and of the hand-crafted judge."
     return Drawing("frame_quality_roc", description, figure)
 
 
-def _cast(evidence: Evidence, fraction: float) -> list[tuple[str, str]]:
-    """(part, depth) worth a curve, each depth once."""
-    candidates = [
-        ("recommended", evidence.recommendations[fraction].depth),
-        ("shallowest", evidence.shallowest(fraction)),
-        ("deepest", evidence.deepest(fraction)),
-        ("scratch", evidence.best_scratch(fraction)),
-    ]
-    cast: dict[str, str] = {}
-    for part, depth in candidates:
-        if depth is not None:
-            cast.setdefault(depth, part)
-    return [(part, depth) for depth, part in cast.items()]
-
-
-def _draw_roc(ax: Axes, judges: Mapping[str, tuple[FrameScores, tuple]]) -> None:
+def _draw_roc(ax: Axes, judges: Mapping[str, tuple[FrameScores, palette.Line]]) -> None:
     for number, (name, (scores, (colour, style))) in enumerate(judges.items()):
         curves = [roc_points(scores.labels, values) for values in scores.values]
         mean = np.mean(
@@ -239,7 +209,7 @@ def _draw_roc(ax: Axes, judges: Mapping[str, tuple[FrameScores, tuple]]) -> None
         )
     ax.set(xlabel="False positive rate", ylabel="Sensitivity")
     ax.set(xlim=(-0.005, 0.5), ylim=(0, 1.01))  # nobody works where half of the bad frames pass
-    ax.grid(color="#e4e4e4", lw=0.7)
+    ax.grid(color=palette.GRID, lw=0.7)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(loc="lower right", fontsize=8, frameon=False)
 

@@ -15,7 +15,6 @@ from medtune_jax.evaluation.paired import PairedTest, compare_with
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import is_scratch
 from medtune_jax.report.section import Section
 
 INTERFACES = ("li", "ma")
@@ -244,7 +243,7 @@ def _counterparts(
             roles["only fc8"] = label
         elif depth == study.stages[0]:
             roles["conv1-fc8"] = label
-        elif is_scratch(depth):
+        elif study.is_scratch(depth):
             roles.setdefault("scratch", label)
     errors = _boxes(evidence, results, fraction)
     for row, name in roles.items():

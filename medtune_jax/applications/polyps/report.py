@@ -6,7 +6,6 @@ import numpy as np
 from markupsafe import Markup
 
 from medtune_jax.applications.polyps import drawings
-from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.applications.polyps.pictures import PATCHES, read_shown
 from medtune_jax.applications.polyps.truth import Truth
 from medtune_jax.evaluation.froc import PER_FRAME
@@ -14,6 +13,7 @@ from medtune_jax.evaluation.intervals import Difference, Interval, holm
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.report.section import Section
 
 _RATES = tuple(f"{rate:g}" for rate in PER_FRAME)
@@ -42,7 +42,7 @@ def froc(evidence: Evidence) -> Section | None:
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
         detectors = _detectors(evidence, fraction)
-        rows = [(_name(evidence, d), *_cells(found, d)) for d in detectors]
+        rows = [(found.label(d), *_cells(found, d)) for d in detectors]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
     parts.append(markup.paragraph(rules, "note"))
@@ -56,11 +56,12 @@ def likelihood(evidence: Evidence) -> Section | None:
         return None
     found = _read(evidence)
     detectors = _leading(evidence, fraction)
-    models = {detector: found.model(detector) for detector in detectors}
+    fitted = {detector: found.models(detector, FIRST_SEED) for detector in detectors}
+    models = {detector: each[0] if each else None for detector, each in fitted.items()}
     drawing = drawings.froc_models(found, models)
     rows = [
         (
-            _name(evidence, detector),
+            found.label(detector),
             *(
                 (f"{model.detection:.3f}", f"{model.rate:.2f}", f"{model.a:.2f}", f"{model.b:.2f}")
                 if model
@@ -127,7 +128,7 @@ def detections(evidence: Evidence) -> Section | None:
     drawing = drawings.overlays(found, detector, shown)
     caption = (
         "Test frames, taken evenly from all. Green: the true lesion. Boxes: the candidates that "
-        f"{_name(evidence, detector)} finds most probable, with their probability (mean over "
+        f"{found.label(detector)} finds most probable, with their probability (mean over "
         "patches and seeds)."
     )
     return Section("Detections to check", markup.figure(drawing, caption), [drawing])
@@ -149,8 +150,9 @@ def patches(evidence: Evidence) -> Section | None:
 SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 
-def _read(evidence: Evidence) -> FrocEvidence:
-    return FrocEvidence(evidence, Truth.read(evidence.study.directory / "application"))
+def _read(evidence: Evidence) -> FrocEvidence[Truth]:
+    truth = Truth.read(evidence.study.directory / "application")
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 def _reach(truth: Truth) -> float:
@@ -176,17 +178,13 @@ def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
 
 
-def _name(evidence: Evidence, detector: Detector) -> str:
-    return detector if isinstance(detector, str) else evidence.study.label(detector[0])
-
-
-def _cells(found: FrocEvidence, detector: Detector) -> list[Markup]:
+def _cells(found: FrocEvidence[Truth], detector: Detector) -> list[Markup]:
     intervals: list[Interval] = found.sensitivity(detector, PER_FRAME)
     return [markup.interval(interval) for interval in intervals]
 
 
-def _differences(found: FrocEvidence, detector: Detector) -> list[Difference]:
-    rates = [found.difference(detector, HAND_CRAFTED, rate) for rate in PER_FRAME]
+def _differences(found: FrocEvidence[Truth], detector: Detector) -> list[Difference]:
+    rates = [found.difference(detector, HAND_CRAFTED, [rate]) for rate in PER_FRAME]
     return [*rates, found.auc_difference(detector, HAND_CRAFTED)]
 
 

@@ -26,7 +26,7 @@ from medtune_jax.applications.polyps.pictures import picture_files
 from medtune_jax.applications.polyps.truth import Truth
 from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.froc import PER_FRAME, froc_statistic
+from medtune_jax.evaluation.froc import PER_FRAME, sensitivities
 from medtune_jax.patches import Crops, padded
 
 CLASSES = ("no polyp", "polyp")
@@ -90,7 +90,7 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     """Sensitivity at the paper's false positives per frame."""
     truth: Truth = dataset.extra["truth"]
     marks = truth.detections(truth.in_order(dataset.test_set[0].names, scores[:, 1]))
-    found = froc_statistic(marks, PER_FRAME)(np.ones((1, len(truth.frames))))[0]
+    found = sensitivities([marks], PER_FRAME)
     return {f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(PER_FRAME, found, strict=True)}
 
 

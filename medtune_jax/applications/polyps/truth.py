@@ -45,6 +45,16 @@ class Truth:
         """bool [M]: the candidate hits a lesion."""
         return self.lesion >= 0
 
+    @property
+    def groups(self) -> np.ndarray:
+        """str [I]: what intervals draw, the video of each frame."""
+        return self.videos
+
+    @property
+    def candidate_groups(self) -> np.ndarray:
+        """str [M]: the video of each candidate."""
+        return self.videos[self.frame]
+
     def detections(self, scores: np.ndarray) -> Detections:
         """The candidates with the scores [M] of one detector, for the FROC."""
         before = np.cumsum(self.lesions) - self.lesions

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from medtune_jax.applications.polyps import task
-from medtune_jax.applications.polyps.evidence import HAND_CRAFTED, FrocEvidence
 from medtune_jax.applications.polyps.report import SECTIONS, froc
 from medtune_jax.applications.polyps.truth import Truth
-from medtune_jax.evaluation.froc import compare_froc, sensitivity_at
+from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, FrocEvidence
 from medtune_jax.report.load import load_study
 from medtune_jax.study import sweep
 from tests.applications.polyps.small_study import perfect, polyp_config, write_videos
@@ -42,7 +42,8 @@ def evidence(study):
 
 @pytest.fixture
 def found(study, evidence):
-    return FrocEvidence(evidence, Truth.read(study / "application"))
+    truth = Truth.read(study / "application")
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 def test_the_report_shows_all_sections_and_saves_their_figures(study):
@@ -69,14 +70,15 @@ def test_figures_of_the_report_are_those_of_the_runs(evidence, found):
 def test_one_detector_gives_what_the_froc_functions_give(found):
     truth = found.truth
     marks = truth.detections(truth.hand_crafted)
-    expected = sensitivity_at(marks, [0.1, 1.0], truth.videos)
+    expected = sensitivity_at([marks], [0.1, 1.0], truth.videos)
     assert found.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
     cell = ("conv10", 0.5)
-    first = truth.detections(found.scores(cell)[0])
-    found.evidence.study.cell(*cell)  # two seeds; with one of them the mean is that one
-    found._known[cell] = found.scores(cell)[:1]
-    assert found.difference(cell, HAND_CRAFTED, 0.1) == compare_froc(
-        first, marks, 0.1, truth.videos
+    seeds = [truth.detections(row) for row in found.scores(cell)]
+    assert found.sensitivity(cell, [0.1], FIRST_SEED) == sensitivity_at(
+        seeds[:1], [0.1], truth.videos
+    )
+    assert found.difference(cell, HAND_CRAFTED, [0.1]) == sensitivity_difference(
+        seeds, [marks], [0.1], truth.videos
     )
 
 

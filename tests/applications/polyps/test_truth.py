@@ -3,7 +3,7 @@ import pytest
 
 from medtune_jax.applications.polyps.truth import Truth
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.froc import froc_curve
+from medtune_jax.evaluation.froc import sensitivities
 
 
 @pytest.fixture
@@ -25,10 +25,11 @@ def test_a_frame_without_candidates_counts_as_a_miss(truth):
     marks = truth.detections(np.array([0.1, 0.9, 0.8, 0.5]))
     assert marks.images == 3 and marks.lesion_image.tolist() == [1, 1, 2]
     assert marks.lesion.tolist() == [-1, 1, 1, -1]
-    curve = froc_curve(marks)
-    # 3 lesions, one found, by two candidates; 2 false positives on 3 frames
-    np.testing.assert_allclose(curve.sensitivity, [0, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(curve.false_per_image, [0, 0, 0, 1 / 3, 2 / 3])
+    # 3 lesions, one found, by two candidates, before the first of 2 false positives on 3 frames
+    assert sensitivities([marks], [0, 1 / 3, 2 / 3]).tolist() == [1 / 3] * 3
+    assert sensitivities(
+        [truth.detections(np.array([0.9, 0.1, 0.2, 0.5]))], [0, 1 / 3]
+    ).tolist() == [0, 0]
 
 
 def test_patches_are_averaged_by_candidate(truth):

@@ -1,0 +1,107 @@
+"""FROC figures of a finished study: every network, and the hand-crafted score, on the same candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.edwards import FrocModel, fit_froc
+from medtune_jax.evaluation.froc import (
+    Detections,
+    sensitivities,
+    sensitivity_at,
+    sensitivity_difference,
+)
+from medtune_jax.evaluation.intervals import Difference, Interval, difference
+from medtune_jax.evaluation.metric import AUC
+from medtune_jax.report.evidence import Cell, Evidence
+
+HAND_CRAFTED = "hand-crafted"
+Detector = Cell | str  # a depth at a fraction, or HAND_CRAFTED
+FIRST_SEED, ALL_SEEDS = slice(1), slice(None)
+
+Rates = Sequence[float] | np.ndarray
+
+
+class Truth(Protocol):
+    """What candidates [M] on images [I] are judged against."""
+
+    @property
+    def groups(self) -> np.ndarray:
+        """str [I]: patient or video of each image."""
+
+    @property
+    def candidate_groups(self) -> np.ndarray:
+        """str [M]: patient or video of each candidate."""
+
+    @property
+    def positive(self) -> np.ndarray:
+        """bool [M]: the candidate hits a lesion."""
+
+    def in_order(self, names: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values [..., M] of candidates by name, in the truth's own order."""
+
+    def detections(self, scores: np.ndarray) -> Detections:
+        """The candidates with the scores [M] of one detector."""
+
+
+T = TypeVar("T", bound=Truth)
+
+
+class FrocEvidence(Generic[T]):
+    """Detections of each detector, one set a seed, and figures that are means over the seeds.
+
+    All intervals draw the truth's groups, the same ones for all detectors. hand_crafted: scores [M] of the candidates.
+    """
+
+    def __init__(self, evidence: Evidence, truth: T, hand_crafted: np.ndarray) -> None:
+        self.evidence, self.truth = evidence, truth
+        self._scores: dict[Detector, np.ndarray] = {HAND_CRAFTED: hand_crafted[None]}
+
+    def label(self, detector: Detector) -> str:
+        return detector if isinstance(detector, str) else self.evidence.study.label(detector[0])
+
+    def scores(self, detector: Detector) -> np.ndarray:
+        """Scores [S, M] of the candidates, a row a seed: log-odds, or the hand-crafted score."""
+        if detector not in self._scores:
+            test = self.evidence.study.test
+            assert test is not None and not isinstance(detector, str)
+            values = self.evidence.scores(detector)[..., 1]
+            self._scores[detector] = self.truth.in_order(test.names, values)
+        return self._scores[detector]
+
+    def detections(self, detector: Detector, seeds: slice = ALL_SEEDS) -> list[Detections]:
+        return [self.truth.detections(row) for row in self.scores(detector)[seeds]]
+
+    def curve(self, detector: Detector, rates: Rates) -> np.ndarray:
+        """Sensitivity [T] at each number of false positives per image."""
+        return sensitivities(self.detections(detector), rates)
+
+    def sensitivity(
+        self, detector: Detector, rates: Rates, seeds: slice = ALL_SEEDS
+    ) -> list[Interval]:
+        """The same with 95% intervals."""
+        return sensitivity_at(self.detections(detector, seeds), rates, self.truth.groups)
+
+    def difference(self, first: Detector, second: Detector, rates: Sequence[float]) -> Difference:
+        """Sensitivity of the first minus that of the second, mean over the rates, paired by group."""
+        one, other = self.detections(first), self.detections(second)
+        return sensitivity_difference(one, other, rates, self.truth.groups)
+
+    def auc_difference(self, first: Detector, second: Detector) -> Difference:
+        """The same for the AUC of telling candidates that hit a lesion from the others."""
+        one, other = (log_odds.two_sided(self.scores(detector)) for detector in (first, second))
+        return difference(
+            AUC, self.truth.positive.astype(int), one, other, self.truth.candidate_groups
+        )
+
+    def models(self, detector: Detector, seeds: slice = ALL_SEEDS) -> list[FrocModel]:
+        """Edwards' model of each seed; of none where the scores do not determine that of one of them."""
+        try:
+            return [fit_froc(detections) for detections in self.detections(detector, seeds)]
+        except UserError:
+            return []
