@@ -89,7 +89,7 @@ class BlandAltman(NamedTuple):
 def bland_altman(
     first: np.ndarray,
     second: np.ndarray,
-    subjects: Sequence | np.ndarray | None = None,
+    subjects: Sequence[str] | np.ndarray | None = None,
     *,
     resamples: int = 2000,
     seed: int = 0,

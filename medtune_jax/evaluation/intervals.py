@@ -65,8 +65,8 @@ def group_bootstrap(
     count = int(group.max()) + 1 if group.size else 0
     if count < 2:
         raise UserError(
-            f"A bootstrap by patient needs at least 2 patients, but the test set has {count}: "
-            "add test patients or check the patient column."
+            f"An interval needs at least 2 groups (patients, videos), but the test set has {count}: "
+            "add test data or check the column that names the groups."
         )
     holders = np.zeros((len(needed), count))
     for row, mask in zip(holders, needed, strict=True):
@@ -89,8 +89,8 @@ def _draw(rng: np.random.Generator, rows: int, count: int, holders: np.ndarray) 
             return weights
         weights[lacking] = rng.multinomial(count, uniform, size=lacking.size)
     raise UserError(
-        "A class or lesion occurs in no resample of the patients: the test set holds none of it, "
-        "so an interval cannot be given; add test patients of that class."
+        "A class or lesion occurs in no resample of the groups: the test set holds none of it, "
+        "so an interval cannot be given; add test data of that class."
     )
 
 

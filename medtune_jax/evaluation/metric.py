@@ -57,21 +57,27 @@ class Metric:
                 f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label "
                 "per image."
             )
-        seeds = scores.reshape(-1, *scores.shape[-2:])
-        tasks = [
-            (ThresholdSweep(task_score(seed, positive)), np.isin(labels, positive))
-            for seed in seeds
-            for positive in self.tasks(scores.shape[-1])
+        sweeps = [
+            (ThresholdSweep(score), positive) for score, positive in self.binary(labels, scores)
         ]
 
         def figure(weights: np.ndarray) -> np.ndarray:
             areas = [
                 self.area(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
-                for sweep, positive in tasks
+                for sweep, positive in sweeps
             ]
             return np.mean(areas, axis=0)
 
         return figure
+
+    def binary(self, labels: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(score float [N], positive bool [N]) of each seed and binary task; arguments as of a call."""
+        seeds = np.asarray(scores, float).reshape(-1, *np.shape(scores)[-2:])
+        return [
+            (task_score(seed, positive), np.isin(labels, positive))
+            for seed in seeds
+            for positive in self.tasks(np.shape(scores)[-1])
+        ]
 
     def needed(self, labels: np.ndarray, classes: int) -> list[np.ndarray]:
         """The sets of images bool [N] of which none may be empty."""
