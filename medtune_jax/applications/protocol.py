@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,16 +14,7 @@ from ml_collections import ConfigDict
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
-
-
-class Words(NamedTuple):
-    """What a task calls its things, in the singular: whose images never cross a split, and what is judged."""
-
-    group: str = "patient"
-    case: str = "image"
-
-
-PATIENTS_AND_IMAGES = Words()
+from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 
 @dataclass(frozen=True)
@@ -75,9 +66,9 @@ class Dataset:
         patches = int(sides[0].sum()), int(sides[1].sum())
         cases = distinct(self.names)
         return {
-            **({f"{words.group}s": distinct(self.groups)} if self.groups_known else {}),
+            **({words.groups: distinct(self.groups)} if self.groups_known else {}),
             **self.also,
-            f"{words.case}s": cases,
+            words.cases: cases,
             **({"patches": patches} if patches != cases else {}),
         }
 

@@ -11,7 +11,7 @@ from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.verdicts import MARGIN, judge
-from medtune_jax.report.words import count
+from medtune_jax.words import count
 
 
 def answer(evidence: Evidence) -> Section:

@@ -19,7 +19,7 @@ from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import PRECISION_RECALL, ROC, by_depth, curves
 from medtune_jax.report.load import load_study
 from medtune_jax.report.results import COLUMNS, write_results
-from medtune_jax.report.words import count
+from medtune_jax.words import count
 from tests.report.fake_study import DEPTHS, SQUEEZENET, write_study
 
 
