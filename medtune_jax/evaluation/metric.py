@@ -9,7 +9,13 @@ from difflib import get_close_matches
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, area_under, average_precision
+from medtune_jax.evaluation.sweep import (
+    Statistic,
+    ThresholdSweep,
+    area_under,
+    average_precision,
+    estimate,
+)
 
 # Counts of positives and of negatives at falling thresholds, [R, K + 1] each -> [R].
 Area = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -43,7 +49,7 @@ class Metric:
                     f"A class has no image in this set: its {self.title} is undefined; add images of it or drop "
                     "the class."
                 )
-        return float(statistic(np.ones((1, len(labels))))[0])
+        return float(estimate(statistic, len(labels)))
 
     def statistic(self, labels: np.ndarray, scores: np.ndarray) -> Statistic:
         """The figure as a function of weights [R, N] -> [R], for resampling. Arguments as of a call."""

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Interval, group_bootstrap, percentile_interval
+from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
 from medtune_jax.evaluation.metric import Metric
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, most_hits_within
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, estimate, most_hits_within
 
 # The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
 FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)
@@ -89,7 +89,7 @@ def sensitivities(
     labels: np.ndarray, scores: np.ndarray, rates: Sequence[float] = FALSE_POSITIVE_RATES
 ) -> np.ndarray:
     """The estimates of `sensitivity_at`, one per rate."""
-    return _sensitivities(labels, scores, rates)(np.ones((1, np.size(labels))))[0]
+    return estimate(_sensitivities(labels, scores, rates), np.size(labels))
 
 
 def sensitivity_at(
@@ -112,9 +112,10 @@ def sensitivity_at(
       rates: false positive rates within 0..1.
     """
     positive = _checked(labels, np.atleast_2d(scores)[0])[0]
-    statistic = _sensitivities(labels, scores, rates)
-    estimates = statistic(np.ones((1, positive.size)))[0]
-    draws = group_bootstrap(
-        statistic, groups, needed=[positive, ~positive], resamples=resamples, seed=seed
+    return bootstrap_intervals(
+        _sensitivities(labels, scores, rates),
+        groups,
+        needed=[positive, ~positive],
+        resamples=resamples,
+        seed=seed,
     )
-    return [percentile_interval(e, d) for e, d in zip(estimates, draws.T, strict=True)]

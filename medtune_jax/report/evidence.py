@@ -22,6 +22,7 @@ from medtune_jax.evaluation.intervals import (
     two_sided_p,
 )
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
+from medtune_jax.evaluation.sweep import estimate
 from medtune_jax.report.load import Run, StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
@@ -73,7 +74,7 @@ class Evidence:
             resamples=resamples,
             seed=seed,
         )
-        return statistic(np.ones((1, labels.size)))[0], draws
+        return estimate(statistic, labels.size), draws
 
     def scores(self, cell: Cell) -> np.ndarray:
         """Log-odds [S, N, C] of the test set by a cell's finished seeds."""
@@ -144,6 +145,12 @@ class Evidence:
     def main_fraction(self) -> float | None:
         """The largest fraction that has an answer."""
         return max(self.recommendations, default=None)
+
+    @property
+    def shown_fractions(self) -> list[float]:
+        """The largest and the smallest fraction that have an answer: the panels of a figure."""
+        known = [f for f in self.study.fractions if f in self.recommendations]
+        return list(dict.fromkeys([known[0], known[-1]])) if known else []
 
     def scratch_wins(self, fraction: float) -> str | None:
         """The best scratch, if it beats the recommended depth by the rule's own validation test."""

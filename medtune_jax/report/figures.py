@@ -188,8 +188,7 @@ def curves(evidence: Evidence, kind: Curve) -> Drawing:
     Its legend gives the test metric where that is the area under the curve.
     """
     study, roc = evidence.study, kind is ROC
-    known = [f for f in study.fractions if f in evidence.recommendations] or study.fractions[:1]
-    fractions = list(dict.fromkeys([known[0], known[-1]]))
+    fractions = evidence.shown_fractions
     area = study.metric.name == kind.metric
 
     def draw(*axes: Axes) -> None:

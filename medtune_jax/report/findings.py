@@ -8,10 +8,10 @@ from medtune_jax.evaluation import recommend as rule
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Comparison, Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import DONE, FAILED, MISSING, Run
+from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.verdicts import MARGIN, judge
-from medtune_jax.report.words import count
+from medtune_jax.words import count
 
 
 def answer(evidence: Evidence) -> Section:
@@ -141,20 +141,22 @@ def _caveats(evidence: Evidence) -> list[str]:
         )
     if study.saturated is not None:
         notes.append(
-            f"This study kept probabilities only, no log-odds: in {study.saturated} scores of its runs one is exactly "
-            f"0 or 1, and those of one network tie."
+            "This study kept probabilities only, which are turned into log-odds for ranking: "
+            f"{count(study.saturated, 'scores')} of all runs are exactly 0 or 1 and tie."
         )
     differing = [run for run in study.runs if run.differs]
     if differing:
-        notes.append(_difference(study.metric.title, differing))
+        notes.append(_difference(study, differing))
     return notes
 
 
-def _difference(metric: str, runs: list[Run]) -> str:
+def _difference(study: StudyResults, runs: list[Run]) -> str:
+    name = study.metric.title
     most = max(runs, key=lambda run: abs(run.result["test"] - (run.test or 0)))
     return (
-        f"Warning: the test {metric} that result.json records is not that of scores.csv in {count(len(runs), 'runs')}; "
-        f"most of all in {most.run}, {most.result['test']:.4f} and {most.test:.4f}. The page shows those of the scores."
+        f"{'Warning: the' if study.saturated is None else 'The'} test {name} that result.json records is not that of "
+        f"scores.csv in {count(len(runs), 'runs')}, most of all in {most.run}: {most.result['test']:.4f} recorded, "
+        f"{most.test:.4f} from the scores. The page and results.csv give those of the scores."
     )
 
 

@@ -20,7 +20,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
 from medtune_jax.evaluation.scores import TestSet
-from medtune_jax.report.words import PATIENTS_AND_IMAGES, Words
+from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _KNOWN_COLUMNS = ("image", "patient", "label")

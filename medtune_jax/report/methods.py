@@ -118,7 +118,7 @@ def provenance(evidence: Evidence) -> Section:
         "application": manifest.get("application"),
         "network": f"{network['name']}, input {network.get('input_size')} px",
         **{f"weights: {k}": v for k, v in _flat(network.get("weights", {})).items()},
-        **{f"data: {k}": v for k, v in _flat(manifest.get("data", {})).items()},
+        **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }
@@ -132,6 +132,18 @@ def provenance(evidence: Evidence) -> Section:
         head = ("Run", "Depth", "Training data", "Seed", "Reason")
         parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
     return Section("Data and provenance", markup.join(parts))
+
+
+def _data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What study.json says of the data; what is counted by noun is not counted again by the name of images."""
+    if "contents" not in data:
+        return _flat(data)
+    by_noun = {
+        noun: f"{train:,} to train on, {test:,} to test"
+        for noun, (train, test) in data["contents"].items()
+    }
+    again = ("contents", "patients", "cases", "train_images", "test_images")
+    return by_noun | _flat({key: value for key, value in data.items() if key not in again})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -32,6 +32,7 @@ def result_row(study: StudyResults, run: Run) -> dict[str, Any]:
     return {
         **run.result,
         **reason,
+        "test": run.result.get("test") if run.test is None else run.test,
         "seconds": run.timing.get("seconds"),
         "network": study.manifest["network"]["name"],
         **{name: getattr(run, name) for name in ("depth", "fraction", "seed", "status", "run")},

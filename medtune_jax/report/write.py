@@ -17,7 +17,7 @@ from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.results import write_results
 from medtune_jax.report.section import SectionMaker
 from medtune_jax.report.sections import SECTIONS
-from medtune_jax.report.words import PATIENTS_AND_IMAGES, contents, count
+from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
 
 
 def write_report(

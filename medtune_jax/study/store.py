@@ -53,7 +53,7 @@ class Store:
             raise UserError(f"{self.directory} is a file: give a directory as --output")
         if path.is_file():
             before = _read_json(path)
-            if before["identity"] != manifest["identity"]:
+            if before.get("identity") != manifest["identity"]:
                 raise UserError(
                     f"{self.directory} holds another study ({_difference(before, manifest)}): "
                     f"choose another --output"
@@ -124,22 +124,22 @@ def versions() -> dict[str, str]:
 
 
 def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+    """Both sweeps' runs and depths: shallow to deep, then from scratch."""
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
-    names = {run["depth"] for run in runs.values()}
-    order = [*manifest["all_depths"], *sorted(names - set(manifest["all_depths"]))]
+    depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
     return {
         **manifest,
         "runs": list(runs.values()),
-        "depths": [name for name in order if name in names],
+        "depths": sorted(depths.values(), key=lambda d: (d["scratch"], len(d["tuned"]))),
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
         "seeds": max(run["seed"] for run in runs.values()) + 1,
     }
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+    if before.get("data", {}).get("fingerprint") != after["data"]["fingerprint"]:
         return "of other data"
-    if before["network"] != after["network"]:
+    if before.get("network") != after["network"]:
         return "of another network or other weights"
     return "with other settings"
 
