@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from medtune_jax.applications.frame_quality.baseline import quality_features
+from medtune_jax.applications.frame_quality.features import quality_features
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
 from medtune_jax.datasets.colonoscopy import plain
@@ -27,7 +27,7 @@ CLASSES = ("non_informative", "informative")
 
 
 @dataclass(frozen=True)
-class QualityFrames:
+class Cases:
     """Frames of known quality, n of them, at the study's scale.
 
     images: uint8 RGB [H, W, 3] each. quality: int32 [n], 1 informative. videos, names: str [n]; a
@@ -45,7 +45,7 @@ class QualityFrames:
     left_out: int
 
 
-def read_frames(data: ConfigDict) -> QualityFrames:
+def read_cases(data: ConfigDict) -> Cases:
     """The frames that `config.data` names, and their split (docs/paper.md, 3: by video, about half each).
 
     dir with tfds: a set prepared by `medtune data prepare`. dir with the folders train and test: the
@@ -78,7 +78,7 @@ def read_frames(data: ConfigDict) -> QualityFrames:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         _check_side(labels[chosen], groups[chosen], side, where)
-    return QualityFrames(
+    return Cases(
         images,
         labels,
         groups,
