@@ -221,8 +221,10 @@ def _write_report(directory: Path) -> None:
     from medtune_jax.report.load import load_study
 
     name = load_study(directory).manifest.get("application", "image_folder")
-    own = applications.get(name)
-    print(f"report: {write_report(directory, (*SECTIONS, *own.sections()), own.metric)}")
+    application = applications.get(name)
+    print(
+        f"report: {write_report(directory, (*SECTIONS, *application.sections()), application.metric)}"
+    )
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:

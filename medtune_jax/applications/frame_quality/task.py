@@ -53,10 +53,10 @@ def load(config: ConfigDict, size: int) -> Dataset:
 def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     """Sensitivity by frame at the paper's false positive rates."""
     labels = dataset.test_set[0].labels
-    found = sensitivities(labels, scores[:, 1])
+    values = sensitivities(labels, scores[:, 1])
     return {
         f"sensitivity_at_fpr_{rate:.2f}": float(value)
-        for rate, value in zip(FALSE_POSITIVE_RATES, found, strict=True)
+        for rate, value in zip(FALSE_POSITIVE_RATES, values, strict=True)
     }
 
 
