@@ -41,6 +41,14 @@ def load(name: str, data_dir: str | Path, split: str = "train") -> Frames:
     return _TfdsFrames(prepared, [split])
 
 
+def load_parts(name: str, data_dir: str | Path) -> dict[str, Frames]:
+    """{"train": ..., "test": ...} of a set that fixes the split, else its first split as {"all": ...}."""
+    known = splits(name, data_dir)
+    if {"train", "test"} <= set(known):
+        return {part: load(name, data_dir, part) for part in ("train", "test")}
+    return {"all": load(name, data_dir, known[0])}
+
+
 def open_prepared(directory: str | Path) -> Frames:
     """All splits of any prepared TFDS image data set, given the folder of its dataset_info.json.
 

@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
+from medtune_jax.applications.intima_media.cases import phantom_regions
 from medtune_jax.applications.intima_media.contours import extract_contours
 from medtune_jax.applications.intima_media.predict import classifier_of
-from medtune_jax.applications.intima_media.regions import phantom_regions
 from medtune_jax.applications.intima_media.scan import confidence_maps
 from medtune_jax.applications.predict import load
 from medtune_jax.evaluation.paired import mean_difference

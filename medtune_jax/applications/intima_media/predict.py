@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from medtune_jax.applications.intima_media.scan import confidence_maps
 from medtune_jax.applications.protocol import Option, Prediction, Trained
 from medtune_jax.datasets.carotid import SUFFIXES, Roi, read_new
 from medtune_jax.errors import UserError
+from medtune_jax.paths import csv_bytes
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
 MODES = ("convolutional", "exact")
@@ -58,12 +58,12 @@ def measure(
     columns = np.arange(roi.image.shape[1])
     probabilities = getattr(classifier, mode)(roi.image, columns)
     li, ma = confidence_maps(probabilities, len(roi.image), columns, columns)
-    found = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
+    contours = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
     return Measurement(
-        replace(roi, li=found.li, ma=found.ma),
-        found,
-        wall_thickness(found.li, found.ma, roi.mm_per_pixel, unit),
-        tuple(_warnings(roi, found.low_confidence)),
+        replace(roi, li=contours.li, ma=contours.ma),
+        contours,
+        wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
+        tuple(_warnings(roi, contours.low_confidence)),
     )
 
 
@@ -101,21 +101,19 @@ def predict(
     measurements = [measure(classifier, roi, unit, mode) for roi in rois]
     for path, measurement in zip(paths, measurements, strict=True):
         _write(output / _stem(path), measurement)
-    _write_rows(
-        output / "thickness.csv",
-        ("image", "unit", "mean", "maximum", "low_confidence", "warnings"),
-        [
-            (
-                path.as_posix(),
-                unit,
-                f"{m.thickness.mean:.4f}",
-                f"{m.thickness.maximum:.4f}",
-                f"{m.contours.low_confidence.mean():.3f}",
-                " ".join(m.warnings),
-            )
-            for path, m in zip(paths, measurements, strict=True)
-        ],
-    )
+    rows = [
+        (
+            path.as_posix(),
+            unit,
+            f"{m.thickness.mean:.4f}",
+            f"{m.thickness.maximum:.4f}",
+            f"{m.contours.low_confidence.mean():.3f}",
+            " ".join(m.warnings),
+        )
+        for path, m in zip(paths, measurements, strict=True)
+    ]
+    head = ("image", "unit", "mean", "maximum", "low_confidence", "warnings")
+    (output / "thickness.csv").write_bytes(csv_bytes([head, *rows]))
     return summary(measurements)
 
 
@@ -139,14 +137,14 @@ def summary(measurements: Sequence[Measurement]) -> str:
 
 
 def _warnings(roi: Roi, low_confidence: NDArray) -> list[str]:
-    found = warn_about(roi)
+    warnings = warn_about(roi)
     share = low_confidence.mean()
     if share > UNSURE_SHARE:
-        found.append(
+        warnings.append(
             f"{roi.name}: confidence is low in {share:.0%} of the columns; check the overlay "
             "before you use the thickness."
         )
-    return found
+    return warnings
 
 
 def _listed(inputs: Sequence[Path]) -> list[Path]:
@@ -167,21 +165,16 @@ def _calibrated(roi: Roi, mm_per_pixel: float | None) -> Roi:
     return roi if roi.mm_per_pixel is not None else replace(roi, mm_per_pixel=mm_per_pixel)
 
 
-def _write(base: Path, found: Measurement) -> None:
-    roi, contours = found.roi, found.contours
-    rows = zip(roi.li, roi.ma, found.thickness.per_column, contours.low_confidence, strict=True)
-    _write_rows(
-        base.with_name(f"{base.name}.contours.csv"),
-        ("x", "li", "ma", f"thickness_{found.thickness.unit}", "low_confidence"),
-        [
-            (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
-            for x, (li, ma, distance, low) in enumerate(rows)
-        ],
+def _write(base: Path, measurement: Measurement) -> None:
+    roi, contours = measurement.roi, measurement.contours
+    rows = zip(
+        roi.li, roi.ma, measurement.thickness.per_column, contours.low_confidence, strict=True
     )
+    head = ("x", "li", "ma", f"thickness_{measurement.thickness.unit}", "low_confidence")
+    lines = [
+        (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
+        for x, (li, ma, distance, low) in enumerate(rows)
+    ]
+    base.with_name(f"{base.name}.contours.csv").write_bytes(csv_bytes([head, *lines]))
     picture = overlay(roi.image, roi.li, roi.ma, contours.low_confidence)
     picture.save(base.with_name(f"{base.name}.overlay.png"))
-
-
-def _write_rows(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([header, *rows])

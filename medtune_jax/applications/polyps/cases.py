@@ -121,7 +121,9 @@ def read_cases(data: ConfigDict) -> Cases:
 def _parts(data: ConfigDict) -> dict[str, Frames]:
     """{"train": ..., "test": ...} where the data fix the split, else {"all": ...}."""
     if data.tfds:
-        return _prepared(data)
+        from medtune_jax.datasets import store  # imports TFDS, which takes seconds
+
+        return store.load_parts(data.tfds, data.dir)
     kind, _, place = data.dir.partition(":")
     if not data.dir or kind == PHANTOM:
         return {"all": _phantoms(data.phantom, Path(place) if place else None)}
@@ -138,16 +140,6 @@ def _folder(root: Path) -> FileFrames:
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)
-
-
-def _prepared(data: ConfigDict) -> dict[str, Frames]:
-    """The splits of data set `data.tfds`, prepared under data.dir; one that is no test set is drawn from."""
-    from medtune_jax.datasets import store  # imports TFDS, which takes seconds
-
-    names = store.splits(data.tfds, data.dir)
-    if "test" not in names:
-        return {"all": store.load(data.tfds, data.dir, names[0])}
-    return {name: store.load(data.tfds, data.dir, name) for name in ("train", "test")}
 
 
 def _phantoms(phantom: ConfigDict, place: Path | None) -> FileFrames:

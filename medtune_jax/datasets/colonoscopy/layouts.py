@@ -72,10 +72,10 @@ def class_folders(
     for label in classes:
         folder = _first_folder(root, (label,), layout)
         for path in images_in(folder):
-            found = re.match(video, path.stem) if video else None
-            if video and not found:
+            match = re.match(video, path.stem) if video else None
+            if video and not match:
                 raise UserError(f"{path}: the name tells no video; expected {layout}.")
-            name = found.group() if found else path.stem
+            name = match.group() if match else path.stem
             files.append(FrameFile(name, path.stem, path, label=label))
     return _not_empty(files, root, layout)
 
@@ -133,10 +133,10 @@ def _sequences(root: Path) -> dict[str, str]:
 
 
 def _first_folder(root: Path, names: tuple[str, ...], layout: str) -> Path:
-    found = next((root / name for name in names if (root / name).is_dir()), None)
-    if found is None:
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
         raise UserError(f"{root / names[0]}: no such folder; expected {layout}.")
-    return found
+    return folder
 
 
 def _folders(folder: Path) -> list[Path]:

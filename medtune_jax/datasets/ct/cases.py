@@ -69,10 +69,10 @@ def load_case(case: Case) -> tuple[Volume, np.ndarray]:
 
 
 def _first_file(folder: Path, stem: str) -> Path | None:
-    found = [folder / (stem + suffix) for suffix in FORMATS if (folder / (stem + suffix)).is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder} holds {found[0].name} and {found[1].name}: keep one.")
-    return found[0] if found else None
+    files = [folder / (stem + suffix) for suffix in FORMATS if (folder / (stem + suffix)).is_file()]
+    if len(files) > 1:
+        raise UserError(f"{folder} holds {files[0].name} and {files[1].name}: keep one.")
+    return files[0] if files else None
 
 
 def _find_plain(directory: Path) -> list[Case]:

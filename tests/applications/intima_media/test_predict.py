@@ -7,12 +7,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
-from medtune_jax.applications.intima_media.overlay import overlay, show
+from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
     measure,
     summary,
 )
+from medtune_jax.applications.intima_media.show import show
 from medtune_jax.applications.predict import predict
 from medtune_jax.applications.show import picture_of
 from medtune_jax.datasets.carotid import Roi

@@ -7,7 +7,7 @@ takes a region uint8 [H, W] and returns rows of LI and MA, float [W].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter, maximum_filter1d, uniform_filter1d
 from skimage.transform import hough_line, hough_line_peaks
 
 from medtune_jax.applications.intima_media.contours import Rows, Snake, dual_snake, parabola_peak
+from medtune_jax.applications.intima_media.scan import traced
+from medtune_jax.applications.intima_media.truth import Row, error_row
 from medtune_jax.datasets.carotid import Roi
 from medtune_jax.errors import UserError
 
@@ -125,17 +127,40 @@ def calibrate(method: Method, rois: Iterable[Roi]) -> Method:
     The steepest slope lies on an echo's leading skirt, about a pixel above the interface itself,
     and experts have a habit of their own: without this a comparison measures mostly that constant.
     """
-    found = [(roi, method(roi.image)) for roi in rois]
-    if not found:
+    located = [(roi, method(roi.image)) for roi in rois]
+    if not located:
         raise UserError("a baseline is calibrated on at least one training region; none was given.")
-    li_off = np.nanmedian(np.concatenate([li - roi.li for roi, (li, _) in found]))
-    ma_off = np.nanmedian(np.concatenate([ma - roi.ma for roi, (_, ma) in found]))
+    li_off = np.nanmedian(np.concatenate([li - roi.li for roi, (li, _) in located]))
+    ma_off = np.nanmedian(np.concatenate([ma - roi.ma for roi, (_, ma) in located]))
 
     def calibrated(image: ArrayLike) -> tuple[Rows, Rows]:
         li, ma = method(image)
         return li - li_off, ma - ma_off
 
     return calibrated
+
+
+BASELINES = "baselines.csv"  # errors of the methods on the test regions, in the study's directory
+
+METHODS: dict[str, Method] = {
+    "Hough + dual snake": hough_dual_snake,
+    "dynamic programming": dynamic_programming,
+}
+
+
+def baseline_rows(training: Sequence[Roi], rois: Sequence[Roi]) -> list[Row]:
+    """Both baselines on the same regions, as they are and less the constant learnt in training regions.
+
+    A constant for each interface: the steepest slope lies off the interface by a fixed amount, which
+    a comparison must not be about (and which an honest comparison shows).
+    """
+    rows = []
+    for name, method in METHODS.items():
+        for calibrated, judged in ((False, method), (True, calibrate(method, training))):
+            for roi in rois:
+                li, ma = (line[traced(roi)] for line in judged(roi.image))
+                rows.append({"method": name, "calibrated": calibrated, **error_row(roi, li, ma)})
+    return rows
 
 
 def rising_edge(image: ArrayLike, vertical: float = 1.2, horizontal: float = 2.0) -> NDArray:

@@ -38,15 +38,15 @@ def phantom_regions(subjects: int, rois: int, seed: int) -> list[Roi]:
     """Generated regions of 92 x 60 px; subject k depends on (seed, k) alone."""
     return [
         Roi(
-            found.image,
-            found.li,
-            found.ma,
-            found.mm_per_pixel,
+            phantom.image,
+            phantom.li,
+            phantom.ma,
+            phantom.mm_per_pixel,
             f"subject{index:04d}",
             f"subject{index:04d}/roi{number}",
         )
         for index in range(subjects)
-        for number, found in enumerate(generate(index, rois, seed))
+        for number, phantom in enumerate(generate(index, rois, seed))
     ]
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medtune_jax.applications.intima_media.baselines import (
+from medtune_jax.applications.intima_media.baseline import (
     best_paths,
     calibrate,
     dynamic_programming,

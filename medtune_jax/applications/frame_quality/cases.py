@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from medtune_jax.applications.frame_quality.baseline import quality_features
+from medtune_jax.applications.frame_quality.features import quality_features
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
 from medtune_jax.datasets.colonoscopy import plain
@@ -27,7 +27,7 @@ CLASSES = ("non_informative", "informative")
 
 
 @dataclass(frozen=True)
-class QualityFrames:
+class Cases:
     """Frames of known quality, n of them, at the study's scale.
 
     images: uint8 RGB [H, W, 3] each. quality: int32 [n], 1 informative. videos, names: str [n]; a
@@ -45,7 +45,7 @@ class QualityFrames:
     left_out: int
 
 
-def read_frames(data: ConfigDict) -> QualityFrames:
+def read_cases(data: ConfigDict) -> Cases:
     """The frames that `config.data` names, and their split (docs/paper.md, 3: by video, about half each).
 
     dir with tfds: a set prepared by `medtune data prepare`. dir with the folders train and test: the
@@ -54,54 +54,52 @@ def read_frames(data: ConfigDict) -> QualityFrames:
     video missing in a split, a video in both, a file that cannot be read.
     """
     parts = _parts(data)
-    known = {name: np.flatnonzero([q is not None for q in part.quality]) for name, part in parts}
+    known = [(part, index) for part in parts.values() for index in _judged(part)]
     where = data.dir or "the phantoms"
-    if not sum(map(len, known.values())):
+    if not known:
         raise UserError(
             f"{where}: no frame is known to be informative or not; "
             "list them in quality.csv (video,frame,quality)."
         )
     read = _reader(data.frame_height)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = [
-            row
-            for name, part in parts
-            for row in pool.map(lambda i, part=part: read(part[int(i)]), known[name])  # type: ignore[misc]
-        ]
+        rows = list(pool.map(lambda place: read(place[0][place[1]]), known))
     images, features, quality, videos, names = (list(column) for column in zip(*rows, strict=True))
     labels, groups = np.array(quality, np.int32), np.array(videos)
-    if len(parts) == 2:
-        test = np.repeat([False, True], [len(known[name]) for name, _ in parts])
+    if "test" in parts:
+        test = np.array([part is parts["test"] for part, _ in known])
         check_disjoint(groups[~test].tolist(), groups[test].tolist())
     else:
         _check_enough(labels, groups, where)
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         _check_side(labels[chosen], groups[chosen], side, where)
-    return QualityFrames(
+    return Cases(
         images,
         labels,
         groups,
         np.array(names),
         test,
         np.stack(features),
-        all(part.groups_known for _, part in parts),
-        sum(len(part) for _, part in parts) - len(rows),
+        all(part.groups_known for part in parts.values()),
+        sum(map(len, parts.values())) - len(rows),
     )
 
 
-def _parts(data: ConfigDict) -> list[tuple[str, Frames]]:
-    """[(train, ...), (test, ...)] where the data fix the split, else one part."""
-    if data.tfds:
-        from medtune_jax.datasets import store  # TFDS takes seconds to import
+def _judged(part: Frames) -> list[int]:
+    return [index for index, quality in enumerate(part.quality) if quality is not None]
 
-        splits = store.splits(data.tfds, data.dir)
-        names = ("train", "test") if {"train", "test"} <= set(splits) else splits[:1]
-        return [(name, store.load(data.tfds, data.dir, name)) for name in names]
+
+def _parts(data: ConfigDict) -> dict[str, Frames]:
+    """{"train": ..., "test": ...} where the data fix the split, else {"all": ...}."""
+    if data.tfds:
+        from medtune_jax.datasets import store  # imports TFDS, which takes seconds
+
+        return store.load_parts(data.tfds, data.dir)
     root = Path(data.dir) if data.dir else phantom_videos(data.phantom)
     if (root / "train").is_dir() and (root / "test").is_dir():
-        return list(plain.read_splits(root, data.seconds_between_frames).items())
-    return [("all", plain.read(root, data.seconds_between_frames))]
+        return dict(plain.read_splits(root, data.seconds_between_frames))
+    return {"all": plain.read(root, data.seconds_between_frames)}
 
 
 def phantom_videos(phantom: ConfigDict) -> Path:
