@@ -9,6 +9,5 @@ from medtune_jax.study import cpu_sized, default_config
 def get_config():
     config = default_config()
     cpu_sized(config, epochs=8, patience=4)
-    config.data.patient_pattern = ""
     config.sweep.fractions = "1.0,0.25"
     return config

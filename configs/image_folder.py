@@ -12,16 +12,8 @@ from medtune_jax.study import default_config
 
 
 def get_config():
-    config = default_config()
-    config.application = "image_folder"
+    config = default_config("image_folder")
     config.network = "squeezenet"
-    config.data.tfds = (
-        ""  # a data set that TFDS prepared under data.dir, in place of a folder of images
-    )
-    config.data.image_feature = "image"
-    config.data.label_feature = "label"
-    config.data.group_feature = ""  # what tells its patients apart; empty: not known
-    config.data.patient_pattern = ""  # with class folders: a regular expression, group 1 = patient
     config.sweep.depths = "all"
     config.sweep.fractions = "1.0,0.25"
     config.sweep.seeds = 3

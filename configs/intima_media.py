@@ -13,24 +13,11 @@ from medtune_jax.study import choose_preset, cpu_sized, default_config
 
 
 def get_config(preset=""):
-    config = default_config()
-    config.application = "intima_media"
+    config = default_config("intima_media")
     config.network = "alexnet"
-    config.data.update(
-        {
-            "layout": "plain",  # or cubs (as downloaded), or tfds (CUBS, prepared)
-            "expert": "",  # the folder of CUBS profiles to learn from
-            "test_fraction": 0.48,  # 132 of 276 regions
-            "patch": 32.0,  # side of a patch in source pixels [open]
-            "train_patches": 200_000,  # of the three classes together; 0: every interface point once
-            "background_distance": 3.0,  # pixels between background and both interfaces [open]
-            "column_step": 1,  # score every n-th column of a test region
-            "patch_seed": 0,
-            "subjects": 92,  # phantoms, where data.dir is empty
-            "rois": 3,
-            "phantom_seed": 0,
-        }
-    )
+
+    # Every depth; smaller training sets drop whole subjects.
+    config.sweep.depths = "all"
     config.sweep.fractions = "1.0,0.5,0.25,0.1"
     config.sweep.seeds = 3
     choose_preset("intima_media", preset, config, {"small": _small})

@@ -17,18 +17,25 @@ from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 
 BAD_INPUT, INTERRUPTED = 2, 130
+_HELP = ("-h", "--help", "--helpfull")
+_DEFINE: dict[type, Callable[..., Any]] = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, an example, its flags, and the function that runs it."""
+    """One verb: what it does, an example, its flags, and the function that runs it.
+
+    notes: what help says beside the flags, of the flags that were given. more: flags that depend on others are left
+    among the arguments, and `run` parses them.
+    """
 
     summary: str
     example: str
     define: Callable[[flags.FlagValues], None]
     run: Callable[[flags.FlagValues, Sequence[str]], None]
     arguments: str = ""
-    notes: Callable[[], str] = str
+    notes: Callable[[flags.FlagValues], str] = lambda values: ""
+    more: bool = False
 
 
 def main() -> None:
@@ -54,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "--helpfull", "help"):
+    if not arguments or arguments[0] in (*_HELP, "help"):
         print(_overview())
         return 0
     name, rest = arguments[0], arguments[1:]
@@ -64,19 +71,23 @@ def _dispatch(arguments: list[str]) -> int:
     verb = VERBS[name]
     values = flags.FlagValues()
     verb.define(values)
-    if any(argument in ("-h", "--help", "--helpfull") for argument in rest):
+    given = [argument for argument in rest if argument not in _HELP]
+    arguments = _parse(name, values, given, verb.more)
+    if len(given) < len(rest):
         print(_help(name, verb, values))
-        return 0
-    verb.run(values, _parse(name, values, rest))
+    else:
+        verb.run(values, arguments)
     return 0
 
 
-def _parse(name: str, values: flags.FlagValues, rest: list[str]) -> list[str]:
+def _parse(
+    name: str, values: flags.FlagValues, rest: Sequence[str], known_only: bool = False
+) -> list[str]:
     """Positional arguments; flags go into `values`. Any trouble becomes one sentence."""
     argv = [f"medtune {name}", *rest]
     sys.argv = argv  # ml_collections looks there for the overrides of a config
     try:
-        positional = values(argv)[1:]
+        positional = values(argv, known_only)[1:]
         if "config" in values and values.config is not None:
             values.config.to_dict()  # a config that failed to load says so only when it is read
         return positional
@@ -147,7 +158,10 @@ def _overview() -> str:
 def _help(name: str, verb: Verb, values: flags.FlagValues) -> str:
     described = "\n".join(f"  --{flag}: {values[flag].help}" for flag in values)
     usage = f"medtune {name} {verb.arguments}".rstrip()
-    return f"{usage}: {verb.summary}\n\nflags:\n{described or '  none'}\n\n{verb.notes()}example:\n  {verb.example}"
+    return (
+        f"{usage}: {verb.summary}\n\nflags:\n{described or '  none'}\n\n"
+        f"{verb.notes(values)}example:\n  {verb.example}"
+    )
 
 
 # --- verbs; each imports what it needs, so that `medtune --help` answers at once ---
@@ -169,14 +183,20 @@ def _define_sweep(values: flags.FlagValues) -> None:
     )
 
 
-def _sweep_fields() -> str:
-    from medtune_jax.study import default_config
+def _sweep_fields(values: flags.FlagValues) -> str:
+    if values.config is not None:
+        config, whose = values.config, "fields of this config"
+    else:
+        from medtune_jax.study.config import shared_fields
 
-    config = default_config()
+        config, whose = (
+            shared_fields(),
+            "fields all configs share (--config=FILE --help: all of one)",
+        )
     rows = "\n".join(
         f"  --config.{name}={_field(config, name)!r}" for name in _flatten(config.to_dict())
     )
-    return f"fields all configs share, with their defaults:\n{rows}\n\n"
+    return f"{whose}, with their defaults:\n{rows}\n\n"
 
 
 def _field(config: Any, name: str) -> Any:
@@ -233,9 +253,19 @@ def _define_data(values: flags.FlagValues) -> None:
 
 
 def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    from medtune_jax.datasets.verbs import data_verb
+    from medtune_jax.applications.show import show
+    from medtune_jax.datasets.verbs import listing, prepare
 
-    print(data_verb(list(arguments), values.dir, values.output))
+    match list(arguments):
+        case ["list"]:
+            print(listing())
+        case ["prepare", name]:
+            print(prepare(name, values.dir, values.output))
+        case ["show", name]:
+            print(show(name, values.dir, values.output))
+        case _:
+            got = " ".join(arguments) or "nothing"
+            raise UserError(f"medtune data takes {VERBS['data'].arguments} (got {got})")
 
 
 def _define_predict(values: flags.FlagValues) -> None:
@@ -243,13 +273,17 @@ def _define_predict(values: flags.FlagValues) -> None:
         "run", "", "STUDY/runs/NAME with kept weights, or a checkpoint", flag_values=values
     )
     flags.DEFINE_string("output", "", "directory to write into", flag_values=values)
-    flags.DEFINE_string("unit", "mm", "of the thickness: mm or px", flag_values=values)
-    flags.DEFINE_string(
-        "mode", "convolutional", "or exact, patch by patch and far slower", flag_values=values
+
+
+def _prediction_options(values: flags.FlagValues) -> str:
+    if not values.run:
+        return "an application has options of its own: add --run=RUN to see them\n\n"
+    from medtune_jax.applications.predict import load, prediction_of
+
+    rows = (
+        f"  --{o.name}={o.default!r}: {o.help}\n" for o in prediction_of(load(values.run)).options
     )
-    flags.DEFINE_float(
-        "mm_per_pixel", None, "of images without calibration of their own", flag_values=values
-    )
+    return f"options of this run's application:\n{''.join(rows)}\n"
 
 
 def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -258,10 +292,15 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     _use_compilation_cache()
-    from medtune_jax.applications.intima_media.predict import predict, summary
+    from medtune_jax.applications.predict import load, predict, prediction_of
 
-    options = values.unit, values.mode, values.mm_per_pixel
-    print(summary(predict(values.run, arguments, values.output, *options)))
+    trained = load(values.run)
+    options = prediction_of(trained).options
+    for option in options:
+        _DEFINE[option.kind](option.name, option.default, option.help, flag_values=values)
+    inputs = _parse("predict", values, arguments)
+    given = {option.name: values[option.name].value for option in options}
+    print(predict(trained, inputs, values.output, **given))
 
 
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
@@ -317,11 +356,13 @@ VERBS: dict[str, Verb] = {
         "list | prepare NAME --dir RAW --output DIR | show NAME_OR_DIR --output sheet.png",
     ),
     "predict": Verb(
-        "measure intima-media thickness in new ultrasound images: contours, thickness, overlay",
+        "use a run's network on new cases (intima_media: contours, thickness, overlay)",
         "medtune predict --run STUDY/runs/NAME image.png --mm_per_pixel 0.066 --output DIR",
         _define_predict,
         _predict,
-        "--run=RUN IMAGE_OR_DIR ... --output=DIR",
+        "--run=RUN FILE_OR_DIR ... --output=DIR",
+        _prediction_options,
+        more=True,
     ),
 }
 

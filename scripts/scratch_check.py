@@ -39,7 +39,7 @@ def main() -> int:
 
 def _config(arguments: argparse.Namespace) -> ConfigDict:
     config = default_config()
-    config.data.dir, config.data.patient_pattern = arguments.data, ""
+    config.data.dir = arguments.data
     config.network, config.image_size = arguments.network, arguments.size
     config.sweep.depths, config.sweep.seeds = arguments.depth, 1
     config.sweep.fractions = str(arguments.fraction)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
+from medtune_jax.weights import Checkpoint
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import (
+        SectionMaker,  # imports Matplotlib, which only a report needs
+    )
 
 
 @dataclass(frozen=True)
@@ -82,21 +90,59 @@ class Dataset:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Application:
-    """One clinical task.
+class Option(NamedTuple):
+    """A setting of an application's `predict`: a flag of `medtune predict`, a keyword in Python."""
 
+    name: str
+    default: str | float | None
+    help: str
+    kind: type[str] | type[float] = str
+
+
+class Trained(NamedTuple):
+    """A network that a study trained, and the study's config."""
+
+    checkpoint: Checkpoint
+    config: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """The side of the network's input in pixels."""
+        return self.config["image_size"] or self.checkpoint.preprocessing.size
+
+
+class Prediction(NamedTuple):
+    """How a trained network is used on new cases (see `applications.predict`).
+
+    run: (Trained, files and folders that exist, output directory, **options) -> what to tell the user.
+    """
+
+    run: Callable[..., str]
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """One clinical task: an object in the `task.py` of its folder, found by its name in `applications.APPLICATIONS`.
+
+    defaults: the fields of `config.data` that the task adds to the shared ones, or gives another default.
     load: config, side of the network's input -> Dataset.
+    metric: picks the snapshot, scores the test set and carries the report's intervals.
     evaluate: dataset, log-odds [N, C] of its test set's rows -> the application's own figures, beside the metric; each
     number is a column of results.csv.
+    words: for the report.
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
-    metric: picks the snapshot, scores the test set and carries the report's intervals. words: for the report.
+    show: folder -> a picture of the data in it, or None for a folder of another kind.
+    predict: None while the task has no way to use a trained network on new cases.
     """
 
     name: str
+    defaults: Mapping[str, Any]
     load: Callable[[ConfigDict, int], Dataset]
-    evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
-    sections: Callable[[], Sequence[Any]] = tuple
     metric: Metric = AUC
+    evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
     words: Words = PATIENTS_AND_IMAGES
+    sections: Callable[[], Sequence[SectionMaker]] = tuple
+    show: Callable[[Path], Image.Image | None] = lambda directory: None
+    predict: Prediction | None = None

@@ -86,15 +86,19 @@ def training_subset(
     return Subset(np.sort(train), np.sort(kept[1]))
 
 
-def _strata(labels: np.ndarray, members: np.ndarray, index: np.ndarray) -> dict[str, tuple]:
+def _strata(
+    labels: np.ndarray, members: np.ndarray, index: np.ndarray
+) -> dict[str, tuple[int, ...]]:
     """member -> the sorted classes it has: patients with two kinds of image are a stratum of their own."""
-    found: dict[str, set[int]] = {}
+    classes: dict[str, set[int]] = {}
     for member, label in zip(members[index], labels[index], strict=True):
-        found.setdefault(member, set()).add(int(label))
-    return {member: tuple(sorted(kinds)) for member, kinds in found.items()}
+        classes.setdefault(member, set()).add(int(label))
+    return {member: tuple(sorted(kinds)) for member, kinds in classes.items()}
 
 
-def _shuffled_strata(labels, members, index, rng) -> list[np.ndarray]:
+def _shuffled_strata(
+    labels: np.ndarray, members: np.ndarray, index: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
     strata = _strata(labels, members, index)
     kinds = sorted(set(strata.values()))
     return [
@@ -103,7 +107,13 @@ def _shuffled_strata(labels, members, index, rng) -> list[np.ndarray]:
     ]
 
 
-def _validation_groups(labels, groups, candidates, fraction, rng) -> np.ndarray:
+def _validation_groups(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    candidates: np.ndarray,
+    fraction: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Groups for validation: the same share of every stratum, at least one where there are two."""
     chosen = []
     for members in _shuffled_strata(labels, groups, candidates, rng):
@@ -112,7 +122,14 @@ def _validation_groups(labels, groups, candidates, fraction, rng) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _first_units(labels, units, index, fraction, rng, fewest) -> np.ndarray:
+def _first_units(
+    labels: np.ndarray,
+    units: np.ndarray,
+    index: np.ndarray,
+    fraction: float,
+    rng: np.random.Generator,
+    fewest: int,
+) -> np.ndarray:
     """The patches of the first `fraction` of the units of every stratum (at least `fewest`), in an order that only
     the seed decides."""
     chosen = [

@@ -1,11 +1,11 @@
 """Medical images from files: public sets, the user's own folders, any prepared TFDS set.
 
-Colonoscopy frames and videos are exported here; `.volumes` reads CT, `.carotid` ultrasound.
-`.store` (prepare, load, read_tfds_images) and the builders (`.builders`, `.ct_builders`, `.cubs`)
-import TFDS; the rest does not.
+`.colonoscopy` reads frames and videos, `.ct` volumes, `.carotid` ultrasound. What they share is here: the frame that a
+picture comes as, contact sheets, and public sets prepared by TFDS (`.catalog` names them, `.store` prepares and reads).
+`.store` and the builders import TFDS, which takes seconds; the rest does not.
 """
 
-from medtune_jax.datasets.frames import FileFrames, Frame, FrameFile, Frames
+from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.datasets.sheet import contact_sheet, outlined
 
-__all__ = ["FileFrames", "Frame", "FrameFile", "Frames", "contact_sheet", "outlined"]
+__all__ = ["Frame", "Frames", "contact_sheet", "outlined"]

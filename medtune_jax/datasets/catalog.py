@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medtune_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from medtune_jax.datasets.manual import ManualDataset
 
-def every_builder() -> dict[str, Any]:
+
+def every_builder() -> dict[str, type[ManualDataset]]:
     """{name: TFDS builder class}; each says its layout, licence, citation and homepage."""
     # TFDS takes seconds to import.
-    from medtune_jax.datasets.builders import DATASETS
-    from medtune_jax.datasets.ct_builders import CT_DATASETS
-    from medtune_jax.datasets.cubs import Cubs
+    from medtune_jax.datasets.carotid.cubs import Cubs
+    from medtune_jax.datasets.colonoscopy.builders import DATASETS
+    from medtune_jax.datasets.ct.builders import CT_DATASETS
 
     return {**DATASETS, **CT_DATASETS, Cubs.name: Cubs}
 
 
-def find_builder(name: str) -> Any:
+def find_builder(name: str) -> type[ManualDataset]:
     """The builder of a data set. Raises UserError that lists the names when there is none."""
     known = every_builder()
     if name not in known:

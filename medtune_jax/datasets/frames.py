@@ -1,17 +1,11 @@
-"""The case that all colonoscopy data come as: a frame of a video, and what is known of it."""
+"""The case that all pictures come as: a frame of a video, and what is known of it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from medtune_jax.datasets import videos
 from medtune_jax.errors import UserError
-
-MASK_THRESHOLD = 128
-"""Masks stored as JPEG are not binary: at and above this gray value a pixel is lesion."""
 
 
 @dataclass(frozen=True)
@@ -52,99 +46,6 @@ class Frames(Sequence[Frame]):
         return len(set(self.videos)) < len(self)
 
 
-@dataclass(frozen=True)
-class FrameFile:
-    """Where a frame and what is known of it are kept.
-
-    seconds: for an image that is a video file, the time of the frame. positive: True if the frame
-    is declared to show a lesion, False if declared not to, None if undeclared. no_lesion: the
-    frame was looked at and has no mask file because it shows no lesion.
-    """
-
-    video: str
-    name: str
-    image: Path
-    seconds: float | None = None
-    mask: Path | None = None
-    no_lesion: bool = False
-    positive: bool | None = None
-    quality: int | None = None
-    label: str | None = None
-
-    def read(self) -> Frame:
-        """Decodes and checks the frame. Raises UserError for unreadable or contradictory files."""
-        if self.seconds is None:
-            return self.frame(read_image(self.image))
-        return self.frame(videos.frame_at(self.image, self.seconds))
-
-    def frame(self, image: np.ndarray) -> Frame:
-        """The frame, given its decoded image, with its mask read and checked."""
-        mask = np.zeros(image.shape[:2], bool) if self.no_lesion else None
-        if self.mask is not None:
-            mask = read_mask(self.mask)
-        frame = Frame(self.video, self.name, image, mask, self.quality, self.label)
-        check_frame(frame, self.positive, str(self.mask or self.image))
-        return frame
-
-
-class FileFrames(Frames):
-    """Frames in files."""
-
-    def __init__(self, files: Sequence[FrameFile]):
-        self.files = list(files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index):  # type: ignore[override]
-        if isinstance(index, slice):
-            return FileFrames(self.files[index])
-        return self.files[index].read()
-
-    @property
-    def videos(self) -> list[str]:
-        return [file.video for file in self.files]
-
-    @property
-    def quality(self) -> list[int | None]:
-        return [file.quality for file in self.files]
-
-
-def read_image(path: Path) -> np.ndarray:
-    """An image file as uint8 RGB [H, W, 3]. Raises UserError when it cannot be read."""
-    return np.asarray(_open(path).convert("RGB"))
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """A mask file as bool [H, W]; 0/1 masks and palettes are understood, gray is cut at 128."""
-    image = _open(path)
-    gray = np.asarray(image if image.mode in ("1", "L") else image.convert("L"))
-    if gray.dtype == bool or gray.max() <= 1:
-        return gray.astype(bool)
-    return gray >= MASK_THRESHOLD
-
-
-def check_frame(frame: Frame, positive: bool | None, where: str) -> None:
-    """Raises UserError when the mask has another size than the frame or contradicts `positive`."""
-    if frame.mask is None:
-        return
-    if frame.mask.shape != frame.image.shape[:2]:
-        raise UserError(
-            f"{where}: the mask is {_size(frame.mask)} but its frame is {_size(frame.image)}; "
-            "masks must have the size of their frame."
-        )
-    if positive and not frame.mask.any():
-        raise UserError(
-            f"{where}: the frame is declared positive but its mask shows no lesion; "
-            "mend the mask or declare the frame negative."
-        )
-    if positive is False and frame.mask.any():
-        raise UserError(
-            f"{where}: the frame is declared negative but its mask shows a lesion; "
-            "mend the mask or declare the frame positive."
-        )
-
-
 def check_disjoint(train: Iterable[str], test: Iterable[str], what: str = "video") -> None:
     """Raises UserError when a video (or whatever a split must keep whole) is in both splits."""
     both = sorted(set(train) & set(test))
@@ -163,18 +64,3 @@ def check_classes(labels: Iterable[object], expected: Sequence[object], where: s
             raise UserError(
                 f"{where}: class {value!r} has no example; every class needs at least one."
             )
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({error}); replace the file.") from None
-    return image
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[1]} x {array.shape[0]}"

@@ -24,6 +24,8 @@ class ManualDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     licence: ClassVar[str]
     citation: ClassVar[str]
     homepage: ClassVar[str]
+    informative: ClassVar[tuple[str, ...] | None] = None
+    """Of frames judged for quality: the classes whose frames show the mucosa well."""
 
     def features(self) -> dict[str, Any]:
         """What a record holds."""

@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from medtune_jax.datasets.builders import DATASETS, LabelledImages, builder_class
-from medtune_jax.datasets.catalog import find_builder
+from medtune_jax.datasets.catalog import every_builder, find_builder
 from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.datasets.manual import text
 from medtune_jax.errors import UserError
@@ -37,10 +36,17 @@ def prepare(name: str, manual_dir: str | Path, data_dir: str | Path) -> Path:
 
 def load(name: str, data_dir: str | Path, split: str = "train") -> Frames:
     """A data set that `prepare` made. Raises UserError when it or the split is not there."""
-    builder_class(name)
     prepared = _prepared(name, data_dir)
     _check_split(prepared, split)
     return _TfdsFrames(prepared, [split])
+
+
+def load_parts(name: str, data_dir: str | Path) -> dict[str, Frames]:
+    """{"train": ..., "test": ...} of a set that fixes the split, else its first split as {"all": ...}."""
+    known = splits(name, data_dir)
+    if {"train", "test"} <= set(known):
+        return {part: load(name, data_dir, part) for part in ("train", "test")}
+    return {"all": load(name, data_dir, known[0])}
 
 
 def open_prepared(directory: str | Path) -> Frames:
@@ -128,9 +134,8 @@ class _TfdsFrames(Frames):
         classes = (k for k, v in features.items() if isinstance(v, tfds.features.ClassLabel))
         self._label = next(classes, None)
         self._features = features
-        ours = DATASETS.get(builder.name)
-        labelled = ours is not None and issubclass(ours, LabelledImages)
-        self._informative = ours.informative if labelled else None  # type: ignore[union-attr]
+        ours = every_builder().get(builder.name)
+        self._informative = ours.informative if ours else None
         skip = {name: tfds.decode.SkipDecoding() for name in pictures}
         sources = [_source(builder, part, skip) for part in parts]
         self._records = [(source, i) for source in sources for i in range(len(source))]

@@ -12,10 +12,7 @@ Rows count downwards (depth), pixel centres are whole numbers, and a contour is 
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +20,6 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, rfft, rfftfreq
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.signal import fftconvolve, hilbert
-from skimage.io import imsave
 
 MM_PER_PIXEL = 1.0 / 15.0  # 92 x 60 px are then 6.1 x 4.0 mm, a usual far-wall region of interest
 SPEED_OF_SOUND = 1.54  # mm per microsecond, soft tissue
@@ -150,33 +146,6 @@ def generate(subject: int, rois: int, seed: int = 0) -> list[RoiPhantom]:
     rng = np.random.default_rng([seed, subject])
     drawn = draw_subject(rng)
     return [render_roi(drawn, rng) for _ in range(rois)]
-
-
-def write_subjects(directory: Path | str, subjects: int, rois: int = 3, seed: int = 0) -> Path:
-    """Write a study as DIR/SUBJECT/NAME.png, NAME.LI.csv, NAME.MA.csv and DIR/calibration.csv.
-
-    Contours have the columns x, y in pixels; the calibration has image, mm_per_pixel. Subject k
-    depends on (seed, k) alone, so a larger study contains the smaller one. Returns the directory.
-    """
-    directory = Path(directory)
-    calibration = []
-    for index in range(subjects):
-        folder = directory / f"subject{index:04d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, roi in enumerate(generate(index, rois, seed)):
-            image = folder / f"roi{number}.png"
-            imsave(image, roi.image, check_contrast=False)
-            for interface, rows in (("LI", roi.li), ("MA", roi.ma)):
-                points = ((x, f"{y:.4f}") for x, y in enumerate(rows))
-                _write_table(image.with_suffix(f".{interface}.csv"), "x,y", points)
-            calibration.append((f"{folder.name}/{image.name}", f"{roi.mm_per_pixel:.6f}"))
-    _write_table(directory / "calibration.csv", "image,mm_per_pixel", calibration)
-    return directory
-
-
-def _write_table(path: Path, header: str, rows: Iterable[tuple]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header.split(","), *rows])
 
 
 def _fine_positions(pixels: int, steps: int) -> NDArray:

@@ -1,19 +1,28 @@
-"""Every field of a study's config, with its default. `configs/*.py` start from here."""
+"""A study's config: the fields that all applications share, and the applications' own under `data`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
+from medtune_jax import applications
 from medtune_jax.errors import UserError
 
 
-def default_config() -> ConfigDict:
-    """The fields all applications share.
+def default_config(application: str = "image_folder") -> ConfigDict:
+    """All fields of an application's study, with their defaults; UserError for an unknown application.
 
     Lists are comma-separated text, so that they can be given on the command line: --config.sweep.fractions=1.0,0.25
     """
+    config = shared_fields()
+    config.application = application
+    config.data.update(applications.get(application).defaults)
+    return config
+
+
+def shared_fields() -> ConfigDict:
+    """The fields that all applications share."""
     return ConfigDict(
         {
             "application": "image_folder",
@@ -86,24 +95,3 @@ def cpu_sized(config: ConfigDict, epochs: int, patience: int) -> None:
     config.training.batch = 32
     config.training.epochs = epochs
     config.training.patience = patience
-
-
-def items(text: str | Iterable) -> list[str]:
-    """'a, b' or ('a', 'b') -> ['a', 'b']."""
-    parts = text.split(",") if isinstance(text, str) else text
-    return [str(part).strip() for part in parts if str(part).strip()]
-
-
-def numbers(text: str | float | Iterable, field: str) -> list[float]:
-    """The fractions of a config; UserError unless each is in (0, 1]."""
-    parts = [str(text)] if isinstance(text, int | float) else items(text)
-    try:
-        values = [float(part) for part in parts]
-    except ValueError as error:
-        raise UserError(
-            f"{field} is '{text}': give numbers separated by commas, as in 1.0,0.25"
-        ) from error
-    outside = [value for value in values if not 0 < value <= 1]
-    if outside or not values:
-        raise UserError(f"{field} is '{text}': every fraction must be above 0 and at most 1")
-    return sorted(set(values), reverse=True)

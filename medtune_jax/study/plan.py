@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from medtune_jax import networks, tuning
 from medtune_jax.errors import UserError
+from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
-from medtune_jax.study.config import items, numbers
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
 _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")

@@ -13,10 +13,11 @@ import time
 
 import numpy as np
 
+from medtune_jax.applications.intima_media.cases import phantom_regions
 from medtune_jax.applications.intima_media.contours import extract_contours
-from medtune_jax.applications.intima_media.predict import load_classifier
-from medtune_jax.applications.intima_media.regions import phantom_regions
+from medtune_jax.applications.intima_media.predict import classifier_of
 from medtune_jax.applications.intima_media.scan import confidence_maps
+from medtune_jax.applications.predict import load
 from medtune_jax.evaluation.paired import mean_difference
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--regions", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1000)
     options = parser.parse_args()
-    classifier = load_classifier(options.run)
+    classifier = classifier_of(load(options.run))
     rois = phantom_regions(options.regions, 1, options.seed)
     columns = np.arange(rois[0].image.shape[1])
     errors = {}

@@ -183,7 +183,7 @@ def _config(options, network: str, data: str) -> ConfigDict:
     config = study.default_config()
     config.network, config.weights = network, options.weights
     config.image_size = options.size
-    config.data.dir, config.data.patient_pattern = data, ""
+    config.data.dir = data
     config.sweep.depths, config.sweep.seeds = options.depths or "all", 1
     config.training.batch = options.batch
     config.training.epochs = config.training.patience = options.epochs

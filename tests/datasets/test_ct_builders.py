@@ -8,7 +8,7 @@ import SimpleITK
 import tensorflow_datasets as tfds
 from scipy import io
 
-from medtune_jax.datasets.ct_builders import CT_DATASETS, volumes
+from medtune_jax.datasets.ct.builders import CT_DATASETS
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import write_dicom_series
 
@@ -37,7 +37,7 @@ def prepared(name, folder, data_dir):
     builder = CT_DATASETS[name](data_dir=str(data_dir), file_format="array_record")
     config = tfds.download.DownloadConfig(manual_dir=str(folder))
     builder.download_and_prepare(download_config=config)
-    return list(volumes(name, data_dir))
+    return list(builder.as_data_source("train"))
 
 
 def cad_pe(folder, hu, emboli):
@@ -49,12 +49,12 @@ def cad_pe(folder, hu, emboli):
 
 def test_cad_pe(tmp_path, hu, emboli):
     cad_pe(tmp_path / "raw", hu, emboli)
-    found = prepared("cad_pe", tmp_path / "raw", tmp_path / "tfds")
-    assert [volume.patient for volume, _ in found] == ["001", "002"]
-    for number, (volume, labels) in enumerate(found, 1):
-        np.testing.assert_array_equal(volume.hu, hu + number)
-        np.testing.assert_array_equal(labels, emboli)
-        assert volume.hu.dtype == np.int16 and volume.spacing == pytest.approx(SPACING)
+    records = prepared("cad_pe", tmp_path / "raw", tmp_path / "tfds")
+    assert [record["patient"] for record in records] == [b"001", b"002"]
+    for number, record in enumerate(records, 1):
+        np.testing.assert_array_equal(record["hu"], hu + number)
+        np.testing.assert_array_equal(record["emboli"], emboli)
+        assert record["hu"].dtype == np.int16 and record["spacing"] == pytest.approx(SPACING)
     assert "tensorflow" not in sys.modules
 
 
@@ -65,20 +65,13 @@ def test_fumpe(tmp_path, hu, emboli):
     (raw / "GroundTruth").mkdir()
     mask = (emboli[::-1] > 0).transpose(1, 2, 0).astype(np.uint8)
     io.savemat(raw / "GroundTruth" / "PAT001.mat", {"Mask": mask})
-    ((volume, labels),) = prepared("fumpe", raw, tmp_path / "tfds")
-    np.testing.assert_array_equal(volume.hu, hu)
-    np.testing.assert_array_equal(labels > 0, emboli > 0)
-    assert labels.max() == 2
+    (record,) = prepared("fumpe", raw, tmp_path / "tfds")
+    np.testing.assert_array_equal(record["hu"], hu)
+    np.testing.assert_array_equal(record["emboli"] > 0, emboli > 0)
+    assert record["emboli"].max() == 2
 
 
 def test_another_layout_is_refused(tmp_path, hu, emboli):
     cad_pe(tmp_path / "raw", hu, emboli)
     with pytest.raises(UserError, match="is no fumpe: expected CT_scans"):
         prepared("fumpe", tmp_path / "raw", tmp_path / "tfds")
-
-
-def test_unknown_and_unprepared(tmp_path):
-    with pytest.raises(UserError, match="choose from cad_pe, fumpe"):
-        next(volumes("rsna", tmp_path))
-    with pytest.raises(UserError, match="no prepared cad_pe"):
-        next(volumes("cad_pe", tmp_path))

@@ -9,7 +9,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 
 tfds = pytest.importorskip("tensorflow_datasets")
-cubs = pytest.importorskip("medtune_jax.datasets.cubs")
+cubs = pytest.importorskip("medtune_jax.datasets.carotid.cubs")
 
 
 @pytest.fixture

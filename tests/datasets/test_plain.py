@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medtune_jax.datasets import plain
+from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.errors import UserError
 from tests.datasets.dataset_files import disc, picture, save, save_video
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from medtune_jax.datasets import store
-from medtune_jax.datasets.builders import DATASETS, MaskedFrames
+from medtune_jax.datasets.colonoscopy.builders import DATASETS, MaskedFrames
 from medtune_jax.errors import UserError
 from tests.datasets.dataset_files import disc, picture, save, save_video
 

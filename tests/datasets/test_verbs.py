@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from medtune_jax import cli
-from medtune_jax.datasets import verbs
+from medtune_jax.applications import show
 from medtune_jax.datasets.catalog import every_builder
 from medtune_jax.datasets.sheet import TRUTH_COLOUR
 from tests.datasets.dataset_files import disc, picture, save, save_video
@@ -58,7 +57,7 @@ def test_a_prepared_set_of_another_kind(tmp_path, capsys):
         save(tmp_path / "raw" / label / f"{label}.jpg", picture(1))
     raw, out = tmp_path / "raw", tmp_path / "out"
     medtune(capsys, "data", "prepare", "hyper_kvasir_quality", "--dir", raw, "--output", out)
-    picture_ = verbs.picture_of(out / "hyper_kvasir_quality")
+    picture_ = show.picture_of(out / "hyper_kvasir_quality")
     assert picture_.size == (3 * 182 + 6, 132 + 26 + 12)
 
 
@@ -68,7 +67,7 @@ def test_plain_videos_with_and_without_a_split(tmp_path):
         save(tmp_path / side / f"{side}one" / "masks" / "a.png", disc())
         save_video(tmp_path / side / f"{side}two.mp4", [30] * 10)
     for folder, count in ((tmp_path / "train", 2), (tmp_path, 4)):
-        assert verbs.picture_of(folder).width == count * 182 + 6
+        assert show.picture_of(folder).width == count * 182 + 6
 
 
 def test_folders_of_images(tmp_path):
@@ -80,20 +79,7 @@ def test_folders_of_images(tmp_path):
     rows = [f"{label}{k}.png,{label},p{label}{k}" for label in ("ill", "well") for k in ("", "2")]
     (tmp_path / "listed/labels.csv").write_text("\n".join(["image,label,patient", *rows]))
     for folder in ("classes", "listed"):
-        assert verbs.picture_of(tmp_path / folder).size == (4 * 182 + 6, 176 + 26 + 12)
-
-
-def test_an_application_shows_its_own(tmp_path, monkeypatch):
-    known = tmp_path / "volumes"
-    known.mkdir()
-
-    def show(folder):
-        return Figure() if folder == known else None
-
-    monkeypatch.setattr(verbs, "SHOWS", (show, *verbs.SHOWS))
-    assert isinstance(verbs.picture_of(known), Figure)
-    assert verbs.data_verb(["show", str(known)], "", str(tmp_path / "a.png")).startswith("sheet")
-    assert Image.open(tmp_path / "a.png").size == (960, 720)
+        assert show.picture_of(tmp_path / folder).size == (4 * 182 + 6, 176 + 26 + 12)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import SimpleITK
 from pydicom.uid import JPEG2000Lossless
 from scipy import io
 
-from medtune_jax.datasets.volumes import (
+from medtune_jax.datasets.ct import (
     find_cases,
     load_case,
     read_dicom_series,

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from medtune_jax.datasets import plain
+from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.colonoscopy import layouts, video, write_image_folder, write_videos
 from medtune_jax.phantoms.colonoscopy.defects import DEFECTS
@@ -188,8 +189,13 @@ def test_video_layout(tmp_path: Path):
 def test_interrupted_write_is_redone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = {"positives": 1, "negatives": 1, "frames": 2, "size": (48, 64)}
     with monkeypatch.context() as patch:
-        patch.setattr(layouts, "_in_parallel", lambda write, tasks: write(tasks[0]) + [][1])
-        with pytest.raises(IndexError):
+
+        def interrupted(write, tasks, batch):
+            yield write(*tasks[0])
+            raise InterruptedError
+
+        patch.setattr(layouts, "parallel", interrupted)
+        with pytest.raises(InterruptedError):
             write_videos(tmp_path, **arguments)
     assert not (tmp_path / "quality.csv").exists()
     write_videos(tmp_path, **arguments)
@@ -200,7 +206,7 @@ def test_interrupted_write_is_redone(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_parallel_and_serial_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = {"videos": 2, "frames": 2, "size": (48, 64)}
     many = write_image_folder(tmp_path / "many", **arguments)
-    monkeypatch.setattr(layouts, "_in_parallel", lambda write, tasks: [write(t) for t in tasks])
+    monkeypatch.setattr(layouts, "parallel", lambda write, tasks, batch: starmap(write, tasks))
     one = write_image_folder(tmp_path / "one", **arguments)
     for file in sorted(many.rglob("*.png")):
         assert file.read_bytes() == (one / file.relative_to(many)).read_bytes()

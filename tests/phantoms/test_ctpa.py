@@ -8,6 +8,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import KINDS, ctpa_phantom
 from medtune_jax.phantoms.ctpa.shapes import capsule_distances, coverage
 from medtune_jax.phantoms.ctpa.tree import murray_daughters
+from tests.phantoms.vessels import vessel_at
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_centre_and_vessel_of_an_embolus_lie_in_its_mask(phantom):
     for e in phantom.emboli:
         voxels = np.argwhere(phantom.labels == e.label) * spacing
         assert np.linalg.norm(voxels - e.centre, axis=1).min() < 2
-        direction, radius = e.vessel_at(e.centre)
+        direction, radius = vessel_at(phantom.anatomy.arteries, e, e.centre)
         assert np.linalg.norm(direction) == pytest.approx(1)
         assert radius > 2
         if e.kind == "peripheral":

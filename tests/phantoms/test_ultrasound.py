@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import hilbert
-from skimage.io import imread
 
 from medtune_jax.phantoms.ultrasound import (
     MM_PER_PIXEL,
@@ -14,8 +13,8 @@ from medtune_jax.phantoms.ultrasound import (
     _fine_positions,
     _scan,
     draw_subject,
+    generate,
     render_roi,
-    write_subjects,
 )
 
 
@@ -163,20 +162,8 @@ def test_size_and_scale_are_free():
     assert (roi.ma - roi.li).mean() * 0.05 == pytest.approx(0.9, rel=0.1)
 
 
-def test_writing_is_deterministic_and_nested(tmp_path):
-    write_subjects(tmp_path / "small", 1, rois=2, seed=5)
-    write_subjects(tmp_path / "large", 2, rois=2, seed=5)
-    files = sorted(p.relative_to(tmp_path / "small") for p in (tmp_path / "small").rglob("*.*"))
-    assert len(files) == 1 + 2 * 3
-    for name in files:
-        if name.name != "calibration.csv":
-            small, large = (tmp_path / size / name for size in ("small", "large"))
-            assert small.read_bytes() == large.read_bytes()
-    first, other = (
-        imread(tmp_path / "large" / f"subject000{k}" / "roi0.png").astype(float) for k in (0, 1)
-    )
-    assert np.abs(first - other).mean() > 5
-    lines = (tmp_path / "large" / "calibration.csv").read_text().splitlines()
-    assert lines[0] == "image,mm_per_pixel"
-    assert lines[1:] == sorted(lines[1:])
-    assert len(lines) == 5
+def test_a_subject_depends_on_seed_and_number_alone():
+    few, many, other = generate(0, 1, seed=5), generate(0, 2, seed=5), generate(1, 1, seed=5)
+    for field, value in few[0]._asdict().items():
+        np.testing.assert_array_equal(value, getattr(many[0], field))
+    assert np.abs(few[0].image.astype(float) - other[0].image).mean() > 5

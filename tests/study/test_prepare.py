@@ -20,7 +20,6 @@ def images(tmp_path_factory, write_images):
 def config(images, network, depths, size=0):
     made = default_config()
     made.data.dir = str(images)
-    made.data.patient_pattern = ""
     made.network, made.image_size = network, size
     made.sweep.depths, made.sweep.seeds = depths, 1
     return made

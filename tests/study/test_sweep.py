@@ -23,7 +23,6 @@ def images(tmp_path_factory, write_images):
 def config(images, depths="conv10", seeds=2, **changes):
     made = default_config()
     made.data.dir = str(images)
-    made.data.patient_pattern = ""
     made.image_size = 64
     made.sweep.depths, made.sweep.seeds = depths, seeds
     made.training.epochs = 1

@@ -19,7 +19,7 @@ def images(tmp_path_factory, write_images):
 
 def _config(images, network, weights, size, depths):
     config = default_config()
-    config.data.dir, config.data.patient_pattern = str(images), ""
+    config.data.dir = str(images)
     config.network, config.weights, config.image_size = network, str(weights), size
     config.sweep.depths, config.sweep.seeds = depths, 1
     config.training.epochs, config.training.batch = 2, 8

@@ -6,7 +6,11 @@ co-occurrence statistics and by wavelet energies of the two vessel planes (Tajba
 candidates of an embolus are a bag, of which one good instance is enough.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -14,14 +18,13 @@ from skimage.feature import graycomatrix, graycoprops
 from sklearn.ensemble import RandomForestClassifier
 
 from medtune_jax.applications.embolism.candidates import Candidate
-from medtune_jax.applications.embolism.vessel import (
-    PatchGrid,
-    VesselConfig,
-    candidate_affines,
-    sample_planes,
-)
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
+from medtune_jax.applications.embolism.vessel import Frame
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from medtune_jax.applications.embolism.cases import Patient
 
 PLANE_NAMES = ("cross", "long")
 HARALICK = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation", "entropy")
@@ -57,15 +60,16 @@ PATCH = PatchGrid(widths_mm=(15.0,), shifts=(0.0,), rotations=0, size=32)
 
 
 def candidate_features(
-    volume: Volume, candidates: list[Candidate], config: VesselConfig | None = None
+    volume: Volume, candidates: Sequence[Candidate], frames: Sequence[Frame]
 ) -> np.ndarray:
-    """Features float64 [candidates, len(FEATURE_NAMES)] of the candidates of one volume."""
-    rows = [_features_of(volume, candidate, config) for candidate in candidates]
+    """Features float64 [candidates, len(FEATURE_NAMES)] of the candidates of one volume, in their vessels' frames."""
+    pairs = zip(candidates, frames, strict=True)
+    rows = [_features_of(volume, candidate, frame) for candidate, frame in pairs]
     return np.array(rows).reshape(len(rows), len(FEATURE_NAMES))
 
 
-def _features_of(volume: Volume, candidate: Candidate, config: VesselConfig | None) -> np.ndarray:
-    affines, frame = candidate_affines(volume, candidate, "vessel", PATCH, config)
+def _features_of(volume: Volume, candidate: Candidate, frame: Frame) -> np.ndarray:
+    affines = plane_affines(frame, volume.spacing, "vessel", PATCH)
     planes = sample_planes(volume.hu, affines[0], PATCH.size)
     cluster = candidate.cluster
     hu = volume.hu[tuple(cluster.T)].astype(float)
@@ -142,7 +146,7 @@ class MultiInstanceForest:
     rounds: int = 5
     seed: int = 0
 
-    def fit(self, features: np.ndarray, bags: np.ndarray) -> "MultiInstanceForest":
+    def fit(self, features: np.ndarray, bags: np.ndarray) -> MultiInstanceForest:
         """Train on features [n, d]; bags [n] number the emboli, -1 for a false candidate.
 
         Bags must be unique over volumes. Raises UserError where one of the classes is missing.
@@ -184,3 +188,15 @@ class MultiInstanceForest:
             random_state=self.seed,
             n_jobs=1,
         )
+
+
+def baseline_scores(training: Mapping[str, Patient], test: Mapping[str, Patient]) -> np.ndarray:
+    """Scores of the test candidates by hand-crafted features and a multi-instance forest."""
+    bags, emboli = [], 0
+    for patient in training.values():
+        first = patient.first_hit
+        bags.append(np.where(first >= 0, emboli + first, -1))
+        emboli += len(patient.labels)
+    features = np.concatenate([p.features for p in training.values()])
+    forest = MultiInstanceForest().fit(features, np.concatenate(bags))
+    return forest.predict(np.concatenate([p.features for p in test.values()]))

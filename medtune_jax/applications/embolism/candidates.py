@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 
 NEIGHBOURS = np.array(

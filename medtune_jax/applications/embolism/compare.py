@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from medtune_jax.applications.embolism.results import froc_evidence
+from medtune_jax.applications.embolism.report import froc_evidence
+from medtune_jax.applications.embolism.truth import TRUTH, truth_files
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, difference
 from medtune_jax.evaluation.froc import PER_VOLUME, sensitivity_difference
@@ -25,7 +26,7 @@ class Gain(NamedTuple):
     depth: str
     fraction: float
     auc: Difference
-    sensitivity: Difference  # mean at 1 to 5 false positives a volume
+    sensitivity: Difference  # mean at 1 to 5 false positives per volume
 
 
 def compare(first: Path, other: Path) -> list[Gain]:
@@ -34,7 +35,7 @@ def compare(first: Path, other: Path) -> list[Gain]:
     Raises UserError when they were not scored on the same candidates.
     """
     one, two = (froc_evidence(Evidence(load_study(path))) for path in (first, other))
-    if one.truth.to_json() != two.truth.to_json():
+    if truth_files(one.truth)[TRUTH] != truth_files(two.truth)[TRUTH]:
         raise UserError(
             f"{first} and {other} have other test candidates: run both on the same data"
         )
@@ -42,21 +43,14 @@ def compare(first: Path, other: Path) -> list[Gain]:
     if not shared:
         raise UserError(f"{first} and {other} share no finished depth and fraction")
     truth = one.truth
-    return [
-        Gain(
-            *cell,
-            difference(
-                AUC,
-                truth.positive.astype(int),
-                *(two_sided(results.scores(cell)) for results in (one, two)),
-                truth.candidate_groups,
-            ),
-            sensitivity_difference(
-                one.detections(cell), two.detections(cell), PER_VOLUME, truth.groups
-            ),
-        )
-        for cell in shared
-    ]
+    gains = []
+    for cell in shared:
+        scores, others = (two_sided(results.scores(cell)) for results in (one, two))
+        auc = difference(AUC, truth.positive.astype(int), scores, others, truth.candidate_groups)
+        marks, other_marks = one.detections(cell), two.detections(cell)
+        sensitivity = sensitivity_difference(marks, other_marks, PER_VOLUME, truth.groups)
+        gains.append(Gain(*cell, auc, sensitivity))
+    return gains
 
 
 def _text(difference: Difference) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
 
-from medtune_jax.applications.embolism.results import (
-    cohort as read_cohort,
-)
-from medtune_jax.applications.embolism.results import froc_evidence, kept, model_intervals
-from medtune_jax.applications.embolism.truth import Truth
+from medtune_jax.applications.drawings import detectors, froc_panels, picture
+from medtune_jax.applications.embolism.truth import read_truth
+from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.truth import Truth
+from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
-from medtune_jax.report import markup, palette
+from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
 from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
@@ -29,8 +27,8 @@ GRID = np.linspace(0, 10, 201)
 
 def cohort(evidence: Evidence) -> Section:
     """Patients, emboli and candidates, and montages of both kinds of candidate."""
-    found = read_cohort(evidence)
-    patients = found["patients"]
+    summary = json.loads(study_file(evidence.study.directory, "cohort.json").read_bytes())
+    patients = summary["patients"]
     rows = []
     for name, side in (("training", False), ("test", True)):
         chosen = [row for row in patients if row["test"] is side]
@@ -49,16 +47,20 @@ def cohort(evidence: Evidence) -> Section:
             )
         )
     head = (
-        *("Patients", "Number", "Emboli", "Hit by a candidate", "Candidates a volume"),
+        *("Patients", "Number", "Emboli", "Hit by a candidate", "Candidates per volume"),
         *("True candidates", "False candidates", "No vessel found"),
     )
     parts = [markup.table(head, rows, "numbers")]
-    for patient, reason in found["left_out"].items():
+    for patient, reason in summary["left_out"].items():
         parts.append(markup.paragraph(f"Left out: {patient}. {reason}"))
-    drawings = [_montage(evidence, kind) for kind in ("true", "false")]
-    for drawing, kind in zip(drawings, ("True", "False"), strict=True):
+    drawings = []
+    for kind in ("true", "false"):
+        name, description = f"{kind}_candidates", f"Patches of {kind} candidates in two planes."
+        path = study_file(evidence.study.directory, f"{name}.png")
+        drawing = picture(name, description, path)
+        drawings.append(drawing)
         caption = (
-            f"{kind} candidates, drawn at random, 15 mm wide: above the vessel's cross-section, below its "
+            f"{kind.title()} candidates, drawn at random, 15 mm wide: above the vessel's cross-section, below its "
             "longitudinal plane, along which the vessel runs from top to bottom."
         )
         parts.append(markup.figure(drawing, caption))
@@ -71,17 +73,16 @@ def froc(evidence: Evidence) -> Section | None:
     if not fractions:
         return None
     results = froc_evidence(evidence)
-    drawing = _curves(results, fractions)
+    drawing = _curves(results)
     caption = (
-        "Sensitivity for emboli against false positives a volume, mean over seeds; a candidate's score is the mean "
+        "Sensitivity for emboli against false positives per volume, mean over seeds; a candidate's score is the mean "
         "over its variants, a hit lies in the embolus or within 5 mm, an embolus counts once. Shaded: 95% interval by "
         "bootstrap over patients of the recommended depth."
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
-        judges = [*((depth, fraction) for depth in _depths(evidence, fraction)), HAND_CRAFTED]
         parts.append(markup.paragraph(f"With {fraction_name(fraction)} of the training emboli:"))
-        parts.append(_table(results, judges))
+        parts.append(_table(results, detectors(evidence, fraction)))
     parts.append(
         markup.paragraph(
             "Smaller type: 95% intervals by bootstrap over patients; in the second line of a cell the maximum-"
@@ -90,47 +91,51 @@ def froc(evidence: Evidence) -> Section | None:
             "always learns from all training emboli."
         )
     )
-    return Section("FROC: sensitivity by false positives a volume", markup.join(parts), [drawing])
+    return Section("FROC: sensitivity by false positives per volume", markup.join(parts), [drawing])
 
 
 def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
     fractions = _fractions(evidence)
     results, study = froc_evidence(evidence), evidence.study
-    found: list[tuple[float, str, str, Difference]] = []
+    gains: list[tuple[float, str, str, Difference]] = []
     for fraction in fractions:
-        depth, scratch = evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)
-        deepest = evidence.deepest(fraction)
-        for one in dict.fromkeys([depth, deepest]):
-            if one is None:
-                continue
+        tuned = (evidence.recommendations[fraction].depth, evidence.deepest(fraction))
+        scratch = evidence.best_scratch(fraction)
+        rivals: list[Detector] = [] if scratch is None else [(scratch, fraction)]
+        if fraction == fractions[0]:
             # The baseline learns from all training emboli: it is no rival of networks that had fewer.
-            rivals = ((scratch, fraction) if scratch else None, HAND_CRAFTED)
-            for rival in rivals if fraction == fractions[0] else rivals[:1]:
-                if rival is not None:
-                    gain = results.difference((one, fraction), rival, PER_VOLUME)
-                    found.append((fraction, one, results.label(rival), gain))
-    if not found:
+            rivals.append(HAND_CRAFTED)
+        for depth, rival in product(dict.fromkeys(d for d in tuned if d is not None), rivals):
+            gain = results.difference((depth, fraction), rival, PER_VOLUME)
+            gains.append((fraction, depth, results.label(rival), gain))
+    if not gains:
         return None
-    corrected = holm([difference.p for *_, difference in found])
+    corrected = holm([gain.p for *_, gain in gains])
     rows = [
         (
             fraction_name(fraction),
-            study.label(one),
-            other,
-            markup.interval(Interval(*difference[:3])),
-            markup.p_value(difference.p),
+            study.label(depth),
+            rival,
+            markup.interval(Interval(*gain[:3])),
+            markup.p_value(gain.p),
             markup.p_value(p),
         )
-        for (fraction, one, other, difference), p in zip(found, corrected, strict=True)
+        for (fraction, depth, rival, gain), p in zip(gains, corrected, strict=True)
     ]
     head = ("Training emboli", "Depth", "Minus", "Difference of mean sensitivity", "p", "Holm p")
     text = (
-        "Mean of the sensitivities at 1 to 5 false positives a volume, differences paired by patient, for the depth "
+        "Mean of the sensitivities at 1 to 5 false positives per volume, differences paired by patient, for the depth "
         "that validation recommends and for the deepest. Positive: the tuned network finds more emboli."
     )
     parts = [markup.paragraph(text), markup.table(head, rows, "numbers")]
     return Section("Tuning against scratch and against hand-crafted features", markup.join(parts))
+
+
+def froc_evidence(evidence: Evidence) -> FrocEvidence[Truth]:
+    """The candidates' scores by every run of a study, and by the hand-crafted baseline."""
+    truth = read_truth(evidence.study.directory)
+    return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
 SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)
@@ -140,65 +145,36 @@ def _fractions(evidence: Evidence) -> list[float]:
     return [f for f in evidence.study.fractions if f in evidence.recommendations]
 
 
-def _depths(evidence: Evidence, fraction: float) -> list[str]:
-    return [depth for depth in evidence.study.depths if evidence.has(depth, fraction)]
-
-
 def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> markup.Markup:
     rows = []
     for judge in judges:
-        pairs = zip(
-            results.sensitivity(judge, PER_VOLUME),
-            model_intervals(results.models(judge)),
-            strict=True,
-        )
+        counted = results.sensitivity(judge, PER_VOLUME)
+        modelled = _model_intervals(results.models(judge))
         cells = [
-            markup.interval(found, 2) + markup.Markup("<br>") + markup.interval(model, 2)
-            for found, model in pairs
+            markup.interval(one, 2) + markup.Markup("<br>") + markup.interval(other, 2)
+            for one, other in zip(counted, modelled, strict=True)
         ]
         rows.append((results.label(judge), *cells))
-    head = ("False positives a volume", *(f"{rate:g}" for rate in PER_VOLUME))
+    head = ("False positives per volume", *(f"{rate:g}" for rate in PER_VOLUME))
     return markup.table(head, rows, "numbers")
 
 
-def _curves(results: FrocEvidence[Truth], fractions: Sequence[float]) -> Drawing:
-    evidence = results.evidence
-    shown = list(dict.fromkeys([fractions[0], fractions[-1]]))
-    figure = Figure(figsize=(5.2 * len(shown), 4.6), layout="constrained")
-    for ax, fraction in zip(
-        np.atleast_1d(figure.subplots(1, len(shown), sharey=True)), shown, strict=True
-    ):
-        _draw(ax, results, fraction, evidence.recommendations[fraction].depth)
-        ax.set_title(f"{fraction_name(fraction)} of the training emboli", fontsize=10)
-    figure.axes[0].set_ylabel("Sensitivity (emboli found)")
-    figure.axes[0].legend(loc="lower right", fontsize=8, frameon=False)
-    return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)
+def _model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
+    """Edwards' sensitivity at 1..5: estimate and bounds are means over the seeds' fits, None without a fit."""
+    if not fitted:
+        return [None] * len(PER_VOLUME)
+    by_seed = np.array([model.sensitivity_at(PER_VOLUME) for model in fitted])
+    return [Interval(*row) for row in by_seed.mean(axis=0)]
 
 
-def _draw(ax: Axes, results: FrocEvidence[Truth], fraction: float, recommended: str) -> None:
-    lines: dict[Detector, palette.Line] = {
-        (depth, fraction): line
-        for depth, line in palette.depths(results.evidence.study).items()
-        if results.evidence.has(depth, fraction)
-    }
-    for judge, (colour, style) in {**lines, HAND_CRAFTED: palette.ROLES[HAND_CRAFTED]}.items():
-        curve = results.curve(judge, GRID)
-        name = results.label(judge)
-        ax.plot(GRID, curve, color=colour, ls=style, lw=1.6, label=name, drawstyle="steps-post")
-    chosen = (recommended, fraction)
+def _curves(results: FrocEvidence[Truth]) -> Drawing:
+    """Every depth and the hand-crafted score, with the interval of the recommended depth shaded."""
+    figure, panels = froc_panels(results, GRID, "training emboli")
     rates = GRID[::5]
-    low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
-    ax.fill_between(rates, low, high, step="post", color=lines[chosen].colour, alpha=0.18, lw=0)
-    ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives a volume")
-    ax.grid(color=palette.GRID, linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _montage(evidence: Evidence, kind: str) -> Drawing:
-    picture = np.asarray(Image.open(io.BytesIO(kept(evidence, f"{kind}_candidates.png"))))
-    height, width = picture.shape
-    figure = Figure(figsize=(9.0, 9.0 * height / width))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-    ax.set_axis_off()
-    return Drawing(f"{kind}_candidates", f"Patches of {kind} candidates in two planes.", figure)
+    for ax, fraction, colours in panels:
+        chosen = (results.evidence.recommendations[fraction].depth, fraction)
+        low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
+        ax.fill_between(rates, low, high, step="post", color=colours[chosen], alpha=0.18, lw=0)
+        ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives per volume")
+    panels[0][0].set_ylabel("Sensitivity (emboli found)")
+    return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)

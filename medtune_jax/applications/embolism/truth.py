@@ -1,97 +1,74 @@
-"""Which candidate hits which embolus of the test volumes: all that FROC analysis needs, kept as JSON."""
+"""Which candidate hits which embolus of the test volumes: all that FROC analysis needs, kept with the study."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from medtune_jax.applications.embolism.patients import Patient
-from medtune_jax.evaluation.froc import Detections
+from medtune_jax.applications.embolism.cases import Patient
+from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.truth import Truth
+from medtune_jax.paths import csv_bytes
+
+TRUTH, BASELINE = "truth.json", "baseline.csv"
+# Field of the JSON file -> field of `Truth`; a volume is a patient, so images are groups.
+_FIELDS = {
+    "volumes": "images",
+    "embolus_volume": "lesion_image",
+    "candidates": "candidates",
+    "candidate_volume": "candidate_image",
+    "hits": "hits",
+}
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The test volumes [V], their emboli [L], found or not, and their candidates [n].
-
-    volumes, candidates: names. embolus_volume, candidate_volume: positions in `volumes`. hits: (candidate, embolus)
-    pairs [h, 2]; a candidate may hit several emboli and an embolus several candidates.
-    """
-
-    volumes: tuple[str, ...]
-    embolus_volume: np.ndarray
-    candidates: tuple[str, ...]
-    candidate_volume: np.ndarray
-    hits: np.ndarray
-
-    @property
-    def groups(self) -> np.ndarray:
-        """str [V]: what intervals draw, the patient of each volume."""
-        return np.array(self.volumes)
-
-    @property
-    def candidate_groups(self) -> np.ndarray:
-        """str [n]: the patient of each candidate."""
-        return self.groups[self.candidate_volume]
-
-    @property
-    def positive(self) -> np.ndarray:
-        """bool [n]: the candidate hits an embolus."""
-        return np.isin(np.arange(len(self.candidates)), self.hits[:, 0])
-
-    def in_order(self, names: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values [..., n] of candidates by name, in the order of `candidates`."""
-        row = {name: number for number, name in enumerate(names)}
-        return np.asarray(values)[..., [row[name] for name in self.candidates]]
-
-    def detections(self, scores: np.ndarray) -> Detections:
-        """Scores [n] of the candidates for FROC analysis: one row a hit, one a false candidate."""
-        false = np.flatnonzero(~self.positive)
-        row = np.concatenate([self.hits[:, 0], false])
-        lesion = np.concatenate([self.hits[:, 1], np.full(len(false), -1)])
-        return Detections(
-            len(self.volumes), self.embolus_volume, self.candidate_volume[row], scores[row], lesion
-        )
-
-    def to_json(self) -> bytes:
-        plain = {key: np.asarray(value).tolist() for key, value in vars(self).items()}
-        return (json.dumps(plain, indent=1) + "\n").encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Truth:
-        plain = json.loads(text)
-        return cls(
-            tuple(plain["volumes"]),
-            np.array(plain["embolus_volume"], int),
-            tuple(plain["candidates"]),
-            np.array(plain["candidate_volume"], int),
-            np.array(plain["hits"], int).reshape(-1, 2),
-        )
+def truth_of(patients: Mapping[str, Patient], hand_crafted: np.ndarray) -> Truth:
+    """The truth of some volumes; hand_crafted: [M], the baseline's scores of their candidates."""
+    names, volumes = np.array(list(patients), str), list(patients.values())
+    candidates, emboli = [len(p) for p in volumes], [len(p.labels) for p in volumes]
+    first = np.cumsum([(0, 0), *zip(candidates, emboli, strict=True)], 0)
+    hits = [start + np.argwhere(p.hits) for start, p in zip(first, volumes, strict=False)]
+    named = [candidate_name(name, k) for name, p in patients.items() for k in range(len(p))]
+    return Truth(
+        images=names,
+        groups=names,
+        lesion_image=np.repeat(np.arange(len(volumes)), emboli),
+        candidates=np.array(named, str),
+        candidate_image=np.repeat(np.arange(len(volumes)), candidates),
+        hits=np.concatenate([np.empty((0, 2), int), *hits]),
+        hand_crafted=hand_crafted,
+    )
 
 
 def candidate_name(patient: str, number: int) -> str:
     return f"{patient}/c{number:03d}"
 
 
-def truth_of(patients: Mapping[str, Patient]) -> Truth:
-    """The truth of some volumes."""
-    names = tuple(patients)
-    embolus_volume: list[int] = []
-    candidates: list[str] = []
-    candidate_volume: list[int] = []
-    hits = [np.empty((0, 2), int)]
-    for volume, (name, patient) in enumerate(patients.items()):
-        first = np.array((len(candidates), len(embolus_volume)))
-        hits.append(first + np.argwhere(patient.hits))
-        embolus_volume += [volume] * len(patient.labels)
-        candidates += [candidate_name(name, k) for k in range(len(patient))]
-        candidate_volume += [volume] * len(patient)
+def truth_files(truth: Truth) -> dict[str, bytes]:
+    """truth.json, and the baseline's scores."""
+    plain = {name: getattr(truth, field).tolist() for name, field in _FIELDS.items()}
+    scores = zip(truth.candidates, (f"{score:.7g}" for score in truth.hand_crafted), strict=True)
+    return {
+        TRUTH: (json.dumps(plain, indent=1) + "\n").encode(),
+        BASELINE: csv_bytes([("candidate", "score"), *scores]),
+    }
+
+
+def read_truth(study: Path) -> Truth:
+    """What `truth_files` wrote into a study's directory; UserError where a file is missing."""
+    plain = json.loads(study_file(study, TRUTH).read_bytes())
+    with study_file(study, BASELINE).open(newline="", encoding="utf-8") as stream:
+        score = {row["candidate"]: float(row["score"]) for row in csv.DictReader(stream)}
+    images = np.array(plain["volumes"], str)
     return Truth(
-        names,
-        np.array(embolus_volume, int),
-        tuple(candidates),
-        np.array(candidate_volume, int),
-        np.concatenate(hits),
+        images=images,
+        groups=images,
+        lesion_image=np.array(plain["embolus_volume"], int),
+        candidates=np.array(plain["candidates"], str),
+        candidate_image=np.array(plain["candidate_volume"], int),
+        hits=np.array(plain["hits"], int).reshape(-1, 2),
+        hand_crafted=np.array([score[name] for name in plain["candidates"]]),
     )

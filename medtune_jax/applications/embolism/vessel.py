@@ -1,11 +1,4 @@
-"""The vessel at a candidate, and the planes in which a network sees it.
-
-A frame of reference (a centre and three axes) and a tuple of planes make a representation. The
-vessel-aligned one takes the vessel's own axes and two planes, its cross-section and its
-longitudinal section (Tajbakhsh et al. 2016, II-B); the orthogonal one takes the body's axes and
-three planes: axial, sagittal and coronal. Both yield affine maps from pixels to voxels, so one
-sampler serves them.
-"""
+"""The vessel at a candidate: its own axes, in which a network sees it (Tajbakhsh et al. 2016, II-B)."""
 
 from dataclasses import dataclass
 
@@ -13,15 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from medtune_jax.applications.embolism.candidates import Candidate, hemisphere
-from medtune_jax.datasets.volumes import Volume
-from medtune_jax.errors import UserError
+from medtune_jax.datasets.ct import Volume
 
-# Each plane is spanned by two axes of the frame: (down the rows, along the columns).
-PLANES = {
-    "vessel": ((1, 2), (0, 1)),
-    "orthogonal": ((1, 2), (0, 1), (0, 2)),
-}
-AIR_HU = -1024
 # The vessel's middle and radius are looked for this near to a candidate.
 NEAR_MM = 3.0
 
@@ -72,27 +58,6 @@ class Frame:
     found: bool
 
 
-@dataclass(frozen=True)
-class PatchGrid:
-    """The variants of one candidate's image: every width x shift x rotation.
-
-    widths_mm: physical widths of the square patch; shifts: along the first axis of the frame, as
-    a share of the width; rotations: how many further images turn about that axis, evenly over a
-    full turn; size: pixels a side. The paper's factors do not multiply out to its totals, so
-    each is a field.
-    """
-
-    widths_mm: tuple[float, ...] = (10.0, 15.0, 20.0)
-    shifts: tuple[float, ...] = (-0.2, 0.0, 0.2)
-    rotations: int = 5
-    size: int = 227
-
-    @property
-    def variants(self) -> int:
-        """Images a candidate."""
-        return len(self.widths_mm) * len(self.shifts) * (self.rotations + 1)
-
-
 def body_frame(candidate: Candidate) -> Frame:
     """The body's own axes (z, y, x) at a candidate: the frame of orthogonal slices."""
     return Frame(np.asarray(candidate.position, float), np.eye(3), np.ones(3), 0.0, False)
@@ -111,7 +76,7 @@ def vessel_frame(volume: Volume, candidate: Candidate, config: VesselConfig | No
     config = config or VesselConfig()
     spacing, position = np.array(volume.spacing), np.asarray(candidate.position, float)
     # Twice the sub-volume's radius, so that its border does not cut wide vessels.
-    low, local = _around(volume.hu, position, config.subvolume_mm / spacing)
+    low, local = around(volume.hu, position, config.subvolume_mm / spacing)
     offsets = (np.moveaxis(np.indices(local.shape), 0, -1) + low - position) * spacing
     distance = np.linalg.norm(offsets, axis=-1)
     seed = tuple(np.rint(position).astype(int) - low)
@@ -142,89 +107,11 @@ def vessel_frame(volume: Volume, candidate: Candidate, config: VesselConfig | No
     return Frame(position, axes, variances, radius, True)
 
 
-def plane_affines(
-    frame: Frame,
-    spacing: tuple[float, float, float],
-    planes: tuple[tuple[int, int], ...],
-    grid: PatchGrid,
-) -> np.ndarray:
-    """Sampling recipes of one candidate: float32 [variants, planes, 3, 3].
-
-    Each matrix maps a pixel (row, column, 1) to voxel coordinates (z, y, x); its columns are the
-    step a row, the step a column, and the voxel of pixel (0, 0). Pixel centres are width / size
-    mm apart, and the middle of the grid is the candidate. Variants run over widths, then shifts,
-    then rotations; the planes, in `PLANES`, are the channels.
-    """
-    turns = 2 * np.pi * np.arange(grid.rotations + 1) / (grid.rotations + 1)
-    axes = np.stack([_turned(frame.axes, turn) for turn in turns])
-    span = np.array(planes)
-    # Steps of one mm, in voxels: [rotations, planes, 3].
-    down, along = axes[:, span[:, 0]] / spacing, axes[:, span[:, 1]] / spacing
-    affines = [
-        _plane(down, along, frame.centre + shift * width * frame.axes[0] / spacing, width, grid)
-        for width in grid.widths_mm
-        for shift in grid.shifts
-    ]
-    return np.concatenate(affines).astype(np.float32)
-
-
-def candidate_affines(
-    volume: Volume,
-    candidate: Candidate,
-    representation: str = "vessel",
-    grid: PatchGrid | None = None,
-    config: VesselConfig | None = None,
-) -> tuple[np.ndarray, Frame]:
-    """Recipes float32 [variants, planes, 3, 3] of a candidate, and the frame they follow.
-
-    `representation` is "vessel" (cross-section, longitudinal) or "orthogonal" (axial, sagittal,
-    coronal); frame.found says whether a vessel was found.
-    """
-    if representation not in PLANES:
-        raise UserError(
-            f"The representation '{representation}' is unknown: use {' or '.join(PLANES)}."
-        )
-    vessel = representation == "vessel"
-    frame = vessel_frame(volume, candidate, config) if vessel else body_frame(candidate)
-    planes = PLANES[representation]
-    return plane_affines(frame, volume.spacing, planes, grid or PatchGrid()), frame
-
-
-def sample_planes(hu: np.ndarray, affines: np.ndarray, size: int) -> np.ndarray:
-    """Trilinear samples float32 [..., size, size] of `hu` at affines [..., 3, 3]; air outside.
-
-    The reference in numpy for the sampler on the device.
-    """
-    rows, columns = np.mgrid[:size, :size]
-    pixels = np.stack([rows, columns, np.ones_like(rows)]).reshape(3, -1)
-    voxels = np.moveaxis(affines.astype(np.float64) @ pixels, -2, 0)
-    values = ndimage.map_coordinates(
-        hu, voxels, output=np.float32, order=1, mode="constant", cval=AIR_HU
-    )
-    return values.reshape(*affines.shape[:-2], size, size)
-
-
-def _plane(
-    down: np.ndarray, along: np.ndarray, middle: np.ndarray, width: float, grid: PatchGrid
-) -> np.ndarray:
-    pixel = width / grid.size
-    row, column = pixel * down, pixel * along
-    origin = middle - (grid.size - 1) / 2 * (row + column)
-    return np.stack([row, column, origin], axis=-1)
-
-
-def _turned(axes: np.ndarray, angle: float) -> np.ndarray:
-    """The axes after a turn of the second and third about the first."""
-    first, second, third = axes
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.stack([first, cosine * second + sine * third, cosine * third - sine * second])
-
-
-def _around(
-    hu: np.ndarray, position: np.ndarray, reach: np.ndarray
+def around(
+    hu: np.ndarray, position: np.ndarray, reach: np.ndarray, margin: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box of voxels within `reach` (voxels) of a position, and its first voxel."""
-    middle, steps = np.rint(position).astype(int), np.ceil(reach).astype(int)
+    """The first voxel (z, y, x) and the values of the box within `reach` and a margin (voxels) of a position."""
+    middle, steps = np.rint(position).astype(int), np.ceil(reach).astype(int) + margin
     low = np.maximum(middle - steps, 0)
     high = np.minimum(middle + steps + 1, hu.shape)
     return low, hu[low[0] : high[0], low[1] : high[1], low[2] : high[2]]

@@ -1,60 +1,25 @@
-"""The hand-crafted judge of frame quality: how badly a few DCT terms reconstruct each cell.
+"""The hand-crafted judge of frame quality: a random forest on the DCT reconstruction errors of `features`."""
 
-After Tajbakhsh et al. 2016, II-C (docs/paper.md, 3). Where a frame is blurred, over-exposed or too close
-to the wall, each small cell is explained by its few dominant DCT coefficients; where it is sharp,
-vessels and folds leave a residue. Maps of that residue are pooled locally (over a grid, because a
-frame can be sharp in one half) and globally (as a histogram), and a random forest judges.
-"""
+from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
-import scipy.fft
-from PIL import Image
+from ml_collections import ConfigDict
 from sklearn.ensemble import RandomForestClassifier
 
+from medtune_jax.applications.frame_quality.cases import Cases
+from medtune_jax.applications.frame_quality.truth import test_frames
+from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.protocol import Dataset
+from medtune_jax.applications.splits import planned_subset
 from medtune_jax.errors import UserError
+from medtune_jax.fields import numbers
+from medtune_jax.paths import csv_bytes
 
-WORKING_SIDE = 256  # longest side, pixels: the cells then mean the same in every video
-_CELL = 8
-_DOMINANT = (1, 4, 12)  # coefficients kept of 64
-_GRID = 4
-_FLOOR, _CEILING, _BINS = 1e-2, 64.0, 16  # gray levels, histogram on a log scale
-
-
-def reconstruction_errors(image: np.ndarray) -> np.ndarray:
-    """Error maps float32 [3, h/8, w/8] of a uint8 RGB frame: RMS gray levels in each 8 x 8 cell.
-
-    One map for each number of dominant coefficients kept. The DCT is orthonormal, so the error of a
-    reconstruction is the energy of the coefficients left out: none needs to be carried out.
-    """
-    scale = WORKING_SIDE / max(image.shape[:2])
-    rows, cols = (max(_CELL, round(n * scale) // _CELL * _CELL) for n in image.shape[:2])
-    small = Image.fromarray(image).convert("L").resize((cols, rows), Image.Resampling.BOX)
-    cells = np.asarray(small, np.float32).reshape(rows // _CELL, _CELL, cols // _CELL, _CELL)
-    spectrum = scipy.fft.dctn(cells.swapaxes(1, 2), axes=(2, 3), norm="ortho")
-    energy = -np.sort(-(spectrum.reshape(*spectrum.shape[:2], -1) ** 2), axis=-1)
-    left_out = np.cumsum(energy[..., ::-1], -1)[..., ::-1]
-    return np.sqrt(np.moveaxis(left_out[..., list(_DOMINANT)], -1, 0) / _CELL**2)
-
-
-def quality_features(image: np.ndarray) -> np.ndarray:
-    """Pooled log errors float32 [d]: mean and spread of each field of a grid, and histograms."""
-    errors = np.log(np.clip(reconstruction_errors(image), _FLOOR, _CEILING))
-    row, col = (np.arange(n) * _GRID // n for n in errors.shape[1:])
-    field = (row[:, None] * _GRID + col).ravel()
-    flat = errors.reshape(len(errors), -1)
-    features = []
-    for level in flat:
-        count = np.maximum(np.bincount(field, minlength=_GRID**2), 1)
-        mean = np.bincount(field, level, _GRID**2) / count
-        square = np.bincount(field, level**2, _GRID**2) / count
-        spread = np.sqrt(np.maximum(square - mean**2, 0))
-        histogram, _ = np.histogram(level, _BINS, (np.log(_FLOOR), np.log(_CEILING)))
-        features += [mean, spread, np.sort(mean), histogram / len(level)]
-    return np.concatenate(features).astype(np.float32)
+BASELINE = "baseline.csv"
 
 
 class QualityBaseline:
@@ -66,7 +31,7 @@ class QualityBaseline:
     @classmethod
     def fit(
         cls, features: np.ndarray, quality: Sequence[int] | np.ndarray, seed: int = 0
-    ) -> "QualityBaseline":
+    ) -> QualityBaseline:
         """Trains on the `quality_features` [n, d] of frames and their quality (1 informative, 0 not).
 
         Raises UserError when one of the two classes has no frame.
@@ -87,13 +52,41 @@ class QualityBaseline:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """P(informative) of each frame, float64 [n]."""
-        return self.forest.predict_proba(features)[:, 1]
+        probabilities: np.ndarray = self.forest.predict_proba(features)
+        return probabilities[:, 1]
 
-    def save(self, path: str | Path) -> None:
-        """Writes the forest with joblib: load such a file only from a place you trust."""
-        joblib.dump(self.forest, path)
 
-    @classmethod
-    def load(cls, path: str | Path) -> "QualityBaseline":
-        """Reads what `save` wrote."""
-        return cls(joblib.load(path))
+def baseline_file(
+    config: ConfigDict, cases: Cases, dataset: Dataset, frame: np.ndarray
+) -> dict[str, bytes]:
+    """Scores of the test frames by the judge of every training fraction and seed.
+
+    frame: [N], the frame of each patch of the dataset. The forest learns from the very frames that a run of that
+    fraction and seed is given; it needs no early stopping, so it also has those that a network only validates on.
+    """
+    test = test_frames(cases)
+    rows = []
+    for fraction in numbers(config.sweep.fractions, "sweep.fractions"):
+        for seed in range(config.sweep.seeds):
+            subset = planned_subset(config, dataset, fraction, seed)
+            seen = np.unique(frame[np.concatenate([subset.train, subset.valid])])
+            judge = QualityBaseline.fit(cases.features[seen], cases.quality[seen], seed)
+            scores = judge.predict(cases.features[test])
+            rows += [
+                (f"{fraction:g}", seed, name, f"{score:.6g}")
+                for name, score in zip(cases.names[test], scores, strict=True)
+            ]
+    return {BASELINE: csv_bytes([("fraction", "seed", "frame", "score"), *rows])}
+
+
+def read_baseline(study: Path) -> dict[float, np.ndarray]:
+    """Scores [S, F] of the test frames, in the order of their names, by training fraction and seed."""
+    scores: dict[float, dict[int, list[tuple[str, float]]]] = {}
+    with study_file(study, BASELINE).open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            seeds = scores.setdefault(float(row["fraction"]), {})
+            seeds.setdefault(int(row["seed"]), []).append((row["frame"], float(row["score"])))
+    return {
+        fraction: np.array([[score for _, score in sorted(rows)] for rows in seeds.values()])
+        for fraction, seeds in scores.items()
+    }

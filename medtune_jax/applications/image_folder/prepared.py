@@ -27,9 +27,7 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
         raise UserError(
             f"no place given for data set {data.tfds}: set --config.data.dir to where it was prepared"
         )
-    image = data.get("image_feature", "image")
-    label = data.get("label_feature", "label")
-    group = data.get("group_feature", "")
+    image, label, group = data.image_feature, data.label_feature, data.group_feature
     classes = tuple(store.tfds_class_names(data.tfds, data.dir, label))
     splits = store.splits(data.tfds, data.dir)
     parts = {

@@ -12,9 +12,11 @@ import pydicom
 from PIL import Image
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from medtune_jax import images
 from medtune_jax.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
+_DICOM = (".dcm", ".dicom")
+SUFFIXES = (*images.SUFFIXES, *_DICOM)
 _SHOWN = 20
 
 
@@ -40,24 +42,23 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
 def _try_read(path: Path, size: int) -> np.ndarray | str:
     try:
         return read_image(path, size)
-    except FileNotFoundError:
-        return f"{path}: missing"
+    except UserError as error:
+        return str(error)
     except Exception as error:  # whatever a codec throws at a broken file, the user wants its name
         return f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """One file as uint8 [size,size,3] RGB."""
-    picture = _read_dicom(path) if path.suffix.lower() in (".dcm", ".dicom") else _read(path)
+    picture = _read_dicom(path) if path.suffix.lower() in _DICOM else _read(path)
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _read(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        picture.load()
-        if picture.mode.startswith("I") or picture.mode == "F":
-            return _from_values(np.asarray(picture, np.float32))
-        return picture.convert("RGB")
+    picture = images.opened(path)
+    if picture.mode[0] in "IF":
+        return _from_values(np.asarray(picture, np.float32))
+    return picture.convert("RGB")
 
 
 def _read_dicom(path: Path) -> Image.Image:

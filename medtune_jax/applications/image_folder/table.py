@@ -53,13 +53,13 @@ def read_table(directory: Path, patient_pattern: str = "") -> Table:
 def _from_csv(listing: Path) -> tuple[Row, ...]:
     with listing.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
-        found = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = found
-        missing = [name for name in _REQUIRED if name not in found]
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        missing = [name for name in _REQUIRED if name not in columns]
         if missing:
             raise UserError(
                 f"{listing} has no column '{missing[0]}': its first line must name image,label,patient[,split] "
-                f"(found: {', '.join(found) or 'nothing'})"
+                f"(found: {', '.join(columns) or 'nothing'})"
             )
         return tuple(_row(record, number, listing) for number, record in enumerate(reader, 2))
 

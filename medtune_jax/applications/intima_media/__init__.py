@@ -5,7 +5,3 @@ patches, `contours` turns two confidence maps into two smooth interfaces and a t
 `baselines` finds the interfaces without learning. `task` joins them into what a study runs,
 `predict` measures new images. Rows count downwards, the lumen is above.
 """
-
-from medtune_jax.applications.intima_media.task import INTIMA_MEDIA
-
-__all__ = ["INTIMA_MEDIA"]

@@ -20,14 +20,14 @@ def overlay_marks(image: NDArray, contrast: int = 90) -> NDArray[np.bool_]:
 
 def warn_about(roi: Roi, least_marks: int = 6) -> list[str]:
     """What makes results on `roi` doubtful, one sentence each: for the log and the report."""
-    found = []
+    warnings = []
     marks = overlay_marks(roi.image)
     if marks.sum() >= least_marks:
         columns = np.flatnonzero(marks.any(axis=0))
-        found.append(
+        warnings.append(
             f"{roi.name}: text or marks seem burnt into the image between columns {columns[0]} and "
             f"{columns[-1]}; confidence is low there."
         )
     if roi.mm_per_pixel is None:
-        found.append(f"{roi.name} has no calibration: results are in pixels.")
-    return found
+        warnings.append(f"{roi.name} has no calibration: results are in pixels.")
+    return warnings

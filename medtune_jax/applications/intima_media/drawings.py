@@ -54,11 +54,11 @@ def boxplots(errors: Mapping[str, tuple[NDArray, NDArray]], unit: str) -> Drawin
     return Drawing("boundary_error", "Boxplots of the boundary error by method.", figure)
 
 
-def examples(found: Sequence[tuple[Roi, NDArray, Contours]]) -> Drawing:
+def examples(regions: Sequence[tuple[Roi, NDArray, Contours]]) -> Drawing:
     """A row a region: image with truth, confidence, step lines, snakes (each beside the truth)."""
-    figure = Figure(figsize=(11.0, 1.85 * len(found) + 0.25), layout="constrained")
-    grid = figure.subplots(len(found), 4, squeeze=False)
-    for row, (roi, maps, contours) in zip(grid, found, strict=True):
+    figure = Figure(figsize=(11.0, 1.85 * len(regions) + 0.25), layout="constrained")
+    grid = figure.subplots(len(regions), 4, squeeze=False)
+    for row, (roi, maps, contours) in zip(grid, regions, strict=True):
         columns = traced(roi)
         for ax in row[[0, 2, 3]]:
             ax.imshow(roi.image, cmap="gray", vmin=0, vmax=255)
@@ -78,11 +78,11 @@ def examples(found: Sequence[tuple[Roi, NDArray, Contours]]) -> Drawing:
     return Drawing("contours", "Confidence maps, step lines and snakes beside the truth.", figure)
 
 
-def bland_altman(found: NDArray, expert: NDArray, limits: BlandAltman, unit: str) -> Drawing:
+def bland_altman(network: NDArray, expert: NDArray, limits: BlandAltman, unit: str) -> Drawing:
     """Difference against mean of two measurements [N], with bias and limits of agreement."""
     figure = Figure(figsize=(7.0, 4.0), layout="constrained")
     ax = figure.subplots()
-    ax.scatter((found + expert) / 2, found - expert, s=18, color=_MA, alpha=0.8, linewidths=0)
+    ax.scatter((network + expert) / 2, network - expert, s=18, color=_MA, alpha=0.8, linewidths=0)
     for place, (interval, name, style) in enumerate(
         (
             (limits.bias, "bias", "-"),

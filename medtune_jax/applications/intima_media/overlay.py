@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-
-from medtune_jax.datasets.carotid import Roi, read_cubs, read_plain
+from PIL import Image, ImageDraw
 
 LI_COLOUR, MA_COLOUR, UNSURE_COLOUR = (255, 214, 0), (60, 200, 255), (230, 70, 50)
-_SHOWN, _ACROSS, _GAP = 12, 3, 8
 _WIDEST = 1600
 
 
@@ -36,37 +30,3 @@ def overlay(
         bottom = height * scale - 1
         draw.line([(column * scale, bottom), ((column + 1) * scale, bottom)], UNSURE_COLOUR, scale)
     return picture
-
-
-def show(directory: Path | str, expert: str | None = None) -> Image.Image:
-    """The first regions of a folder with their experts' contours, and how many there are.
-
-    The folder is a plain layout or CUBS (see `data`); `expert` names one of several CUBS experts.
-    """
-    directory = Path(directory)
-    is_cubs = any(directory.rglob("*-LI.txt"))
-    rois = read_cubs(directory, expert) if is_cubs else read_plain(directory)
-    return _sheet(rois)
-
-
-def _sheet(rois: Sequence[Roi]) -> Image.Image:
-    font = ImageFont.load_default(16)
-    pictures = [overlay(roi.image, roi.li, roi.ma) for roi in rois[:_SHOWN]]
-    width, height = (max(picture.size[axis] for picture in pictures) for axis in (0, 1))
-    line = 26
-    across = min(_ACROSS, len(pictures))
-    down = -(-len(pictures) // across)
-    sheet = Image.new(
-        "RGB", (across * (width + _GAP) + _GAP, down * (height + line + _GAP) + line), "white"
-    )
-    draw = ImageDraw.Draw(sheet)
-    subjects = len({roi.subject for roi in rois})
-    heading = f"{len(rois)} regions of {subjects} subjects; LI yellow, MA blue"
-    draw.text((_GAP, 3), heading, "black", font)
-    for number, (roi, picture) in enumerate(zip(rois, pictures, strict=False)):
-        row, column = divmod(number, across)
-        left, top = _GAP + column * (width + _GAP), line + row * (height + line + _GAP)
-        scale = "uncalibrated" if roi.mm_per_pixel is None else f"{roi.mm_per_pixel:.4f} mm/px"
-        draw.text((left, top + 3), f"{roi.name}, {scale}", "black", font)
-        sheet.paste(picture, (left, top + line))
-    return sheet

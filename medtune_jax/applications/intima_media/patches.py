@@ -53,17 +53,15 @@ def sample_centres(
         raise UserError("patches need at least one region of interest; none was given.")
     rng = np.random.default_rng(seed)
     points = [
-        np.concatenate(
-            [np.insert(centres, 0, index, axis=1) for index, centres in enumerate(found)]
-        )
-        for found in (
+        np.concatenate([np.insert(centres, 0, index, axis=1) for index, centres in enumerate(kind)])
+        for kind in (
             [_background(roi, minimum_distance) for roi in rois],
             [_on_contour(roi.li) for roi in rois],
             [_on_contour(roi.ma) for roi in rois],
         )
     ]
-    for name, found in zip(CLASSES, points, strict=True):
-        if not len(found):
+    for name, centres in zip(CLASSES, points, strict=True):
+        if not len(centres):
             raise UserError(
                 f"no {name} patch in {len(rois)} regions: check their contours, or lower "
                 f"minimum_distance ({minimum_distance:g} px)."
@@ -74,16 +72,11 @@ def sample_centres(
         raise UserError(
             f"total={total} patches is fewer than one of each of {len(CLASSES)} classes."
         )
-    chosen = np.concatenate([found[_evenly(len(found), wanted, rng)] for found in points])
+    chosen = np.concatenate([kind[_evenly(len(kind), wanted, rng)] for kind in points])
     label = np.repeat(np.arange(len(CLASSES), dtype=np.int32), wanted)
     order = rng.permutation(len(label))
     chosen, label = chosen[order], label[order]
     return PatchCentres(chosen[:, 0].astype(np.int32), chosen[:, 1:].astype(np.float32), label)
-
-
-def every_pixel(shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Centres (row, col) of all pixels of a region, float32 [H * W, 2], row by row."""
-    return np.indices(shape).reshape(2, -1).T.astype(np.float32)
 
 
 def patch_affines(centres: ArrayLike, patch: float = 32.0, size: int = 227) -> NDArray[np.float32]:

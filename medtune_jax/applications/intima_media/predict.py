@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medtune_jax import weights
 from medtune_jax.applications.intima_media.contours import (
     Contours,
     WallThickness,
@@ -20,10 +18,11 @@ from medtune_jax.applications.intima_media.contours import (
 from medtune_jax.applications.intima_media.dense import PixelClassifier
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
-from medtune_jax.applications.intima_media.patches import CLASSES
 from medtune_jax.applications.intima_media.scan import confidence_maps
+from medtune_jax.applications.protocol import Option, Prediction, Trained
 from medtune_jax.datasets.carotid import SUFFIXES, Roi, read_new
 from medtune_jax.errors import UserError
+from medtune_jax.paths import csv_bytes
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
 MODES = ("convolutional", "exact")
@@ -39,25 +38,9 @@ class Measurement:
     warnings: tuple[str, ...]
 
 
-def load_classifier(run: Path | str) -> PixelClassifier:
-    """The network of a study's run (STUDY/runs/NAME with kept weights) or of a checkpoint.
-
-    A checkpoint of this task states in its provenance the config that it was trained with.
-    """
-    run = Path(run)
-    kept = run / "weights"
-    if (run / "result.json").is_file() and not kept.is_dir():
-        raise UserError(
-            f"{run} kept no weights: run that sweep with --config.training.keep_weights=True."
-        )
-    checkpoint = weights.load(kept if kept.is_dir() else run)
-    config = checkpoint.provenance.get("config", {})
-    if config.get("application") != "intima_media" or checkpoint.classes != len(CLASSES):
-        raise UserError(
-            f"{run} was not trained for intima_media: give a run of configs/intima_media.py."
-        )
-    size = config["image_size"] or checkpoint.preprocessing.size
-    return PixelClassifier(checkpoint, size, config["data"]["patch"])
+def classifier_of(trained: Trained) -> PixelClassifier:
+    """The network of a run as a classifier of pixels."""
+    return PixelClassifier(trained.checkpoint, trained.size, trained.config["data"]["patch"])
 
 
 def measure(
@@ -75,12 +58,12 @@ def measure(
     columns = np.arange(roi.image.shape[1])
     probabilities = getattr(classifier, mode)(roi.image, columns)
     li, ma = confidence_maps(probabilities, len(roi.image), columns, columns)
-    found = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
+    contours = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
     return Measurement(
-        replace(roi, li=found.li, ma=found.ma),
-        found,
-        wall_thickness(found.li, found.ma, roi.mm_per_pixel, unit),
-        tuple(_warnings(roi, found.low_confidence)),
+        replace(roi, li=contours.li, ma=contours.ma),
+        contours,
+        wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
+        tuple(_warnings(roi, contours.low_confidence)),
     )
 
 
@@ -95,76 +78,80 @@ def check_patch(roi: Roi, patch: float) -> None:
 
 
 def predict(
-    run: Path | str,
-    images: Sequence[Path | str],
-    output: Path | str,
+    trained: Trained,
+    inputs: Sequence[Path],
+    output: Path,
     unit: str = "mm",
     mode: str = "convolutional",
     mm_per_pixel: float | None = None,
-) -> list[Measurement]:
-    """Measure images, or all images of folders, and write what was found into `output`.
+) -> str:
+    """Measure images, or all images of folders, and write what was found into `output`; returns `summary`.
 
     thickness.csv has a row an image; NAME.contours.csv a row a column (x, LI and MA in pixels,
     thickness in `unit`, low confidence); NAME.overlay.png shows both contours. mm_per_pixel applies
     to images that bring no calibration of their own.
     """
-    paths = _listed(images)
+    paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
-    classifier, output = load_classifier(run), Path(output)
     # All images are read, and those refused that must be, before the first is measured.
     rois = [_calibrated(read_new(path), mm_per_pixel) for path in paths]
     output.mkdir(parents=True, exist_ok=True)
-    found = [measure(classifier, roi, unit, mode) for roi in rois]
-    for path, measurement in zip(paths, found, strict=True):
+    classifier = classifier_of(trained)
+    measurements = [measure(classifier, roi, unit, mode) for roi in rois]
+    for path, measurement in zip(paths, measurements, strict=True):
         _write(output / _stem(path), measurement)
-    _write_rows(
-        output / "thickness.csv",
-        ("image", "unit", "mean", "maximum", "low_confidence", "warnings"),
-        [
-            (
-                path.as_posix(),
-                unit,
-                f"{m.thickness.mean:.4f}",
-                f"{m.thickness.maximum:.4f}",
-                f"{m.contours.low_confidence.mean():.3f}",
-                " ".join(m.warnings),
-            )
-            for path, m in zip(paths, found, strict=True)
-        ],
-    )
-    return found
+    rows = [
+        (
+            path.as_posix(),
+            unit,
+            f"{m.thickness.mean:.4f}",
+            f"{m.thickness.maximum:.4f}",
+            f"{m.contours.low_confidence.mean():.3f}",
+            " ".join(m.warnings),
+        )
+        for path, m in zip(paths, measurements, strict=True)
+    ]
+    head = ("image", "unit", "mean", "maximum", "low_confidence", "warnings")
+    (output / "thickness.csv").write_bytes(csv_bytes([head, *rows]))
+    return summary(measurements)
 
 
-def summary(found: Sequence[Measurement]) -> str:
+PREDICTION = Prediction(
+    predict,
+    (
+        Option("unit", "mm", "of the thickness: mm or px"),
+        Option("mode", "convolutional", "or exact, patch by patch and far slower"),
+        Option("mm_per_pixel", None, "of images without calibration of their own", float),
+    ),
+)
+
+
+def summary(measurements: Sequence[Measurement]) -> str:
     """The measurements as lines of text, each image's warnings below it."""
     lines = []
-    for m in found:
+    for m in measurements:
         size = f"mean {m.thickness.mean:.3f}, max {m.thickness.maximum:.3f} {m.thickness.unit}"
         lines += [f"{m.roi.name}: {size}", *(f"  warning: {line}" for line in m.warnings)]
     return "\n".join(lines)
 
 
 def _warnings(roi: Roi, low_confidence: NDArray) -> list[str]:
-    found = warn_about(roi)
+    warnings = warn_about(roi)
     share = low_confidence.mean()
     if share > UNSURE_SHARE:
-        found.append(
+        warnings.append(
             f"{roi.name}: confidence is low in {share:.0%} of the columns; check the overlay "
             "before you use the thickness."
         )
-    return found
+    return warnings
 
 
-def _listed(images: Sequence[Path | str]) -> list[Path]:
+def _listed(inputs: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
-    for image in map(Path, images):
-        if image.is_dir():
-            paths += sorted(p for p in image.rglob("*") if p.suffix.lower() in SUFFIXES)
-        elif image.is_file():
-            paths.append(image)
-        else:
-            raise UserError(f"{image} does not exist: give images or folders of images.")
+    for path in inputs:
+        within = sorted(path.rglob("*")) if path.is_dir() else [path]
+        paths += [p for p in within if p == path or p.suffix.lower() in SUFFIXES]
     if not paths:
         raise UserError("there is no image to measure: give images or folders that hold some.")
     return paths
@@ -178,21 +165,16 @@ def _calibrated(roi: Roi, mm_per_pixel: float | None) -> Roi:
     return roi if roi.mm_per_pixel is not None else replace(roi, mm_per_pixel=mm_per_pixel)
 
 
-def _write(base: Path, found: Measurement) -> None:
-    roi, contours = found.roi, found.contours
-    rows = zip(roi.li, roi.ma, found.thickness.per_column, contours.low_confidence, strict=True)
-    _write_rows(
-        base.with_name(f"{base.name}.contours.csv"),
-        ("x", "li", "ma", f"thickness_{found.thickness.unit}", "low_confidence"),
-        [
-            (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
-            for x, (li, ma, distance, low) in enumerate(rows)
-        ],
+def _write(base: Path, measurement: Measurement) -> None:
+    roi, contours = measurement.roi, measurement.contours
+    rows = zip(
+        roi.li, roi.ma, measurement.thickness.per_column, contours.low_confidence, strict=True
     )
+    head = ("x", "li", "ma", f"thickness_{measurement.thickness.unit}", "low_confidence")
+    lines = [
+        (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
+        for x, (li, ma, distance, low) in enumerate(rows)
+    ]
+    base.with_name(f"{base.name}.contours.csv").write_bytes(csv_bytes([head, *lines]))
     picture = overlay(roi.image, roi.li, roi.ma, contours.low_confidence)
     picture.save(base.with_name(f"{base.name}.overlay.png"))
-
-
-def _write_rows(path: Path, header: tuple[str, ...], rows: Sequence[tuple]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([header, *rows])

@@ -142,8 +142,8 @@ def examples(evidence: Evidence) -> Section | None:
     error = sum(results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES)
     order = np.argsort(error, kind="stable")
     chosen = list(dict.fromkeys([int(order[len(order) // 2]), int(order[-1])]))
-    found = results.contours(depth, fraction)
-    drawing = drawings.examples([(results.rois[i], *found[i]) for i in chosen])
+    contours = results.contours(depth, fraction)
+    drawing = drawings.examples([(results.rois[i], *contours[i]) for i in chosen])
     names = " and ".join(results.rois[i].name for i in chosen)
     caption = (
         f"{evidence.study.label(depth)}, first seed: the region of median error and the one of the "
@@ -161,11 +161,11 @@ def paired_tests(evidence: Evidence) -> Section | None:
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     rows = []
     for which in INTERFACES:
-        own = results.of_depth(depth, fraction, f"{which}_px") * results.scale
+        errors = results.of_depth(depth, fraction, f"{which}_px") * results.scale
         others = {name: f[f"{which}_px"] * results.scale for name, f in results.baselines.items()}
         steps = results.of_depth(depth, fraction, f"{which}_step_px") * results.scale
         others["its own step lines"] = steps
-        tests = compare_with(own, others, results.subjects)
+        tests = compare_with(errors, others, results.subjects)
         rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
     text = (
         f"Error of the method less that of {evidence.study.label(depth)} with "
@@ -186,13 +186,13 @@ def thickness(evidence: Evidence) -> Section | None:
     if fraction is None:
         return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
-    expert, found = (
+    expert, network = (
         results.of_depth(depth, fraction, field) * results.scale
         for field in ("expert_thickness_px", "thickness_px")
     )
-    limits = bland_altman(found, expert, results.subjects)
-    drawing = drawings.bland_altman(found, expert, limits, results.unit)
-    rows = [_agreement(evidence.study.label(depth), found, expert, results)]
+    limits = bland_altman(network, expert, results.subjects)
+    drawing = drawings.bland_altman(network, expert, limits, results.unit)
+    rows = [_agreement(evidence.study.label(depth), network, expert, results)]
     rows += [
         _agreement(name, fields["thickness_px"] * results.scale, expert, results)
         for name, fields in results.baselines.items()
@@ -264,8 +264,8 @@ def _test_row(test: PairedTest) -> tuple[Markup, str, str]:
     return difference, markup.p_value(test.bootstrap_holm), markup.p_value(test.wilcoxon_holm)
 
 
-def _agreement(name: str, found: NDArray, expert: NDArray, results: BoundaryResults) -> tuple:
-    limits = bland_altman(found, expert, results.subjects)
+def _agreement(name: str, measured: NDArray, expert: NDArray, results: BoundaryResults) -> tuple:
+    limits = bland_altman(measured, expert, results.subjects)
     digits = 1 if results.unit == "µm" else 2
     values = (markup.interval(v, digits) for v in (limits.bias, limits.lower, limits.upper))
     return (f"{name} ({results.unit})", *values, f"{limits.deviation:.{digits}f}")

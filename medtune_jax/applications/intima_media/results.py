@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from medtune_jax.applications.intima_media.baseline import BASELINES
 from medtune_jax.applications.intima_media.contours import Contours
-from medtune_jax.applications.intima_media.measure import network_contours
 from medtune_jax.applications.intima_media.scan import patch_names
-from medtune_jax.applications.intima_media.task import unpacked
-from medtune_jax.errors import UserError
+from medtune_jax.applications.intima_media.truth import REGIONS, network_contours, unpack
+from medtune_jax.applications.kept import study_file
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM
 from medtune_jax.report.load import StudyResults
@@ -28,12 +28,8 @@ class BoundaryResults:
     """
 
     def __init__(self, study: StudyResults) -> None:
-        folder = study.directory / "application"
-        try:
-            self.rois, self.pixels = unpacked((folder / "regions.npz").read_bytes())
-            self._baselines = (folder / "baselines.csv").read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{folder} is incomplete: run the same sweep again.") from error
+        self.rois, self.pixels = unpack(study_file(study.directory, REGIONS).read_bytes())
+        self._baselines = study_file(study.directory, BASELINES).read_text(encoding="utf-8")
         self.study = study
         self.subjects = np.array([roi.subject for roi in self.rois])
 
@@ -56,14 +52,14 @@ class BoundaryResults:
     @cached_property
     def baselines(self) -> dict[str, dict[str, NDArray[np.float64]]]:
         """{method: {field: values in pixels [regions]}}; learnt constants make a method of its own."""
-        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in csv.DictReader(self._baselines.splitlines()):
             name = row["method"] + (CALIBRATED if row["calibrated"] == "True" else "")
             for field in ("li_px", "ma_px", "thickness_px"):
-                found[name][field].append(float(row[field]))
+                errors[name][field].append(float(row[field]))
         return {
             name: {field: np.array(values) for field, values in fields.items()}
-            for name, fields in found.items()
+            for name, fields in errors.items()
         }
 
     def contours(self, depth: str, fraction: float) -> list[tuple[NDArray, Contours]]:

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
+from medtune_jax.applications.intima_media.baseline import BASELINES, baseline_rows
+from medtune_jax.applications.intima_media.cases import held_out, regions_of
+from medtune_jax.applications.intima_media.config import DEFAULTS
 from medtune_jax.applications.intima_media.doubts import warn_about
-from medtune_jax.applications.intima_media.measure import (
-    Row,
-    baseline_rows,
-    micrometres,
-    network_contours,
-    network_rows,
-)
 from medtune_jax.applications.intima_media.patches import (
     BACKGROUND,
     CLASSES,
     patch_affines,
     sample_centres,
 )
-from medtune_jax.applications.intima_media.regions import held_out, regions_of
-from medtune_jax.applications.intima_media.scan import Scan, patch_names, scan
+from medtune_jax.applications.intima_media.predict import PREDICTION
+from medtune_jax.applications.intima_media.scan import patch_names, scan
+from medtune_jax.applications.intima_media.show import show
+from medtune_jax.applications.intima_media.truth import (
+    REGIONS,
+    micrometres,
+    network_contours,
+    network_rows,
+    pack,
+)
 from medtune_jax.applications.protocol import Application, Dataset, Words
-from medtune_jax.datasets.carotid import Roi
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
+from medtune_jax.paths import csv_bytes
+
+if TYPE_CHECKING:
+    from medtune_jax.report.section import SectionMaker
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
 
@@ -58,6 +63,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     source = np.concatenate([centres.roi, pixels.roi + len(training)])
     where = np.concatenate([centres.centre, pixels.centres])
     subjects = np.array([roi.subject for roi in ordered])[source]
+    baselines = baseline_rows(training, testing)
     return Dataset(
         patches=Crops(sources, shapes, source, patch_affines(where, data.patch, size), size),
         labels=np.concatenate([centres.label, pixels.label]),
@@ -70,8 +76,10 @@ def load(config: ConfigDict, size: int) -> Dataset:
         also={"regions": (len(training), len(testing))},
         extra={"rois": testing, "pixels": pixels},
         files={
-            "regions.npz": _packed(testing, pixels),
-            "baselines.csv": _table(baseline_rows(training, testing)),
+            REGIONS: pack(testing, pixels),
+            BASELINES: csv_bytes(
+                [tuple(baselines[0]), *(tuple(row.values()) for row in baselines)]
+            ),
             "warnings.txt": "\n".join(line for roi in rois for line in warn_about(roi)).encode(),
         },
     )
@@ -89,10 +97,8 @@ def evaluate(dataset: Dataset, scores: NDArray) -> dict[str, Any]:
     any): of the snakes (li, ma) and of the step lines that start them. `regions` has a row each.
     """
     rois, pixels = dataset.extra["rois"], dataset.extra["pixels"]
-    contours = [
-        found for _, found in network_contours(rois, pixels, log_odds.probabilities(scores))
-    ]
-    rows = network_rows(rois, contours)
+    contours = network_contours(rois, pixels, log_odds.probabilities(scores))
+    rows = network_rows(rois, [pair for _, pair in contours])
     figures: dict[str, Any] = {}
     for field in ERRORS:
         name, in_micrometres = field.removesuffix("_px"), micrometres(rows, field)
@@ -101,72 +107,21 @@ def evaluate(dataset: Dataset, scores: NDArray) -> dict[str, Any]:
     return figures | {"regions": rows}
 
 
-def _sections() -> Sequence[Any]:
+def sections() -> Sequence[SectionMaker]:
+    """What the report adds: boundary errors, tests against the baselines, examples, thickness."""
     from medtune_jax.applications.intima_media.report import SECTIONS
 
     return SECTIONS
 
 
-def _packed(rois: Sequence[Roi], pixels: Scan) -> bytes:
-    """What the report needs of the test regions; see `unpacked`."""
-    images, shapes = padded([roi.image for roi in rois])
-    contours = np.full((2, len(rois), images.shape[2]), np.nan)
-    for index, roi in enumerate(rois):
-        contours[:, index, : len(roi.li)] = roi.li, roi.ma
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        images=images,
-        shapes=shapes,
-        contours=contours,
-        mm_per_pixel=np.array([np.nan if r.mm_per_pixel is None else r.mm_per_pixel for r in rois]),
-        subjects=np.array([roi.subject for roi in rois]),
-        names=np.array([roi.name for roi in rois]),
-        pixels=np.stack([pixels.roi, pixels.row, pixels.column, pixels.label, pixels.clear]),
-    )
-    return stream.getvalue()
-
-
-def unpacked(content: bytes) -> tuple[list[Roi], Scan]:
-    """The test regions and their scored pixels, from a study's application/regions.npz."""
-    with np.load(io.BytesIO(content)) as file:
-        kept = dict(file)
-    rois = [
-        Roi(
-            image[:height, :width],
-            li[:width],
-            ma[:width],
-            None if np.isnan(scale) else float(scale),
-            str(subject),
-            str(name),
-        )
-        for image, (height, width), li, ma, scale, subject, name in zip(
-            kept["images"],
-            kept["shapes"],
-            *kept["contours"],
-            kept["mm_per_pixel"],
-            kept["subjects"],
-            kept["names"],
-            strict=True,
-        )
-    ]
-    roi, row, column, label, clear = kept["pixels"].astype(np.int32)
-    return rois, Scan(roi, row, column, label, clear.astype(bool))
-
-
-def _table(rows: Sequence[Row]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue().encode()
-
-
 INTIMA_MEDIA = Application(
-    "intima_media",
-    load,
-    evaluate,
-    _sections,
-    replace(AUC, tasks=interface_against_background),
-    Words("subject", "pixel"),
+    name="intima_media",
+    defaults=DEFAULTS,
+    load=load,
+    metric=replace(AUC, tasks=interface_against_background),
+    evaluate=evaluate,
+    words=Words("subject", "pixel"),
+    sections=sections,
+    show=show,
+    predict=PREDICTION,
 )

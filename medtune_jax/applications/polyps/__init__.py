@@ -1,11 +1,6 @@
 """Polyp detection in colonoscopy frames (Tajbakhsh et al. 2016, II-A; docs/paper.md, 1).
 
-`cases` reads frames and splits them by video, `detections` finds candidates in them (hand-crafted:
-`boundary`, `votes`, `candidates`) and keeps them, `patches` turns candidates into what a network
-sees, `truth` judges scores, `task` joins them into what a study runs, `report` shows the result.
+`cases` reads frames and splits them by video, `detector` (`boundary`, `votes`) proposes polyps by hand-crafted rules,
+`candidates` finds those of all frames and keeps them, `patches` turns them into what a network sees, `truth` judges
+scores, `show` draws pictures, `report` (`drawings`) shows the result, `task` joins them into what a study runs.
 """
-
-from medtune_jax.applications.polyps.candidates import Candidate, CandidateDetector, fit
-from medtune_jax.applications.polyps.task import POLYPS
-
-__all__ = ["POLYPS", "Candidate", "CandidateDetector", "fit"]

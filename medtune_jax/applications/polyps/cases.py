@@ -1,6 +1,6 @@
 """The frames of a polyp study, and which of their videos are the test set.
 
-They come from the user's own videos (one folder a video, with or without train/ and test/), from
+They come from the user's own videos (one folder per video, with or without train/ and test/), from
 images and masks in two folders, from a data set that `medtune data prepare` made, or are generated
 (phantoms). Videos never cross the split; where the data fix no split, it is drawn by video.
 """
@@ -18,19 +18,20 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
+from skimage.measure import label as connected_components
 
-from medtune_jax.applications.polyps.progress import reported, said
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets import FileFrames, Frame, Frames, layouts, plain
+from medtune_jax.datasets import Frame, Frames
+from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
+from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
-from medtune_jax.datasets.videos import VIDEO_SUFFIXES
 from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 from medtune_jax.phantoms.colonoscopy import write_videos
 from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
+from medtune_jax.progress import reported, say
 
 PHANTOM = "phantom"
-_PAIRED = "images/NAME.jpg with masks/NAME.jpg (or png)"
 _FILMED = "VIDEO.mp4 with the masks of its frames in masks/VIDEO/NUMBER.png"
 
 
@@ -48,6 +49,13 @@ class Cases:
     @cached_property
     def videos(self) -> np.ndarray:
         return np.array([frame.video for frame in self.frames])
+
+    @cached_property
+    def names(self) -> np.ndarray:
+        """VIDEO/FRAME; the frame's own name where it is its own video."""
+        return np.array(
+            [f.name if f.video == f.name else f"{f.video}/{f.name}" for f in self.frames]
+        )
 
     def fingerprint(self) -> str:
         """sha256 of pixels, masks, names and split."""
@@ -69,9 +77,18 @@ def mask_of(frame: Frame) -> np.ndarray:
     return frame.mask
 
 
-def cache_home() -> Path:
-    """Where generated videos and candidates are kept between sweeps."""
-    return user_cache() / "polyps"
+def lesions(mask: np.ndarray, minimum_area: int = 20) -> tuple[np.ndarray, int]:
+    """Numbers the lesions of a bool mask [H, W]: int [H, W], -1 outside, and how many there are.
+
+    Touching pixels (8-neighbourhood) are one lesion; specks below minimum_area pixels, the noise of
+    JPEG masks, are none.
+    """
+    components = connected_components(mask, connectivity=2)
+    area = np.bincount(components.ravel())
+    keep = area >= minimum_area
+    keep[0] = False
+    number = np.where(keep, np.cumsum(keep) - 1, -1)
+    return number[components], int(keep.sum())
 
 
 def read_cases(data: ConfigDict) -> Cases:
@@ -104,7 +121,9 @@ def read_cases(data: ConfigDict) -> Cases:
 def _parts(data: ConfigDict) -> dict[str, Frames]:
     """{"train": ..., "test": ...} where the data fix the split, else {"all": ...}."""
     if data.tfds:
-        return _prepared(data)
+        from medtune_jax.datasets import store  # imports TFDS, which takes seconds
+
+        return store.load_parts(data.tfds, data.dir)
     kind, _, place = data.dir.partition(":")
     if not data.dir or kind == PHANTOM:
         return {"all": _phantoms(data.phantom, Path(place) if place else None)}
@@ -115,31 +134,21 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 
 
 def _folder(root: Path) -> FileFrames:
-    """Frames with masks: two folders of images, video files beside their masks, or one folder a video."""
+    """Frames with masks: two folders of images, video files beside their masks, or one folder per video."""
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return FileFrames(layouts.masked_images(root, ("images",), ("masks",), _PAIRED))
+        return FileFrames(layouts.paired(root))
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)
-
-
-def _prepared(data: ConfigDict) -> dict[str, Frames]:
-    """The splits of data set `data.tfds`, prepared under data.dir; one that is no test set is drawn from."""
-    from medtune_jax.datasets import store  # imports TFDS, which takes seconds
-
-    names = store.splits(data.tfds, data.dir)
-    if "test" not in names:
-        return {"all": store.load(data.tfds, data.dir, names[0])}
-    return {name: store.load(data.tfds, data.dir, name) for name in ("train", "test")}
 
 
 def _phantoms(phantom: ConfigDict, place: Path | None) -> FileFrames:
     """Generated videos, half of them with polyps, made once and kept."""
     size = (phantom.height, phantom.width)
     parts = (phantom.videos, phantom.frames, *size, phantom.seed, f"v{VERSION}")
-    place = place or cache_home() / "-".join(map(str, ("phantoms", *parts)))
+    place = place or user_cache() / "polyps" / "-".join(map(str, ("phantoms", *parts)))
     if not (place / RECORD).is_file():
-        said(f"generating {phantom.videos} videos of {phantom.frames} frames in {place}")
+        say(f"generating {phantom.videos} videos of {phantom.frames} frames in {place}")
     positives = (phantom.videos + 1) // 2
     negatives = phantom.videos - positives
     write_videos(place, positives, negatives, phantom.frames, size, phantom.seed)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from skimage.measure import label as connected_components
 
-from medtune_jax.applications.polyps.candidates import Candidate
 from medtune_jax.errors import UserError
 from medtune_jax.patches import crop_affines
 
@@ -46,12 +44,8 @@ def variants(
 ) -> Variants:
     """All combinations of scales, shifts and mirror/rotation variants, in this nesting order."""
     transforms = DIHEDRAL if dihedral else DIHEDRAL[:1]
-    scale, place, turn = (
-        index.ravel()
-        for index in np.meshgrid(
-            *(np.arange(len(axis)) for axis in (scales, positions, transforms)), indexing="ij"
-        )
-    )
+    counts = len(scales), len(positions), len(transforms)
+    scale, place, turn = np.indices(counts).reshape(3, -1)
     return Variants(
         np.asarray(scales, float)[scale],
         shift * np.asarray(positions, float)[place],
@@ -81,36 +75,8 @@ def spread(kinds: Variants, count: int) -> np.ndarray:
     Raises UserError for a count that there is not.
     """
     if not 1 <= count <= len(kinds):
-        raise UserError(f"{count} variants a candidate: give a number from 1 to {len(kinds)}.")
+        raise UserError(f"{count} variants per candidate: give a number from 1 to {len(kinds)}.")
     return np.arange(count) * len(kinds) // count
-
-
-def every_patch(candidates: ArrayLike, variant: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """(candidate, variant) of all patches that show each candidate in each variant: the test protocol."""
-    candidates, variant = np.asarray(candidates), np.asarray(variant)
-    return np.repeat(candidates, len(variant)), np.tile(variant, len(candidates))
-
-
-def lesions(mask: np.ndarray, minimum_area: int = 20) -> tuple[np.ndarray, int]:
-    """Numbers the lesions of a bool mask [H, W]: int [H, W], -1 outside, and how many there are.
-
-    Touching pixels (8-neighbourhood) are one lesion; specks below minimum_area pixels, the noise of
-    JPEG masks, are none.
-    """
-    components = connected_components(mask, connectivity=2)
-    area = np.bincount(components.ravel())
-    keep = area >= minimum_area
-    keep[0] = False
-    number = np.where(keep, np.cumsum(keep) - 1, -1)
-    return number[components], int(keep.sum())
-
-
-def hits(candidates: Sequence[Candidate], numbered: np.ndarray) -> np.ndarray:
-    """The lesion each candidate's centre lies in, or -1: int [n]; `numbered` is from `lesions`."""
-    centre = np.array([(c.row, c.col) for c in candidates], float).reshape(-1, 2)
-    limit = np.array(numbered.shape) - 1
-    row, col = np.clip(np.rint(centre), 0, limit).astype(np.intp).T
-    return numbered[row, col]
 
 
 def stratified_sample(
@@ -122,7 +88,7 @@ def stratified_sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """At most `maximum` different training patches, half of them positive, spread over the strata.
 
-    positive: bool [n] and stratum [n] (the video, say), one a candidate; patches_each: the number
+    positive: bool [n] and stratum [n] (the video, say), one per candidate; patches_each: the number
     of its patches. Each class gets maximum / 2 patches, or as many as the rarer class has; within
     a class every stratum gives the same number until it is exhausted, so that a long video does
     not drown the others. Returns (candidate index, variant index), shuffled.

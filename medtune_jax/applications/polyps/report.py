@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
+from medtune_jax.applications.drawings import detectors, picture
 from medtune_jax.applications.polyps import drawings
-from medtune_jax.applications.polyps.pictures import PATCHES, read_shown
-from medtune_jax.applications.polyps.truth import Truth
+from medtune_jax.applications.polyps.show import PATCHES, read_shown
+from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.evaluation.froc import PER_FRAME
-from medtune_jax.evaluation.intervals import Difference, Interval, holm
+from medtune_jax.evaluation.intervals import Difference, holm
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -23,26 +24,28 @@ def froc(evidence: Evidence) -> Section | None:
     """FROC curves of all depths, and sensitivities at the paper's operating points."""
     if evidence.main_fraction is None:
         return None
-    found = _read(evidence)
-    curves = drawings.froc_curves(found, _shown(evidence))
-    truth = found.truth
+    results = _read(evidence)
+    curves = drawings.froc_curves(results)
+    truth = results.truth
     caption = (
-        f"Sensitivity by lesion against false positives per frame, on {len(truth.frames)} test "
-        f"frames of {len(np.unique(truth.videos))} videos with {truth.lesions.sum()} lesions; mean "
-        f"over seeds. No curve can rise above the {_reach(truth):.1%} of lesions that a candidate "
+        f"Sensitivity by lesion against false positives per frame, on {len(truth.images)} test "
+        f"frames of {len(np.unique(truth.groups))} videos with {len(truth.lesion_image)} lesions; mean "
+        f"over seeds. No curve can rise above the {truth.reachable:.1%} of lesions that a candidate "
         "hits. Bars: 95% intervals by bootstrap over videos."
     )
     rules = (
         "A candidate hits the lesion in whose mask its centre lies. A lesion counts once; further "
         "hits on it are neither true nor false. A lesion without candidate is a miss. False "
         "positives are divided by all test frames, those without lesion or candidate included; "
-        f"{1 / len(truth.frames):.2g} a frame is a single one, so that below it no false positive "
+        f"{1 / len(truth.images):.2g} per frame is a single one, so that below it no false positive "
         "is allowed at all."
     )
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
-        detectors = _detectors(evidence, fraction)
-        rows = [(found.label(d), *_cells(found, d)) for d in detectors]
+        rows = [
+            (results.label(d), *map(markup.interval, results.sensitivity(d, PER_FRAME)))
+            for d in detectors(evidence, fraction)
+        ]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
     parts.append(markup.paragraph(rules, "note"))
@@ -54,14 +57,14 @@ def likelihood(evidence: Evidence) -> Section | None:
     fraction = evidence.main_fraction
     if fraction is None:
         return None
-    found = _read(evidence)
-    detectors = _leading(evidence, fraction)
-    fitted = {detector: found.models(detector, FIRST_SEED) for detector in detectors}
+    results = _read(evidence)
+    leading = _leading(evidence, fraction)
+    fitted = {detector: results.models(detector, FIRST_SEED) for detector in leading}
     models = {detector: each[0] if each else None for detector, each in fitted.items()}
-    drawing = drawings.froc_models(found, models)
+    drawing = drawings.froc_models(results, models)
     rows = [
         (
-            found.label(detector),
+            results.label(detector),
             *(
                 (f"{model.detection:.3f}", f"{model.rate:.2f}", f"{model.a:.2f}", f"{model.b:.2f}")
                 if model
@@ -71,7 +74,7 @@ def likelihood(evidence: Evidence) -> Section | None:
         )
         for detector, model in models.items()
     ]
-    head = ("Model", "lesions raised", "false a frame", "a", "b", *(f"at {r}" for r in _RATES))
+    head = ("Model", "lesions raised", "false per frame", "a", "b", *(f"at {r}" for r in _RATES))
     caption = (
         "Steps: what was counted, with the 95% band by bootstrap over videos. Smooth lines: the "
         "maximum-likelihood model of Edwards et al. (2002) with its 95% band (hatched). One seed of "
@@ -93,11 +96,11 @@ def against_hand_crafted(evidence: Evidence) -> Section | None:
     """Each network minus the hand-crafted score on the same candidates, paired by video."""
     if evidence.main_fraction is None:
         return None
-    found = _read(evidence)
+    results = _read(evidence)
     parts = []
     for fraction in evidence.study.fractions:
         depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
-        table = [_differences(found, (depth, fraction)) for depth in depths]
+        table = [_differences(results, (depth, fraction)) for depth in depths]
         corrected = holm([d.p for row in table for d in row])
         p = iter(corrected)
         rows = [
@@ -122,13 +125,13 @@ def detections(evidence: Evidence) -> Section | None:
     fraction = evidence.main_fraction
     if fraction is None:
         return None
-    found = _read(evidence)
+    results = _read(evidence)
     detector = (evidence.recommendations[fraction].depth, fraction)
     shown = read_shown(evidence.study.directory / "application")
-    drawing = drawings.overlays(found, detector, shown)
+    drawing = drawings.overlays(results, detector, shown)
     caption = (
         "Test frames, taken evenly from all. Green: the true lesion. Boxes: the candidates that "
-        f"{found.label(detector)} finds most probable, with their probability (mean over "
+        f"{results.label(detector)} finds most probable, with their probability (mean over "
         "patches and seeds)."
     )
     return Section("Detections to check", markup.figure(drawing, caption), [drawing])
@@ -139,7 +142,7 @@ def patches(evidence: Evidence) -> Section | None:
     path = evidence.study.directory / "application" / PATCHES
     if not path.is_file():
         return None
-    drawing = drawings.montage(path)
+    drawing = picture("patches", "Training patches with and without a polyp.", path)
     caption = (
         "Training patches drawn at random, as the network is given them: upper half from candidates "
         "in a lesion, lower half from candidates outside. Box, scale, shift and mirror variant vary."
@@ -150,26 +153,9 @@ def patches(evidence: Evidence) -> Section | None:
 SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 
-def _read(evidence: Evidence) -> FrocEvidence[Truth]:
-    truth = Truth.read(evidence.study.directory / "application")
+def _read(evidence: Evidence) -> FrocEvidence[FrameTruth]:
+    truth = read_truth(evidence.study.directory)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
-
-
-def _reach(truth: Truth) -> float:
-    """Share of the lesions that any candidate hits."""
-    pairs = np.stack([truth.frame, truth.lesion], 1)[truth.positive]
-    return len(np.unique(pairs, axis=0)) / truth.lesions.sum()
-
-
-def _shown(evidence: Evidence) -> list[float]:
-    """The largest and the smallest fraction with results."""
-    known = [f for f in evidence.study.fractions if f in evidence.recommendations]
-    return list(dict.fromkeys([known[0], known[-1]]))
-
-
-def _detectors(evidence: Evidence, fraction: float) -> list[Detector]:
-    depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
-    return [HAND_CRAFTED, *((depth, fraction) for depth in depths)]
 
 
 def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
@@ -178,14 +164,9 @@ def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
 
 
-def _cells(found: FrocEvidence[Truth], detector: Detector) -> list[Markup]:
-    intervals: list[Interval] = found.sensitivity(detector, PER_FRAME)
-    return [markup.interval(interval) for interval in intervals]
-
-
-def _differences(found: FrocEvidence[Truth], detector: Detector) -> list[Difference]:
-    rates = [found.difference(detector, HAND_CRAFTED, [rate]) for rate in PER_FRAME]
-    return [*rates, found.auc_difference(detector, HAND_CRAFTED)]
+def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Difference]:
+    rates = [results.difference(detector, HAND_CRAFTED, [rate]) for rate in PER_FRAME]
+    return [*rates, results.auc_difference(detector, HAND_CRAFTED)]
 
 
 def _difference(d: Difference, p: float) -> Markup:

@@ -6,105 +6,112 @@ Kept in the study's directory as two tables, so that the report can be made agai
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.polyps.candidates import CandidateTable
+from medtune_jax.applications.polyps.cases import Cases, lesions, mask_of
+from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.froc import Detections
+from medtune_jax.paths import csv_bytes
 
 FRAMES, CANDIDATES = "frames.csv", "candidates.csv"
 _FRAME = ("frame", "video", "lesions")
 _CANDIDATE = ("candidate", "frame", "lesion", "row", "col", "height", "width", "hand_crafted")
 
 
-@dataclass(frozen=True)
-class Truth:
-    """I test frames and M candidates on them.
+@dataclass(frozen=True, kw_only=True)
+class FrameTruth(Truth):
+    """Images are frames, groups are videos. boxes: float [M, 4] row, col, height, width of the candidates."""
 
-    frames, videos: str [I]. lesions: int [I], lesions of each frame, found or not. names: str [M]. frame: int [M].
-    lesion: int [M], the number of the lesion within its frame that the candidate hits, or -1.
-    boxes: float [M, 4] row, col, height, width. hand_crafted: float [M], the detector's own score.
-    """
-
-    frames: np.ndarray
-    videos: np.ndarray
-    lesions: np.ndarray
-    names: np.ndarray
-    frame: np.ndarray
-    lesion: np.ndarray
     boxes: np.ndarray
-    hand_crafted: np.ndarray
-
-    @property
-    def positive(self) -> np.ndarray:
-        """bool [M]: the candidate hits a lesion."""
-        return self.lesion >= 0
-
-    @property
-    def groups(self) -> np.ndarray:
-        """str [I]: what intervals draw, the video of each frame."""
-        return self.videos
-
-    @property
-    def candidate_groups(self) -> np.ndarray:
-        """str [M]: the video of each candidate."""
-        return self.videos[self.frame]
-
-    def detections(self, scores: np.ndarray) -> Detections:
-        """The candidates with the scores [M] of one detector, for the FROC."""
-        before = np.cumsum(self.lesions) - self.lesions
-        lesion = np.where(self.positive, before[self.frame] + self.lesion, -1)
-        lesion_image = np.repeat(np.arange(len(self.frames)), self.lesions)
-        return Detections(len(self.frames), lesion_image, self.frame, scores, lesion)
-
-    def in_order(self, names: Sequence[str] | np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values [..., M] of candidates by name, in the order of `self.names`."""
-        row = {name: number for number, name in enumerate(names)}
-        return np.asarray(values)[..., [row[name] for name in self.names]]
-
-    def files(self) -> dict[str, bytes]:
-        """The two tables."""
-        frames = zip(self.frames, self.videos, self.lesions, strict=True)
-        boxes = (tuple(f"{value:.3f}" for value in box) for box in self.boxes)
-        scores = (f"{score:.9g}" for score in self.hand_crafted)
-        columns = (self.names, self.frames[self.frame], self.lesion, boxes, scores)
-        rows = ((n, f, k, *b, s) for n, f, k, b, s in zip(*columns, strict=True))
-        return {FRAMES: _table(_FRAME, frames), CANDIDATES: _table(_CANDIDATE, rows)}
 
     @classmethod
-    def read(cls, folder: Path) -> Truth:
-        """What `files` wrote; UserError when a table is missing or damaged."""
-        frames, marks = _columns(folder / FRAMES, _FRAME), _columns(folder / CANDIDATES, _CANDIDATE)
+    def of(
+        cls,
+        frames: np.ndarray,
+        videos: np.ndarray,
+        lesions: np.ndarray,
+        candidates: np.ndarray,
+        frame: np.ndarray,
+        lesion: np.ndarray,
+        boxes: np.ndarray,
+        hand_crafted: np.ndarray,
+    ) -> FrameTruth:
+        """lesions: int [I], how many each frame has. lesion: int [M], the one within its frame that is hit, or -1."""
+        hit = np.flatnonzero(lesion >= 0)
+        first = np.cumsum(lesions) - lesions
+        return cls(
+            images=frames,
+            groups=videos,
+            lesion_image=np.repeat(np.arange(len(frames)), lesions),
+            candidates=candidates,
+            candidate_image=frame,
+            hits=np.stack([hit, first[frame[hit]] + lesion[hit]], 1),
+            hand_crafted=hand_crafted,
+            boxes=boxes,
+        )
+
+    @property
+    def lesions(self) -> np.ndarray:
+        """int [I]: how many lesions each frame has, found or not."""
+        return np.bincount(self.lesion_image, minlength=len(self.images))
+
+
+def truth_of(cases: Cases, table: CandidateTable, minimum_area: int) -> FrameTruth:
+    """The truth of the test frames."""
+    frames, mine = np.flatnonzero(cases.test), np.flatnonzero(cases.test[table.frame])
+    return FrameTruth.of(
+        frames=cases.names[frames],
+        videos=cases.videos[frames],
+        lesions=np.array([lesions(mask_of(cases.frames[i]), minimum_area)[1] for i in frames]),
+        candidates=table.names[mine],
+        frame=np.searchsorted(frames, table.frame[mine]),
+        lesion=table.lesion[mine],
+        boxes=table.boxes[mine],
+        hand_crafted=table.score[mine],
+    )
+
+
+def truth_files(truth: FrameTruth) -> dict[str, bytes]:
+    """The two tables."""
+    first = np.cumsum(truth.lesions) - truth.lesions
+    lesion = np.full(len(truth.candidates), -1)
+    candidate, number = truth.hits.T
+    lesion[candidate] = number - first[truth.candidate_image[candidate]]
+    boxes = (tuple(f"{value:.3f}" for value in box) for box in truth.boxes)
+    scores = (f"{score:.9g}" for score in truth.hand_crafted)
+    columns = (truth.candidates, truth.images[truth.candidate_image], lesion, boxes, scores)
+    rows = ((n, f, k, *b, s) for n, f, k, b, s in zip(*columns, strict=True))
+    frames = zip(truth.images, truth.groups, truth.lesions, strict=True)
+    return {FRAMES: csv_bytes([_FRAME, *frames]), CANDIDATES: csv_bytes([_CANDIDATE, *rows])}
+
+
+def read_truth(study: Path) -> FrameTruth:
+    """What `truth_files` wrote into a study's directory; UserError where a table is missing or damaged."""
+    try:
+        frames, marks = _columns(study, FRAMES, _FRAME), _columns(study, CANDIDATES, _CANDIDATE)
         place = {name: index for index, name in enumerate(frames["frame"])}
-        try:
-            return cls(
-                frames=np.array(frames["frame"]),
-                videos=np.array(frames["video"]),
-                lesions=np.array(frames["lesions"], int),
-                names=np.array(marks["candidate"]),
-                frame=np.array([place[name] for name in marks["frame"]], int),
-                lesion=np.array(marks["lesion"], int),
-                boxes=np.array([marks[name] for name in _CANDIDATE[3:7]], float).T,
-                hand_crafted=np.array(marks["hand_crafted"], float),
-            )
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{folder} is damaged ({error}): run the sweep again.") from error
+        return FrameTruth.of(
+            frames=np.array(frames["frame"]),
+            videos=np.array(frames["video"]),
+            lesions=np.array(frames["lesions"], int),
+            candidates=np.array(marks["candidate"]),
+            frame=np.array([place[name] for name in marks["frame"]], int),
+            lesion=np.array(marks["lesion"], int),
+            boxes=np.array([marks[name] for name in _CANDIDATE[3:7]], float).T,
+            hand_crafted=np.array(marks["hand_crafted"], float),
+        )
+    except (KeyError, ValueError) as error:
+        table = study / "application" / CANDIDATES
+        raise UserError(f"{table} is damaged ({error}): run the sweep again.") from error
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
-    return stream.getvalue().encode()
-
-
-def _columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run the sweep again.")
-    with path.open(newline="", encoding="utf-8") as stream:
+def _columns(study: Path, name: str, fields: Sequence[str]) -> dict[str, list[str]]:
+    with study_file(study, name).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    return {name: [row[name] for row in rows] for name in names}
+    return {field: [row[field] for row in rows] for field in fields}

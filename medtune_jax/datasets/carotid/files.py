@@ -18,26 +18,21 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 
+from medtune_jax import images
 from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Roi, crop_around, with_contours
 from medtune_jax.errors import UserError
 
-SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".dcm")
+SUFFIXES = (*images.SUFFIXES, ".dcm")
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 
 
-def read_plain(
-    directory: Path | str, size: tuple[int, int] | None = None, contours: bool = True
-) -> list[Roi]:
-    """Every image of a plain layout, sorted by path; an image in DIR itself has subject DIR's name.
-
-    `size` (width, height), where given, is demanded of every image. With `contours` false, as for
-    new images, none is needed and both are NaN.
-    """
+def read_plain(directory: Path | str) -> list[Roi]:
+    """Every image of a plain layout, sorted by path; an image in DIR itself has subject DIR's name."""
     directory = _folder(directory)
     paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
@@ -47,11 +42,6 @@ def read_plain(
     rois = []
     for path in paths:
         image, mm_per_pixel = _read_image(path)
-        if size is not None and image.shape[::-1] != tuple(size):
-            raise UserError(
-                f"{path} is {image.shape[1]} x {image.shape[0]} px, not {size[0]} x {size[1]} px; "
-                "resize or leave out this image."
-            )
         relative = path.relative_to(directory)
         subject = relative.parts[0] if len(relative.parts) > 1 else directory.name
         untraced = np.full(image.shape[1], np.nan)
@@ -63,10 +53,8 @@ def read_plain(
             subject,
             relative.with_suffix("").as_posix(),
         )
-        if contours:
-            sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
-            roi = with_contours(roi, *(tables.csv_points(source) for source in sources))
-        rois.append(roi)
+        sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
+        rois.append(with_contours(roi, *map(tables.csv_points, sources)))
     return rois
 
 
@@ -103,24 +91,24 @@ def cubs_experts(directory: Path | str) -> list[Path]:
 def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Roi]:
     """Whole CUBS images with one expert's contours, one after the other; see `read_cubs`."""
     directory = _folder(directory)
-    images = {p.stem: p for p in sorted(directory.rglob("*.tif*"))}
+    tiffs = {p.stem: p for p in sorted(directory.rglob("*.tif*"))}
     folders = cubs_experts(directory)
     chosen = [f for f in folders if expert is None or f.name == expert]
-    if len(chosen) != 1 or not images:
-        found = ", ".join(f.name for f in folders) or "none"
+    if len(chosen) != 1 or not tiffs:
+        known = ", ".join(f.name for f in folders) or "none"
         raise UserError(
-            f"{directory}: {len(images)} tiff images and profiles (ID-LI.txt) in these folders: "
-            f"{found}; name one as the expert."
+            f"{directory}: {len(tiffs)} tiff images and profiles (ID-LI.txt) in these folders: "
+            f"{known}; name one as the expert."
         )
-    traced = [i for i in images if all((chosen[0] / f"{i}-{c}.txt").exists() for c in ("LI", "MA"))]
+    traced = [i for i in tiffs if all((chosen[0] / f"{i}-{c}.txt").exists() for c in ("LI", "MA"))]
     if not traced:
         raise UserError(f"{chosen[0]} holds no pair of profiles for any image of {directory}.")
-    if len(traced) < len(images):
-        missing = len(images) - len(traced)
+    if len(traced) < len(tiffs):
+        missing = len(tiffs) - len(traced)
         warnings.warn(f"{chosen[0].name} traced no contour in {missing} images.", stacklevel=2)
     factors = {p.stem.removesuffix("_CF"): p for p in directory.rglob("*_CF.txt")}
     for identity in traced:
-        image, _ = _read_image(images[identity])
+        image, _ = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
         untraced = np.full(image.shape[1], np.nan)
         roi = Roi(
@@ -135,28 +123,27 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
         yield with_contours(roi, *profiles)
 
 
-def read_dicom(path: Path | str, frame: int = 0) -> tuple[NDArray[np.uint8], float | None]:
-    """One frame of a DICOM ultrasound image, gray uint8 [H, W], and its vertical mm per pixel.
+def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
+    """The (first) frame of a DICOM ultrasound image, gray uint8 [H, W], and its vertical mm per pixel.
 
     The scale is that of the first two-dimensional calibration region in centimetres; None if the
     file has none.
     """
     try:
         dataset = pydicom.dcmread(path)
-        pixels = pixel_array(dataset, index=frame)
-    except (InvalidDicomError, AttributeError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: frame {frame} is not a readable DICOM image ({error})."
-        ) from error
+        pixels = pixel_array(dataset, index=0)
+    except (InvalidDicomError, AttributeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: not a readable DICOM image ({error}).") from error
     if pixels.dtype != np.uint8:
         raise UserError(f"{path} has {pixels.dtype} pixels; export it with 8 bits.")
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 255 - pixels
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
     for region in dataset.get("SequenceOfUltrasoundRegions", []):
         units = region.get("PhysicalUnitsYDirection"), region.get("PhysicalUnitsXDirection")
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
-            return _gray(Image.fromarray(pixels)), 10 * abs(float(region.PhysicalDeltaY))
-    return _gray(Image.fromarray(pixels)), None
+            return gray, 10 * abs(float(region.PhysicalDeltaY))
+    return gray, None
 
 
 def _folder(directory: Path | str) -> Path:
@@ -169,19 +156,7 @@ def _folder(directory: Path | str) -> Path:
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
     if path.suffix.lower() == ".dcm":
         return read_dicom(path)
-    try:
-        with Image.open(path) as picture:
-            return _gray(picture), None
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{path} is not a readable image; replace it or remove it.") from error
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _gray(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        raise UserError(f"images of mode {picture.mode} are not supported; export it with 8 bits.")
-    return np.array(picture.convert("L"))
+    return np.asarray(images.eight_bit(path).convert("L")), None
 
 
 def _contour_file(image: Path, which: str, images_in_folder: int) -> Path:

@@ -28,16 +28,6 @@ class Roi:
     subject: str
     name: str
 
-    @property
-    def micrometres_per_pixel(self) -> float:
-        """Refuses an image without calibration: its errors and thickness exist in pixels only."""
-        if self.mm_per_pixel is None:
-            raise UserError(
-                f"{self.name} has no calibration: add its mm per pixel to calibration.csv, or ask "
-                "for results in pixels."
-            )
-        return 1000 * self.mm_per_pixel
-
 
 def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:
     """`roi` with contours given as points (x, y) [N, 2] in pixels, interpolated to its columns."""

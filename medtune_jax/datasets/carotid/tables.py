@@ -43,18 +43,18 @@ def csv_points(path: Path) -> NDArray:
 
 def calibrations(directory: Path) -> dict[Path, float]:
     """mm per pixel by image path, from every calibration.csv under `directory`."""
-    found: dict[Path, float] = {}
+    scales: dict[Path, float] = {}
     for table in sorted(directory.rglob(CALIBRATION)):
-        found |= calibration(table)
-    return found
+        scales |= calibration(table)
+    return scales
 
 
 def calibration(table: Path) -> dict[Path, float]:
-    found = {}
+    scales = {}
     for line, row in _rows(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-        found[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
-    return found
+        scales[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
+    return scales
 
 
 def factor(path: Path) -> float:

@@ -1,21 +1,18 @@
 """Write colonoscopy phantoms in the layouts the applications read, once, in parallel."""
 
-import csv
 import json
-import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import csv_bytes
 from medtune_jax.phantoms.colonoscopy.video import INFORMATIVE, video
+from medtune_jax.progress import parallel, reported
 
 VERSION = 1  # raise when the same parameters give other pictures, so that old copies are made anew
 RECORD = "phantom.json"  # written last: a directory that has it is complete
@@ -120,7 +117,7 @@ def _write_once(
     parameters: dict[str, object],
     write: Callable[[tuple[str, int, int]], list[Row]],
     tasks: list[tuple[str, int, int]],
-    table: tuple[str, Row],
+    table: tuple[str, tuple[str, ...]],
 ) -> Path:
     """Run `write` on every task in parallel, then the table, then the record of completeness.
 
@@ -140,21 +137,8 @@ def _write_once(
         shutil.rmtree(target)
     target.mkdir(parents=True, exist_ok=True)
     begun.write_text(wanted)
-    rows = [row for rows in _in_parallel(write, tasks) for row in rows]
-    with (target / table[0]).open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([table[1], *rows])
+    written = parallel(write, [(task,) for task in tasks], batch=1)
+    rows = [row for rows in reported(written, len(tasks), "phantoms: videos") for row in rows]
+    (target / table[0]).write_bytes(csv_bytes([table[1], *rows]))
     begun.rename(record)
     return target
-
-
-def _in_parallel(
-    write: Callable[[tuple[str, int, int]], list[Row]], tasks: list[tuple[str, int, int]]
-) -> list[list[Row]]:
-    """`write` of every task in order, one process a free core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = min(cores or 1, len(tasks))
-    if workers < 2:
-        return [write(task) for task in tasks]
-    # spawn: the caller may already run threads (JAX does), which fork would copy in a broken state
-    with ProcessPoolExecutor(workers, get_context("spawn"), threadpool_limits, (1,)) as pool:
-        return list(pool.map(write, tasks))

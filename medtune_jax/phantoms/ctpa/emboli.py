@@ -48,17 +48,6 @@ class Embolus:
     end: np.ndarray
     radius: np.ndarray
     vessels: tuple[int, ...]
-    arteries: Tree
-
-    def vessel_at(self, point: np.ndarray) -> tuple[np.ndarray, float]:
-        """Unit direction (z, y, x) and radius (mm) of its vessel nearest to a point (mm)."""
-        index = np.array(self.vessels)
-        a, b = self.arteries.start[index], self.arteries.end[index]
-        t = ((point - a) * (b - a)).sum(1) / ((b - a) ** 2).sum(1)
-        t = np.clip(t, 0, 1)[:, None]
-        nearest = int(np.argmin(np.linalg.norm(point - (a + t * (b - a)), axis=1)))
-        segment = index[nearest]
-        return self.arteries.direction[segment], float(self.arteries.radius[segment].mean())
 
 
 @dataclass(frozen=True)
@@ -148,7 +137,7 @@ def _make_embolus(
         start, end = (middle - half)[None], (middle + half)[None]
         radius = np.array([thickness * r])
     hu = rng.uniform(30, 70)
-    return Embolus(label, kind, hu, middle, start, end, radius, vessels, arteries)
+    return Embolus(label, kind, hu, middle, start, end, radius, vessels)
 
 
 def paint_emboli(

@@ -1,6 +1,5 @@
 """Write phantoms as a scanner and an archive would: DICOM series and NIfTI masks."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +8,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medtune_jax.phantoms.ctpa.phantom import Phantom, ctpa_phantom
+from medtune_jax.progress import reported
 
 # DICOM and ITK count x to the left and y to the back; NIfTI counts x right and y forward.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -32,7 +32,7 @@ def write_dicom_series(
     slope: float = 1.0,
     intercept: float = -1024.0,
 ) -> list[Path]:
-    """Write an axial CT series, one uncompressed file a slice, file names in no spatial order.
+    """Write an axial CT series, one uncompressed file per slice, file names in no spatial order.
 
     Args:
       directory: made where absent.
@@ -94,20 +94,19 @@ def write_dicom_study(
     spacing: tuple[float, float, float] = (1.5, 1.2, 1.2),
     emboli: int = 4,
     healthy: int = 0,
-    track: Callable[[list], Iterable] = iter,
 ) -> list[Phantom]:
     """Write `patients` phantoms in the plain layout, the last `healthy` of them without emboli.
 
     Each is DIR/pNNN/dicom/*.dcm and DIR/pNNN/emboli.nii.gz (integer labels). Patient k has the
     seed `seed + k`, and between 2 and `2 * emboli - 2` emboli, `emboli` on average.
-    `track` wraps the list of patients, to show progress. Returns the phantoms with their truth.
+    Returns the phantoms with their truth.
     """
     counts = np.random.default_rng(seed).integers(
         2, max(2 * emboli - 2, 2), patients, endpoint=True
     )
     counts[patients - healthy :] = 0
     phantoms = []
-    for k, count in track(list(enumerate(counts))):
+    for k, count in enumerate(reported(counts, patients, "phantoms: patients")):
         phantom = ctpa_phantom(seed + k, shape, spacing, int(count))
         folder = Path(directory) / f"p{k:03d}"
         write_dicom_series(folder / "dicom", phantom.hu, spacing, patient=folder.name)

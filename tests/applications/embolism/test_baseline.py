@@ -12,7 +12,8 @@ from medtune_jax.applications.embolism.baseline import (
     haralick,
 )
 from medtune_jax.applications.embolism.candidates import find_candidates
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.applications.embolism.vessel import vessel_frame
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import ctpa_phantom
 
@@ -21,14 +22,15 @@ def test_features_have_names_and_values():
     phantom = ctpa_phantom(2, emboli=3)
     volume = Volume(phantom.hu, phantom.spacing, (0, 0, 0), "p")
     candidates = find_candidates(volume)[:8]
-    features = candidate_features(volume, candidates)
+    frames = [vessel_frame(volume, candidate) for candidate in candidates]
+    features = candidate_features(volume, candidates, frames)
     assert features.shape == (8, len(FEATURE_NAMES)) and np.isfinite(features).all()
     first = candidates[0]
     hu = phantom.hu[tuple(first.cluster.T)]
     assert features[0, FEATURE_NAMES.index("hu_mean")] == pytest.approx(hu.mean())
     expected = len(first.cluster) * np.prod(phantom.spacing)
     assert features[0, FEATURE_NAMES.index("volume_mm3")] == pytest.approx(expected)
-    assert candidate_features(volume, []).shape == (0, len(FEATURE_NAMES))
+    assert candidate_features(volume, [], []).shape == (0, len(FEATURE_NAMES))
 
 
 def test_haar_is_orthonormal_and_sees_direction():

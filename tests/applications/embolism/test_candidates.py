@@ -11,7 +11,7 @@ from medtune_jax.applications.embolism.candidates import (
     find_candidates,
     toboggan,
 )
-from medtune_jax.datasets.volumes import Volume
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ctpa import ctpa_phantom
 

@@ -1,5 +1,6 @@
 """The application from DICOM files to a report, and what it does with bad patients and settings."""
 
+import csv
 import importlib.util
 import json
 import shutil
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 
 from medtune_jax import applications
-from medtune_jax.applications.embolism import EMBOLISM, compare, show, task
+from medtune_jax.applications.embolism import baseline, compare
 from medtune_jax.applications.embolism.baseline import MultiInstanceForest
-from medtune_jax.applications.embolism.cohort import phantoms_on_disk
+from medtune_jax.applications.embolism.cases import phantoms_on_disk
+from medtune_jax.applications.embolism.show import show
+from medtune_jax.applications.embolism.task import EMBOLISM
+from medtune_jax.applications.show import picture_of
 from medtune_jax.applications.splits import training_subset
-from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.log_odds import two_sided
 from medtune_jax.phantoms.ctpa import write_dicom_study, write_nifti
 from medtune_jax.report import SECTIONS, write_report
 from medtune_jax.study import sweep
@@ -49,7 +53,7 @@ def _cached(cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         # The baseline has tests of its own; a small forest keeps these fast.
-        patch.setattr(task, "MultiInstanceForest", partial(MultiInstanceForest, 50, rounds=2))
+        patch.setattr(baseline, "MultiInstanceForest", partial(MultiInstanceForest, 50, rounds=2))
         yield
 
 
@@ -107,12 +111,11 @@ def test_smaller_sets_drop_whole_emboli(settings):
 
 def test_evaluation_of_a_perfect_and_a_blind_network(settings):
     dataset = EMBOLISM.load(settings, 32)
-    truth, labels = dataset.extra["truth"], dataset.labels[dataset.test]
-    perfect = EMBOLISM.evaluate(dataset, np.stack([1.0 - labels, labels], 1))
-    found = len(set(truth.hits[:, 1])) / len(truth.embolus_volume)
-    assert perfect["test_auc"] == 1 and perfect["sensitivity_at_1"] == found
-    blind = EMBOLISM.evaluate(dataset, np.full((len(labels), 2), 0.5))
-    assert blind["test_auc"] == 0.5 and blind["sensitivity_at_5"] == 0
+    right = np.where(dataset.test_set[0].labels == 1, 3.0, -3.0)
+    perfect = EMBOLISM.evaluate(dataset, two_sided(right))
+    assert perfect["sensitivity_at_1"] == dataset.extra["truth"].reachable
+    blind = EMBOLISM.evaluate(dataset, two_sided(np.zeros(len(right))))
+    assert blind["sensitivity_at_5"] == 0
 
 
 def test_orthogonal_slices_see_the_same_candidates(settings):
@@ -120,7 +123,7 @@ def test_orthogonal_slices_see_the_same_candidates(settings):
     settings.data.representation = "orthogonal"
     orthogonal = EMBOLISM.load(settings, 32)
     np.testing.assert_array_equal(vessel.names, orthogonal.names)
-    np.testing.assert_array_equal(vessel.patches.blocks, orthogonal.patches.blocks)
+    np.testing.assert_array_equal(vessel.patches.sources, orthogonal.patches.sources)
     assert vessel.patches.affines.shape[1:] == (2, 3, 3)
     assert orthogonal.patches.affines.shape[1:] == (3, 3, 3)
     assert vessel.fingerprint() != orthogonal.fingerprint()
@@ -192,10 +195,9 @@ def test_phantoms_are_written_once(cache):
     assert folder.is_relative_to(cache)
 
 
-def test_show_marks_emboli_and_candidates(source, tmp_path):
-    picture = np.asarray(show(source, tmp_path / "sheet.png"))
+def test_show_marks_emboli_and_candidates(source):
+    picture = np.asarray(show(source))
     np.testing.assert_array_equal(picture_of(source), picture)  # as `medtune data show`
-    assert (tmp_path / "sheet.png").is_file()
     for colour in ((60, 255, 90), (80, 200, 255), (255, 190, 40)):
         assert (picture == colour).all(-1).sum() > 20
 
@@ -231,11 +233,11 @@ def test_from_dicom_to_report(study):
 def test_two_studies_are_compared_on_the_same_candidates(study, tmp_path, capsys):
     other = shutil.copytree(study, tmp_path / "other")
     for path in other.glob("runs/*/scores.csv"):  # a network that is wrong where the first is right
-        head, *rows = [line.split(",") for line in path.read_text().splitlines()]
-        wrong = [[*row[:3], row[4], str(1 - float(row[4]))] for row in rows]
+        head, *rows = csv.reader(path.read_text().splitlines())
+        wrong = [[*row[:3], row[4], row[3], row[6], row[5]] for row in rows]
         path.write_text("\n".join(",".join(row) for row in (head, *wrong)) + "\n")
     (gain,) = compare.compare(study, other)
-    auc = np.mean([r["test_auc"] for r in results_of(study)])
+    auc = np.mean([r["test"] for r in results_of(study)])
     assert gain.auc.estimate == pytest.approx(2 * auc - 1, abs=1e-6)
     (back,) = compare.compare(other, study)
     assert gain.auc.low == pytest.approx(-back.auc.high)

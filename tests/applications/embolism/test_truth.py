@@ -2,24 +2,35 @@
 
 import numpy as np
 
-from medtune_jax.applications.embolism.task import sensitivities
-from medtune_jax.applications.embolism.truth import Truth, truth_of
+from medtune_jax.applications.embolism.truth import read_truth, truth_files, truth_of
+from medtune_jax.applications.truth import Truth
+from medtune_jax.evaluation.froc import PER_VOLUME
+
+
+def truth(volumes, embolus_volume, candidates, candidate_volume, hits):
+    return Truth(
+        images=np.array(volumes),
+        groups=np.array(volumes),
+        lesion_image=np.array(embolus_volume),
+        candidates=np.array(candidates),
+        candidate_image=np.array(candidate_volume),
+        hits=np.array(hits),
+        hand_crafted=np.linspace(0.125, 0.75, len(candidates)),
+    )
+
 
 # Three volumes: two emboli, one of them missed by every candidate; one embolus; healthy.
-TRUTH = Truth(
-    ("a", "b", "c"),
-    np.array([0, 0, 1]),
-    ("a/c000", "a/c001", "a/c002", "b/c000", "b/c001", "c/c000"),
-    np.array([0, 0, 0, 1, 1, 2]),
-    np.array([[0, 0], [1, 0], [3, 2]]),
+TRUTH = truth(
+    ["a", "b", "c"],
+    [0, 0, 1],
+    ["a/c000", "a/c001", "a/c002", "b/c000", "b/c001", "c/c000"],
+    [0, 0, 0, 1, 1, 2],
+    [[0, 0], [1, 0], [3, 2]],
 )
 
 
-def test_scores_are_means_over_variants_in_any_order():
-    names = np.repeat(TRUTH.candidates, 2)
-    values = np.repeat(np.arange(6.0), 2) + np.tile([-0.25, 0.25], 6)
-    order = np.random.default_rng(0).permutation(12)
-    np.testing.assert_allclose(TRUTH.scores(names[order], values[order]), np.arange(6))
+def sensitivities(truth, scores):
+    return list(truth.figures(truth.candidates, np.array(scores), PER_VOLUME).values())
 
 
 def test_sensitivity_counts_misses_and_healthy_volumes():
@@ -32,16 +43,18 @@ def test_sensitivity_counts_misses_and_healthy_volumes():
 
 
 def test_a_candidate_on_two_emboli_hits_both():
-    both = Truth(("a",), np.array([0, 0]), ("a/c000",), np.array([0]), np.array([[0, 0], [0, 1]]))
-    assert sensitivities(both, np.array([0.5])) == [1.0] * 5
+    both = truth(["a"], [0, 0], ["a/c000"], [0], [[0, 0], [0, 1]])
+    assert sensitivities(both, [0.5]) == [1.0] * 5 and both.reachable == 1
 
 
-def test_json_round_trip():
-    again = Truth.from_json(TRUTH.to_json())
+def test_files_say_all(tmp_path):
+    for name, content in truth_files(TRUTH).items():
+        (tmp_path / "application").mkdir(exist_ok=True)
+        (tmp_path / "application" / name).write_bytes(content)
+    again = read_truth(tmp_path)
     for name, value in vars(TRUTH).items():
         np.testing.assert_array_equal(value, getattr(again, name))
 
 
 def test_no_volume_has_candidates():
-    empty = truth_of({})
-    assert Truth.from_json(empty.to_json()).hits.shape == (0, 2)
+    assert truth_of({}, np.zeros(0)).hits.shape == (0, 2)

@@ -6,19 +6,11 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medtune_jax.applications.embolism.candidates import Candidate, find_candidates
-from medtune_jax.applications.embolism.vessel import (
-    PLANES,
-    Frame,
-    PatchGrid,
-    body_frame,
-    candidate_affines,
-    plane_affines,
-    sample_planes,
-    vessel_frame,
-)
-from medtune_jax.datasets.volumes import Volume
-from medtune_jax.errors import UserError
+from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
+from medtune_jax.applications.embolism.vessel import Frame, body_frame, vessel_frame
+from medtune_jax.datasets.ct import Volume
 from medtune_jax.phantoms.ctpa import ctpa_phantom
+from tests.phantoms.vessels import vessel_at
 
 SPACING = (1.3, 0.7, 0.9)
 ONE = PatchGrid(widths_mm=(20.0,), shifts=(0.0,), rotations=0, size=41)
@@ -58,8 +50,9 @@ def test_axis_of_a_straight_vessel(direction, background):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_line_comes_out_straight_along_the_longitudinal_plane(direction):
     volume, candidate = tube_volume(direction, radius=2.5, clot=0.0)
-    affines, frame = candidate_affines(volume, candidate, "vessel", ONE)
+    frame = vessel_frame(volume, candidate)
     assert frame.found
+    affines = plane_affines(frame, SPACING, "vessel", ONE)
     cross, longitudinal = sample_planes(volume.hu, affines[0], ONE.size)
     columns = np.arange(ONE.size) - (ONE.size - 1) / 2
     bright = np.clip(longitudinal + 850, 0, None)
@@ -81,7 +74,7 @@ def test_affines_are_physical_at_every_width_shift_and_rotation():
     axes *= np.sign(np.linalg.det(axes))
     frame = Frame(np.array([20.0, 30.0, 40.0]), axes, np.ones(3), 3.0, True)
     grid = PatchGrid(size=64)
-    affines = plane_affines(frame, SPACING, PLANES["vessel"], grid)
+    affines = plane_affines(frame, SPACING, "vessel", grid)
     assert affines.shape == (grid.variants, 2, 3, 3) == (54, 2, 3, 3)
     assert affines.dtype == np.float32
     step = affines[..., :2] * np.array(SPACING)[:, None]
@@ -109,8 +102,8 @@ def test_orthogonal_slices_are_the_volume_itself():
     volume = Volume(hu, (1.0, 1.0, 1.0), (0, 0, 0), "p")
     candidate = Candidate(np.array([15.0, 15, 15]), np.array([[15, 15, 15]]), 1.0)
     grid = PatchGrid(widths_mm=(11.0,), shifts=(0.0,), rotations=0, size=11)
-    affines, frame = candidate_affines(volume, candidate, "orthogonal", grid)
-    assert not frame.found and affines.shape == (1, 3, 3, 3)
+    affines = plane_affines(body_frame(candidate), volume.spacing, "orthogonal", grid)
+    assert affines.shape == (1, 3, 3, 3)
     axial, coronal, sagittal = sample_planes(hu, affines[0], 11)
     s = slice(10, 21)
     np.testing.assert_allclose(axial, hu[15, s, s])
@@ -129,15 +122,11 @@ def test_no_vessel_falls_back_to_the_body_axes():
 def test_candidate_at_the_border_and_samples_outside():
     volume, candidate = tube_volume(np.array([0.0, 0.0, 1.0]))
     edge = Candidate(candidate.position * [1, 1, 0], candidate.cluster, 1.0)
-    affines, frame = candidate_affines(volume, edge, "vessel", ONE)
+    frame = vessel_frame(volume, edge)
+    affines = plane_affines(frame, SPACING, "vessel", ONE)
     assert abs(frame.axes[0, 2]) > 0.95
     longitudinal = sample_planes(volume.hu, affines[0], ONE.size)[1]
     assert (longitudinal[:19] == -1024).all() or (longitudinal[-19:] == -1024).all()
-
-
-def test_unknown_representation():
-    with pytest.raises(UserError, match="use vessel or orthogonal"):
-        candidate_affines(*tube_volume(DIRECTIONS[0]), "axial")
 
 
 def axis_errors(phantom):
@@ -155,10 +144,10 @@ def axis_errors(phantom):
         gaps = np.linalg.norm(voxels[:, None] - positions, axis=2).min(axis=0)
         near = np.flatnonzero(gaps <= 1.5) if (gaps <= 1.5).any() else [gaps.argmin()]
         chosen = max(near, key=lambda k: len(candidates[k].cluster))
-        direction, radius = embolus.vessel_at(positions[chosen])
+        direction, radius = vessel_at(phantom.anatomy.arteries, embolus, positions[chosen])
         if gaps.min() > 5 or radius <= 1.5:
             continue
-        tree = embolus.arteries
+        tree = phantom.anatomy.arteries
         along = tree.end - tree.start
         share = ((positions[chosen] - tree.start) * along).sum(1) / (along**2).sum(1)
         middle = tree.start + np.clip(share, 0, 1)[:, None] * along

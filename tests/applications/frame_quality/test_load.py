@@ -11,8 +11,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from medtune_jax.applications import get
-from medtune_jax.applications.frame_quality.frames import scaled
-from medtune_jax.applications.frame_quality.scores import frame_scores
+from medtune_jax.applications.frame_quality.cases import scaled
 from medtune_jax.datasets import store
 from medtune_jax.errors import UserError
 from tests.applications.frame_quality.small_study import CONFIGS, config, write_frame, write_videos
@@ -89,27 +88,15 @@ def rows(dataset, name):
     return list(csv.DictReader(io.StringIO(dataset.files[name].decode())))
 
 
-def test_frames_are_scored_by_the_mean_of_their_crops(videos):
+def test_frames_are_judged_by_their_sensitivity(videos):
     dataset = load(videos)
-    labels = dataset.labels[dataset.test]
-    # Two crops of three mislead, the third outweighs them: right by frame, wrong by crop.
-    push = np.tile([-0.1, -0.1, 0.4], len(labels) // 3)
-    p = 0.5 + np.where(labels == 1, push, -push)
-    found = get("frame_quality").evaluate(dataset, np.stack([1 - p, p], 1))
-    assert found["test_auc"] == 1.0 and roc_auc_score(labels, p) < 0.6
-    assert found["sensitivity_at_fpr_0.10"] == [1.0, 1.0, 1.0]
-    coin = np.full((len(labels), 2), 0.5)
-    assert get("frame_quality").evaluate(dataset, coin)["test_auc"] == 0.5
-
-
-def test_mean_scores_by_seed():
-    names = np.array(["b", "a", "b", "a"])
-    videos, labels = np.array(["w", "v", "w", "v"]), np.array([1, 0, 1, 0])
-    values = np.array([[0.2, 0.4, 0.6, 0.8], [1.0, 0.0, 0.0, 0.5]])
-    scores = frame_scores(names, videos, labels, values)
-    assert scores.names.tolist() == ["a", "b"] and scores.videos.tolist() == ["v", "w"]
-    assert scores.labels.tolist() == [0, 1]
-    np.testing.assert_allclose(scores.values, [[0.6, 0.4], [0.25, 0.5]])
+    labels = dataset.test_set[0].labels
+    assert len(labels) == 16  # a row per frame, whatever the crops
+    score = np.where(labels == 1, 1.0, -1.0)
+    figures = get("frame_quality").evaluate(dataset, np.stack([-score, score], 1))
+    assert set(figures.values()) == {1.0} and "sensitivity_at_fpr_0.10" in figures
+    blind = get("frame_quality").evaluate(dataset, np.zeros((len(labels), 2)))
+    assert set(blind.values()) == {0.0}
 
 
 def test_a_given_split_is_kept(tmp_path):

@@ -128,7 +128,7 @@ def test_every_unreadable_file_is_listed(tmp_path):
     message = str(error.value)
     assert message.startswith("5 of 6 images cannot be read")
     assert all(f"{tmp_path / name}: " in message for name in names)
-    assert "gone.png: missing" in message
+    assert "gone.png: no such file" in message
     assert "movie.dcm: holds 3 frames" in message
     assert "good.png" not in message
 

@@ -7,7 +7,6 @@ from medtune_jax.applications.intima_media.patches import (
     BACKGROUND,
     LI,
     MA,
-    every_pixel,
     patch_affines,
     sample_centres,
 )
@@ -92,12 +91,6 @@ def test_affine_of_equal_sizes_copies_pixels():
     grid = np.stack(np.meshgrid(np.arange(33), np.arange(33), indexing="ij"), -1).reshape(-1, 2)
     source = np.column_stack([grid, np.ones(len(grid))]) @ patch_affines([30, 50], 33, 33)[0].T
     assert source == pytest.approx(grid + np.array([30, 50]) - 16)
-
-
-def test_every_pixel_in_reading_order():
-    pixels = every_pixel((3, 4))
-    assert pixels.shape == (12, 2)
-    assert pixels[:5].tolist() == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
 
 
 def test_bad_input_is_refused():

@@ -7,19 +7,20 @@ import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
-from medtune_jax.applications.intima_media.overlay import overlay, show
+from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
-    load_classifier,
     measure,
-    predict,
     summary,
 )
+from medtune_jax.applications.intima_media.show import show
+from medtune_jax.applications.predict import predict
+from medtune_jax.applications.show import picture_of
 from medtune_jax.datasets.carotid import Roi
-from medtune_jax.datasets.verbs import picture_of
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import generate, write_subjects
+from medtune_jax.phantoms.ultrasound import generate
 from medtune_jax.weights import pretrained
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
 
@@ -135,10 +136,24 @@ def test_a_run_without_weights_says_how_to_keep_them(images, tmp_path):
         predict(tmp_path, [images], tmp_path / "out")
 
 
-def test_weights_of_another_task_are_refused(tmp_path):
-    save_weights(tmp_path / "other", {"application": "polyps"})
-    with pytest.raises(UserError, match="not trained for intima_media"):
-        load_classifier(tmp_path / "other")
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"application": "polyps"}, "polyps cannot predict"), ({}, "not trained by a study")],
+)
+def test_a_network_that_cannot_predict_is_refused(images, tmp_path, config, message):
+    save_weights(tmp_path / "other", config)
+    with pytest.raises(UserError, match=message):
+        predict(tmp_path / "other", [images], tmp_path / "out")
+
+
+def test_the_options_of_a_run_are_its_application_s(run, images, tmp_path, capsys):
+    assert cli.run(["predict", "--help"]) == 0
+    assert "--unit" not in capsys.readouterr().out
+    assert cli.run(["predict", f"--run={run}", "--help"]) == 0
+    assert "--unit='mm': of the thickness: mm or px" in capsys.readouterr().out
+    command = ["predict", f"--run={run}", str(images), f"--output={tmp_path}"]
+    assert cli.run([*command, "--unitt=px"]) == cli.BAD_INPUT
+    assert "did you mean --unit?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -146,19 +161,20 @@ def test_weights_of_another_task_are_refused(tmp_path):
     [
         (["--output=x", "a.png"], "no network given"),
         (["--run=x", "a.png"], "no output directory given"),
-        (["--run=x", "--output=y"], "no image to measure"),
-        (["--run=x", "--output=y", "nowhere.png"], "nowhere.png does not exist"),
+        (["--run=x", "--output=y", "a.png"], "x is no medtune checkpoint"),
+        (["--run={run}", "--output=y"], "no input given"),
+        (["--run={run}", "--output=y", "nowhere.png"], "nowhere.png does not exist"),
     ],
 )
-def test_bad_command_lines_say_what_is_missing(arguments, message, capsys):
-    assert cli.run(["predict", *arguments]) == cli.BAD_INPUT
+def test_bad_command_lines_say_what_is_missing(run, arguments, message, capsys):
+    assert cli.run(["predict", *(a.format(run=run) for a in arguments)]) == cli.BAD_INPUT
     assert message in capsys.readouterr().err
 
 
-def test_two_images_of_one_name_are_refused(images, tmp_path):
+def test_two_images_of_one_name_are_refused(run, images, tmp_path):
     image = images / "subject0000" / "roi0.png"
     with pytest.raises(UserError, match="same name"):
-        predict(tmp_path, [image, image], tmp_path / "out")
+        predict(run, [image, image], tmp_path / "out")
 
 
 def test_the_summary_lists_warnings_below_their_image():

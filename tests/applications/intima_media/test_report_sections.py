@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from medtune_jax.applications.intima_media import INTIMA_MEDIA
 from medtune_jax.applications.intima_media.patches import BACKGROUND, CLASSES, LI, MA
 from medtune_jax.applications.intima_media.report import PAPER
 from medtune_jax.applications.intima_media.results import BoundaryResults
+from medtune_jax.applications.intima_media.task import INTIMA_MEDIA
+from medtune_jax.evaluation import log_odds
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 
@@ -43,7 +44,7 @@ def study(tmp_path_factory):
         scores = scores_of(dataset, shift)
         run = {"run": depth, "depth": depth, "fraction": 1.0, "seed": 0}
         result = {**run, "status": "done", "val_auc": 0.9 - 0.1 * shift}
-        result |= INTIMA_MEDIA.evaluate(dataset, scores)
+        result |= INTIMA_MEDIA.evaluate(dataset, log_odds.of_probabilities(scores))
         (folder / "runs" / depth).mkdir(parents=True)
         (folder / "runs" / depth / "result.json").write_text(json.dumps(result))
         with (folder / "runs" / depth / "scores.csv").open("w", newline="") as stream:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from medtune_jax.applications.intima_media.cases import phantom_regions
 from medtune_jax.applications.intima_media.patches import BACKGROUND, LI, MA
-from medtune_jax.applications.intima_media.regions import phantom_regions
 from medtune_jax.applications.intima_media.scan import (
     confidence_maps,
     every_nth,

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from medtune_jax import applications
-from medtune_jax.applications.intima_media import INTIMA_MEDIA, interface_auc
+from medtune_jax.applications.intima_media.cases import held_out, phantom_regions
 from medtune_jax.applications.intima_media.patches import BACKGROUND, LI, MA
-from medtune_jax.applications.intima_media.regions import held_out, phantom_regions
-from medtune_jax.applications.intima_media.task import unpacked
+from medtune_jax.applications.intima_media.task import INTIMA_MEDIA
+from medtune_jax.applications.intima_media.truth import unpack
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ultrasound import write_subjects
+from medtune_jax.evaluation import log_odds
+from tests.phantoms.subjects import write_subjects
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "intima_media.py"
 
@@ -55,6 +56,10 @@ def peaks(dataset, shift=0.0, width=1.0):
     return found
 
 
+def evaluated(dataset, probabilities):
+    return INTIMA_MEDIA.evaluate(dataset, log_odds.of_probabilities(probabilities))
+
+
 def test_the_application_is_registered():
     assert applications.get("intima_media") is INTIMA_MEDIA
 
@@ -85,8 +90,9 @@ def test_loading_is_deterministic_and_follows_its_seeds(dataset):
 
 
 def test_a_perfect_network_has_small_errors_and_an_auc_of_one(dataset):
-    result = INTIMA_MEDIA.evaluate(dataset, peaks(dataset))
-    assert result["test_auc"] > 0.9999
+    result, test = evaluated(dataset, peaks(dataset)), dataset.test_set[0]
+    scores = log_odds.of_probabilities(peaks(dataset))
+    assert INTIMA_MEDIA.metric(test.labels[test.judged], scores[test.judged]) > 0.9999
     assert result["li_error_px"] < 0.15
     assert result["ma_error_px"] < 0.15
     assert len(result["regions"]) == len(dataset.extra["rois"])
@@ -94,7 +100,7 @@ def test_a_perfect_network_has_small_errors_and_an_auc_of_one(dataset):
 
 
 def test_an_offset_of_two_pixels_is_an_error_of_two_pixels_in_micrometres(dataset):
-    result = INTIMA_MEDIA.evaluate(dataset, peaks(dataset, shift=2.0))
+    result = evaluated(dataset, peaks(dataset, shift=2.0))
     assert result["li_error_px"] == pytest.approx(2.0, abs=0.15)
     assert result["ma_step_error_px"] == pytest.approx(2.0, abs=0.25)
     assert result["li_error_um"] == pytest.approx(1000 / 15 * result["li_error_px"], rel=1e-6)
@@ -104,7 +110,7 @@ def test_an_offset_of_two_pixels_is_an_error_of_two_pixels_in_micrometres(datase
 
 def test_snakes_lower_the_error_of_noisy_step_lines(dataset):
     noise = np.random.default_rng(0).gumbel(scale=0.12, size=(dataset.test.sum(), 3))
-    result = INTIMA_MEDIA.evaluate(dataset, peaks(dataset, width=2.0) + noise)
+    result = evaluated(dataset, np.clip(peaks(dataset, width=2.0) + noise, 0, 1))
     assert result["li_error_px"] < 0.8 * result["li_step_error_px"]
     assert result["ma_error_px"] < 0.8 * result["ma_step_error_px"]
 
@@ -112,12 +118,13 @@ def test_snakes_lower_the_error_of_noisy_step_lines(dataset):
 def test_merged_interfaces_may_be_confused_at_no_cost():
     labels = np.array([BACKGROUND, LI, MA, BACKGROUND])
     confused = np.array([[0.8, 0.1, 0.1], [0.1, 0.0, 0.9], [0.2, 0.8, 0.0], [0.7, 0.2, 0.1]])
-    assert interface_auc(labels, confused) == 1.0
-    assert interface_auc(labels, np.roll(confused, 1, axis=0)) == 0.5
+    scores = log_odds.of_probabilities(confused)
+    assert INTIMA_MEDIA.metric(labels, scores) == 1.0
+    assert INTIMA_MEDIA.metric(labels, np.roll(scores, 1, axis=0)) == 0.5
 
 
 def test_what_the_report_needs_comes_back(dataset):
-    rois, pixels = unpacked(dataset.files["regions.npz"])
+    rois, pixels = unpack(dataset.files["regions.npz"])
     for roi, kept in zip(dataset.extra["rois"], rois, strict=True):
         np.testing.assert_array_equal(roi.image, kept.image)
         np.testing.assert_array_equal(roi.li, kept.li)
@@ -152,7 +159,7 @@ def test_uncalibrated_regions_are_judged_in_pixels_only(tmp_path):
     write_subjects(tmp_path, subjects=5, rois=1, seed=0)
     (tmp_path / "calibration.csv").unlink()
     dataset = INTIMA_MEDIA.load(config(dir=str(tmp_path)), 67)
-    result = INTIMA_MEDIA.evaluate(dataset, peaks(dataset))
+    result = evaluated(dataset, peaks(dataset))
     assert result["li_error_um"] is None
     assert result["li_error_px"] < 0.2
     assert b"no calibration" in dataset.files["warnings.txt"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medtune_jax.applications.polyps.candidates import Candidate
-from medtune_jax.applications.polyps.patches import lesions
+from medtune_jax.applications.polyps.cases import lesions
+from medtune_jax.applications.polyps.detector import Candidate
 from tests.applications.polyps.blobs import blob_frame
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,172 +1,76 @@
-import os
-from pathlib import Path
+from dataclasses import replace
 
+import joblib
 import numpy as np
 import pytest
-from PIL import Image
 
-from medtune_jax.applications.polyps import boundary, candidates, patches
-from medtune_jax.errors import UserError
-from tests.applications.polyps.blobs import blob_frame
-
-SHARED = os.environ.get("MEDTUNE_SHARED", Path(__file__).resolve().parents[3].parent / "shared")
-KVASIR = Path(SHARED) / "data" / "kvasir-seg"
+from medtune_jax.applications.polyps import candidates
+from medtune_jax.applications.polyps.candidates import hits
+from medtune_jax.applications.polyps.cases import read_cases
+from medtune_jax.applications.polyps.detector import Candidate
+from tests.applications.polyps.small_study import polyp_config, write_videos
 
 
-@pytest.fixture(scope="module")
-def detector():
-    rng = np.random.default_rng(1)
-    return candidates.fit((blob_frame(rng, lesion=k % 4 > 0) for k in range(16)), seed=0)
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    """Candidates are kept in a folder of the test's own; no processes are started."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with joblib.parallel_config("threading"):
+        yield
 
 
-def sensitivity(detector, frames, maximum=10):
-    """(share of lesions hit, candidates a frame, share whose best-scored candidate hits)."""
-    found, first, total, count = 0, 0, 0, 0
-    for image, mask in frames:
-        numbered, lesions = patches.lesions(mask)
-        marks = detector.candidates(image, maximum)
-        hit = patches.hits(marks, numbered)
-        found += len(set(hit[hit >= 0]))
-        first += bool(len(hit) and hit[0] >= 0)
-        total, count = total + lesions, count + len(marks)
-    return found / total, count / len(frames), first / len(frames)
+@pytest.fixture
+def data(tmp_path):
+    return polyp_config(write_videos(tmp_path / "videos", 6, 2), candidates=4).data
 
 
-def test_lesions_are_found_and_ranked_first(detector):
-    rng = np.random.default_rng(2)
-    frames = [blob_frame(rng) for _ in range(25)]
-    found, each, first = sensitivity(detector, frames)
-    assert found >= 0.95 and first >= 0.8 and each <= 10
-    assert sensitivity(detector, frames, maximum=2)[1] <= 2
+def test_candidates_are_kept_and_found_again(data, monkeypatch):
+    cases = read_cases(data)
+    found = candidates.find_candidates(cases, data)
+    assert len(found) == 12 and 0 < max(map(len, found)) <= 4
+    assert all(isinstance(c, Candidate) for row in found for c in row)
+    monkeypatch.setattr(candidates, "fit", None)  # a second detection would fail
+    assert candidates.find_candidates(cases, data) == found
+    for field, value in {"candidates": 3, "detector_frames": 4, "detector_seed": 1}.items():
+        other = data.copy_and_resolve_references()
+        other[field] = value
+        with pytest.raises(TypeError):
+            candidates.find_candidates(cases, other)
+    cases.frames[0] = replace(cases.frames[0], image=255 - cases.frames[0].image)
+    with pytest.raises(TypeError):
+        candidates.find_candidates(cases, data)
 
 
-def test_the_forest_is_what_finds_them(detector):
-    """With the classes of the edges shuffled, the first candidate is seldom the lesion."""
-    rng = np.random.default_rng(2)
-    frames = [blob_frame(rng) for _ in range(25)]
-    blind = candidates.CandidateDetector(Blind(detector.classifier.forest), detector.judge)
-    assert sensitivity(blind, frames)[2] <= sensitivity(detector, frames)[2] - 0.2
+def test_frames_without_candidates_stay_empty_when_kept(tmp_path):
+    mark = Candidate(1.0, 2.0, 3.0, 4.0, 0.5)
+    for found in ([[], [mark, mark], []], [[mark], [], [mark]], [[], []]):
+        candidates._keep(tmp_path / "kept.npz", found)
+        assert candidates._read(tmp_path / "kept.npz", len(found)) == found
 
 
-class Blind(boundary.BoundaryClassifier):
-    def probabilities(self, features):
-        return np.random.default_rng(0).permutation(super().probabilities(features))
+def test_the_detector_learns_from_training_videos_only(data, monkeypatch):
+    cases = read_cases(data)
+    seen = []
+
+    def fit(frames, seed, jobs):
+        seen.extend(image for image, _ in frames)
+        raise InterruptedError
+
+    monkeypatch.setattr(candidates, "fit", fit)
+    for wanted, count in ((0, (~cases.test).sum()), (3, 3)):
+        seen.clear()
+        data.detector_frames = wanted
+        with pytest.raises(InterruptedError):
+            candidates.find_candidates(cases, data)
+        assert len(seen) == count
+        training = [f.image for f, test in zip(cases.frames, cases.test, strict=True) if not test]
+        assert all(any(np.array_equal(image, own) for own in training) for image in seen)
 
 
-def test_boxes_fit_the_lesion(detector):
-    rng = np.random.default_rng(3)
-    overlaps = []
-    for _ in range(15):
-        image, mask = blob_frame(rng)
-        best = detector.candidates(image)[0]
-        row, col = np.nonzero(mask)
-        drawn = np.zeros_like(mask)
-        top, left = best.row - best.height / 2, best.col - best.width / 2
-        drawn[
-            max(0, round(top)) : round(top + best.height),
-            max(0, round(left)) : round(left + best.width),
-        ] = True
-        box = np.zeros_like(mask)
-        box[row.min() : row.max() + 1, col.min() : col.max() + 1] = True
-        overlaps.append((drawn & box).sum() / (drawn | box).sum())
-    assert np.median(overlaps) > 0.6
-
-
-def test_frames_without_lesion_score_lower(detector):
-    rng = np.random.default_rng(4)
-    best = {
-        lesion: [detector.candidates(blob_frame(rng, lesion)[0])[0].score for _ in range(12)]
-        for lesion in (True, False)
-    }
-    assert np.median(best[True]) > 1.3 * np.median(best[False])
-
-
-def test_a_frame_of_any_size_gives_the_same_places(detector):
-    image, _ = blob_frame(np.random.default_rng(5))
-    large = np.asarray(Image.fromarray(image).resize((600, 480), Image.Resampling.BICUBIC))
-    small, big = detector.candidates(image)[0], detector.candidates(large)[0]
-    assert np.hypot(big.row / 3 - small.row, big.col / 3 - small.col) < 6
-    assert abs(big.height / 3 - small.height) < 10
-
-
-def test_scores_fall_and_boxes_lie_around_points_of_the_frame(detector):
-    image, _ = blob_frame(np.random.default_rng(6))
-    marks = detector.candidates(image)
-    scores = [mark.score for mark in marks]
-    assert scores == sorted(scores, reverse=True) and 0 <= min(scores) <= max(scores) <= 1
-    assert all(0 <= m.row < 160 and 0 <= m.col < 200 for m in marks)
-    assert all(m.height > 0 and m.width > 0 for m in marks)
-
-
-@pytest.mark.parametrize("level", [0, 90, 255])
-def test_an_empty_frame_has_no_candidates(detector, level):
-    assert detector.candidates(np.full((160, 200, 3), level, np.uint8)) == []
-
-
-def test_the_seed_and_a_saved_file_decide_everything(detector, tmp_path):
-    image, _ = blob_frame(np.random.default_rng(7))
-    detector.save(tmp_path / "detector.joblib")
-    again = candidates.CandidateDetector.load(tmp_path / "detector.joblib")
-    assert again.candidates(image) == detector.candidates(image)
-    few = [blob_frame(np.random.default_rng(k)) for k in range(2)]
-    one, two, other = (candidates.fit(few, seed).candidates(image) for seed in (3, 3, 4))
-    assert one == two != other
-
-
-def test_bad_training_frames():
-    image, mask = blob_frame(np.random.default_rng(8))
-    with pytest.raises(UserError, match="frame 1: its mask is 80 x 200 but the frame is 160 x 200"):
-        candidates.fit([(image, mask), (image, mask[:80])])
-    with pytest.raises(UserError, match="none of the 1 training frames shows a lesion"):
-        candidates.fit([(image, np.zeros_like(mask))])
-    with pytest.raises(UserError, match="none of the 0 training frames"):
-        candidates.fit([])
-
-
-def test_a_fitting_box_is_centred_in_the_lesion_and_overlaps_it():
-    mask = np.zeros((60, 80), bool)
-    mask[20:40, 30:60] = True
-    mask[50:55, 70:75] = True
-    boxes = [
-        (29.5, 44.5, 20, 30),  # the lesion's own box
-        (29.5, 44.5, 10, 10),  # far too small: IoU 1/6
-        (29.5, 44.5, 32, 48),  # large, IoU 0.39
-        (12.0, 44.5, 20, 30),  # centred outside
-        (52.0, 72.0, 5, 5),  # the other lesion's
-    ]
-    fits = candidates._fits(np.array(boxes), mask)
-    assert fits.tolist() == [True, False, True, False, True]
-
-
-def test_repeated_candidates_are_dropped_but_a_polyp_in_a_fold_is_not():
-    boxes = np.array([(50.0, 50, 40, 40), (52, 52, 38, 44), (50, 50, 8, 8), (90, 90, 40, 40)])
-    assert candidates._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 10) == [0, 2, 3]
-    assert candidates._separate(boxes, np.array([0.9, 0.8, 0.7, 0.6]), 2) == [0, 2]
-
-
-def test_the_reservoir_is_a_uniform_sample():
-    reservoir = candidates._Reservoir(np.random.default_rng(0), maximum=100)
-    for block in range(50):
-        value = np.arange(block * 20, block * 20 + 20)
-        reservoir.add(value[:, None], value)
-        assert len(reservoir) <= 220
-    features, label = reservoir.take()
-    np.testing.assert_array_equal(features[:, 0], label)
-    assert len(set(label.tolist())) == 100
-    assert 400 < label.mean() < 600 and (label < 200).sum() in range(8, 34)
-
-
-@pytest.mark.skipif(not (KVASIR / "images").is_dir(), reason=f"{KVASIR} is absent")
-def test_real_polyps():
-    """Trained on 20 real frames, the detector finds most polyps of 30 others."""
-    names = sorted(path.stem for path in (KVASIR / "images").iterdir())
-    frames = [
-        (
-            np.asarray(Image.open(KVASIR / f"images/{name}.jpg").convert("RGB")),
-            np.asarray(Image.open(KVASIR / f"masks/{name}.png").convert("L")) >= 128,
-        )
-        for name in names[:: len(names) // 50][:50]
-    ]
-    detector = candidates.fit(frames[:20], seed=0)
-    found, each, first = sensitivity(detector, frames[20:])
-    assert found >= 0.85 and first >= 0.5 and each <= 10
+def test_a_hit_is_a_centre_inside_the_mask():
+    numbered = np.full((40, 40), -1)
+    numbered[2:8, 2:8], numbered[20:, 20:] = 0, 1
+    centres = [(4, 4), (7.4, 7.4), (7.6, 7.4), (39.9, 39.9), (12, 12)]
+    marks = [Candidate(row, col, 10, 10, 1.0) for row, col in centres]
+    assert hits(marks, numbered).tolist() == [0, 0, -1, 1, -1]
+    assert hits([], numbered).shape == (0,)

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from medtune_jax.applications.polyps.cases import read_cases
+from medtune_jax.applications.polyps.cases import lesions, read_cases
 from medtune_jax.errors import UserError
 from tests.applications.polyps.blobs import blob_frame
 from tests.applications.polyps.small_study import polyp_config, save, write_videos
@@ -162,3 +162,14 @@ def test_a_split_without_lesions(tmp_path):
         save(tmp_path / "test" / "w" / "masks" / f"{number}.png", mask)
     with pytest.raises(UserError, match=r"the test set \(2 frames\) shows no lesion"):
         read(tmp_path)
+
+
+def test_lesions_are_numbered_and_specks_dropped():
+    mask = np.zeros((40, 40), bool)
+    mask[2:8, 2:8], mask[20:30, 20:30], mask[15, 35] = True, True, True
+    mask[8, 8] = True  # touches the first at a corner
+    numbered, count = lesions(mask)
+    assert count == 2
+    assert numbered[4, 4] == numbered[8, 8] == 0 and numbered[25, 25] == 1
+    assert numbered[15, 35] == numbered[0, 0] == -1
+    assert lesions(np.zeros((5, 5), bool))[1] == 0

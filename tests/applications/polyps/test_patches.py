@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune_jax.applications.polyps import patches
-from medtune_jax.applications.polyps.candidates import Candidate
 from medtune_jax.errors import UserError
 
 
@@ -57,11 +56,6 @@ def test_a_square_patch_keeps_the_aspect():
     np.testing.assert_allclose(np.abs(stretched[:, :, :2]).sum(2), [[0.25, 0.5]] * 8, atol=1e-6)
 
 
-def test_every_patch_of_every_candidate():
-    candidate, variant = patches.every_patch([3, 7], [0, 40, 80])
-    assert candidate.tolist() == [3] * 3 + [7] * 3 and variant.tolist() == [0, 40, 80] * 2
-
-
 def test_a_few_variants_are_spread_over_scales_shifts_and_turns():
     kinds = patches.variants()
     np.testing.assert_array_equal(patches.spread(kinds, 120), np.arange(120))
@@ -75,26 +69,6 @@ def test_a_few_variants_are_spread_over_scales_shifts_and_turns():
     for count in (0, 121):
         with pytest.raises(UserError, match="from 1 to 120"):
             patches.spread(kinds, count)
-
-
-def test_lesions_are_numbered_and_specks_dropped():
-    mask = np.zeros((40, 40), bool)
-    mask[2:8, 2:8], mask[20:30, 20:30], mask[15, 35] = True, True, True
-    mask[8, 8] = True  # touches the first at a corner
-    numbered, count = patches.lesions(mask)
-    assert count == 2
-    assert numbered[4, 4] == numbered[8, 8] == 0 and numbered[25, 25] == 1
-    assert numbered[15, 35] == numbered[0, 0] == -1
-    assert patches.lesions(np.zeros((5, 5), bool))[1] == 0
-
-
-def test_a_hit_is_a_centre_inside_the_mask():
-    numbered = np.full((40, 40), -1)
-    numbered[2:8, 2:8], numbered[20:, 20:] = 0, 1
-    centres = [(4, 4), (7.4, 7.4), (7.6, 7.4), (39.9, 39.9), (12, 12)]
-    marks = [Candidate(row, col, 10, 10, 1.0) for row, col in centres]
-    assert patches.hits(marks, numbered).tolist() == [0, 0, -1, 1, -1]
-    assert patches.hits([], numbered).shape == (0,)
 
 
 def test_sampling_balances_classes_and_strata():

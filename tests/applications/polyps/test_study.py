@@ -5,7 +5,7 @@ import pytest
 
 from medtune_jax.applications.polyps import task
 from medtune_jax.applications.polyps.report import SECTIONS, froc
-from medtune_jax.applications.polyps.truth import Truth
+from medtune_jax.applications.polyps.truth import read_truth
 from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
@@ -41,8 +41,8 @@ def evidence(study):
 
 
 @pytest.fixture
-def found(study, evidence):
-    truth = Truth.read(study / "application")
+def results(study, evidence):
+    truth = read_truth(study)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 
@@ -57,28 +57,28 @@ def test_the_report_shows_all_sections_and_saves_their_figures(study):
         assert (study / "figures" / f"{name}.png").stat().st_size > 5000
 
 
-def test_figures_of_the_report_are_those_of_the_runs(evidence, found):
+def test_figures_of_the_report_are_those_of_the_runs(evidence, results):
     """The report averages patches and seeds anew; `evaluate` did it during the sweep."""
     for fraction in (1.0, 0.5):
         runs = evidence.study.cell("conv10", fraction)
         for rate in (0.001, 0.01, 0.1):
             expected = np.mean([run.result[f"sensitivity_at_{rate:g}"] for run in runs])
-            curve = found.curve(("conv10", fraction), [rate])
+            curve = results.curve(("conv10", fraction), [rate])
             assert curve[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_detector_gives_what_the_froc_functions_give(found):
-    truth = found.truth
+def test_one_detector_gives_what_the_froc_functions_give(results):
+    truth = results.truth
     marks = truth.detections(truth.hand_crafted)
-    expected = sensitivity_at([marks], [0.1, 1.0], truth.videos)
-    assert found.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
+    expected = sensitivity_at([marks], [0.1, 1.0], truth.groups)
+    assert results.sensitivity(HAND_CRAFTED, [0.1, 1.0]) == expected
     cell = ("conv10", 0.5)
-    seeds = [truth.detections(row) for row in found.scores(cell)]
-    assert found.sensitivity(cell, [0.1], FIRST_SEED) == sensitivity_at(
-        seeds[:1], [0.1], truth.videos
+    seeds = [truth.detections(row) for row in results.scores(cell)]
+    assert results.sensitivity(cell, [0.1], FIRST_SEED) == sensitivity_at(
+        seeds[:1], [0.1], truth.groups
     )
-    assert found.difference(cell, HAND_CRAFTED, [0.1]) == sensitivity_difference(
-        seeds, [marks], [0.1], truth.videos
+    assert results.difference(cell, HAND_CRAFTED, [0.1]) == sensitivity_difference(
+        seeds, [marks], [0.1], truth.groups
     )
 
 

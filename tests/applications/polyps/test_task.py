@@ -9,6 +9,7 @@ from medtune_jax import applications
 from medtune_jax.applications.polyps import task
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.log_odds import two_sided
 from tests.applications.polyps.small_study import perfect, polyp_config, write_videos
 
 POLYPS = applications.get("polyps")
@@ -30,7 +31,7 @@ def test_training_patches_are_balanced_and_test_patches_complete(dataset):
     labels, test = dataset.labels, dataset.test
     assert (~test).sum() == 400 and labels[~test].mean() == 0.5
     names, counts = np.unique(dataset.names[test], return_counts=True)
-    assert set(counts) == {3} and sorted(names) == sorted(dataset.extra["truth"].names)
+    assert set(counts) == {3} and sorted(names) == sorted(dataset.extra["truth"].candidates)
     assert not set(dataset.groups[test]) & set(dataset.groups[~test])
     assert all(n.startswith(g + "/") for n, g in zip(dataset.names, dataset.groups, strict=True))
     assert (dataset.units == dataset.groups).all() and dataset.groups_known
@@ -62,27 +63,23 @@ def test_loading_is_deterministic_and_the_fingerprint_knows_the_settings(config,
     assert POLYPS.load(config, SIZE).fingerprint() != dataset.fingerprint()
 
 
-def test_scores_are_averaged_and_a_frame_without_candidates_is_a_miss(dataset):
+def test_a_frame_without_candidates_is_a_miss(dataset):
     truth = dataset.extra["truth"]
     last = np.flatnonzero(truth.lesions)[-1]
-    assert last not in truth.frame and truth.lesions[last] == 1
-    right = dataset.labels[dataset.test].astype(float)
-    noise = np.tile([-0.4, 0.0, 0.4], len(right) // 3)  # cancels in the mean of three patches
-    scores = 0.5 + 0.2 * (right - 0.5) + noise
-    result = POLYPS.evaluate(dataset, np.stack([1 - scores, scores], 1))
-    assert result["test_auc"] == 1.0
-    found = (truth.lesions.sum() - 1) / truth.lesions.sum()
+    assert last not in truth.candidate_image and truth.lesions[last] == 1
+    right = np.where(dataset.test_set[0].labels == 1, 3.0, -3.0)
+    result = POLYPS.evaluate(dataset, two_sided(right))
+    reachable = (truth.lesions.sum() - 1) / truth.lesions.sum()
     for rate in ("0.001", "0.01", "0.1"):
-        assert result[f"sensitivity_at_{rate}"] == pytest.approx(found)
-    backwards = POLYPS.evaluate(dataset, np.stack([scores, 1 - scores], 1))
-    assert backwards["test_auc"] == 0.0 and backwards["sensitivity_at_0.1"] == 0.0
+        assert result[f"sensitivity_at_{rate}"] == pytest.approx(reachable)
+    assert POLYPS.evaluate(dataset, two_sided(-right))["sensitivity_at_0.1"] == 0.0
 
 
 def test_what_the_report_needs_is_kept(dataset):
     files = dataset.files
     rows = list(csv.DictReader(io.StringIO(files["candidates.csv"].decode())))
     truth = dataset.extra["truth"]
-    assert [row["candidate"] for row in rows] == truth.names.tolist()
+    assert [row["candidate"] for row in rows] == truth.candidates.tolist()
     assert {float(row["hand_crafted"]) for row in rows} == {0.25, 0.75}
     montage = Image.open(io.BytesIO(files["patches.png"]))
     assert montage.size == (12 * (SIZE + 3), 4 * (SIZE + 3))
@@ -104,10 +101,10 @@ def test_one_class_of_candidates_only(config, monkeypatch, positive):
 
 def test_one_class_of_test_candidates_only(config, monkeypatch):
     def no_corner(cases, data):
-        found = perfect(cases, data)
+        by_frame = perfect(cases, data)
         return [
             [c for c in row if c.score == 0.25] if test else row
-            for row, test in zip(found, cases.test, strict=True)
+            for row, test in zip(by_frame, cases.test, strict=True)
         ]
 
     monkeypatch.setattr(task, "find_candidates", no_corner)

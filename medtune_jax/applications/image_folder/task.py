@@ -1,0 +1,49 @@
+"""From a folder of labelled images to a data set; nothing but the metric is read from the scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medtune_jax.applications.image_folder.config import DEFAULTS
+from medtune_jax.applications.image_folder.prepared import load_prepared
+from medtune_jax.applications.image_folder.reader import read_images
+from medtune_jax.applications.image_folder.show import show
+from medtune_jax.applications.image_folder.table import read_table
+from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.splits import test_split
+from medtune_jax.errors import UserError
+from medtune_jax.patches import Images
+
+
+def load(config: ConfigDict, size: int) -> Dataset:
+    """Read `config.data.dir`, or the prepared set `config.data.tfds` in it, and fix the test set by patient."""
+    data = config.data
+    if data.tfds:
+        return load_prepared(data, size)
+    if not data.dir:
+        raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
+    directory = Path(data.dir)
+    table = read_table(directory, data.patient_pattern)
+    classes = tuple(sorted({row.label for row in table.rows}))
+    labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
+    groups = np.array([row.patient for row in table.rows])
+    if table.rows[0].split:
+        test = np.array([row.split == "test" for row in table.rows])
+    else:
+        test = test_split(labels, groups, data.test_fraction, data.split_seed)
+    return Dataset(
+        patches=Images(read_images([directory / row.image for row in table.rows], size)),
+        labels=labels,
+        classes=classes,
+        groups=groups,
+        names=np.array([row.image for row in table.rows]),
+        test=test,
+        units=groups,
+        groups_known=table.patients_known,
+    )
+
+
+IMAGE_FOLDER = Application(name="image_folder", defaults=DEFAULTS, load=load, show=show)

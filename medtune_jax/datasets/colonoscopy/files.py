@@ -1,0 +1,107 @@
+"""Frames in files: images and video frames with their masks, read and checked when asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medtune_jax.datasets.colonoscopy import videos
+from medtune_jax.datasets.frames import Frame, Frames
+from medtune_jax.errors import UserError
+from medtune_jax.images import eight_bit, opened
+
+MASK_THRESHOLD = 128
+"""Masks stored as JPEG are not binary: at and above this gray value a pixel is lesion."""
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """Where a frame and what is known of it are kept.
+
+    seconds: for an image that is a video file, the time of the frame. positive: True if the frame
+    is declared to show a lesion, False if declared not to, None if undeclared. no_lesion: the
+    frame was looked at and has no mask file because it shows no lesion.
+    """
+
+    video: str
+    name: str
+    image: Path
+    seconds: float | None = None
+    mask: Path | None = None
+    no_lesion: bool = False
+    positive: bool | None = None
+    quality: int | None = None
+    label: str | None = None
+
+    def read(self) -> Frame:
+        """Decodes and checks the frame. Raises UserError for unreadable or contradictory files."""
+        if self.seconds is None:
+            return self.frame(np.asarray(eight_bit(self.image).convert("RGB")))
+        return self.frame(videos.frame_at(self.image, self.seconds))
+
+    def frame(self, image: np.ndarray) -> Frame:
+        """The frame, given its decoded image, with its mask read and checked."""
+        mask = np.zeros(image.shape[:2], bool) if self.no_lesion else None
+        if self.mask is not None:
+            mask = read_mask(self.mask)
+        frame = Frame(self.video, self.name, image, mask, self.quality, self.label)
+        check_frame(frame, self.positive, str(self.mask or self.image))
+        return frame
+
+
+class FileFrames(Frames):
+    """Frames in files."""
+
+    def __init__(self, files: Sequence[FrameFile]):
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index):  # type: ignore[override]
+        if isinstance(index, slice):
+            return FileFrames(self.files[index])
+        return self.files[index].read()
+
+    @property
+    def videos(self) -> list[str]:
+        return [file.video for file in self.files]
+
+    @property
+    def quality(self) -> list[int | None]:
+        return [file.quality for file in self.files]
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask file as bool [H, W]; 0/1 masks and palettes are understood, gray is cut at 128."""
+    image = opened(path)
+    gray = np.asarray(image if image.mode in ("1", "L") else image.convert("L"))
+    if gray.dtype == bool or gray.max() <= 1:
+        return gray.astype(bool)
+    return gray >= MASK_THRESHOLD
+
+
+def check_frame(frame: Frame, positive: bool | None, where: str) -> None:
+    """Raises UserError when the mask has another size than the frame or contradicts `positive`."""
+    if frame.mask is None:
+        return
+    if frame.mask.shape != frame.image.shape[:2]:
+        raise UserError(
+            f"{where}: the mask is {_size(frame.mask)} but its frame is {_size(frame.image)}; "
+            "masks must have the size of their frame."
+        )
+    if positive and not frame.mask.any():
+        raise UserError(
+            f"{where}: the frame is declared positive but its mask shows no lesion; "
+            "mend the mask or declare the frame negative."
+        )
+    if positive is False and frame.mask.any():
+        raise UserError(
+            f"{where}: the frame is declared negative but its mask shows a lesion; "
+            "mend the mask or declare the frame positive."
+        )
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]} x {array.shape[0]}"

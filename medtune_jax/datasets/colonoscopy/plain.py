@@ -1,0 +1,136 @@
+"""The user's own colonoscopy data: one folder a video.
+
+    root/
+      VIDEO/FRAME.png           frames, any image format
+      VIDEO/masks/FRAME.png     lesion masks; a frame that has none in this folder has no lesion
+      VIDEO.mp4                 or a video file: a frame every n seconds, named "0s", "5s", ...
+      quality.csv               video,frame,quality[,lesion]
+
+Without a masks folder the truth is unknown. quality is 1 (informative) or 0; an empty frame cell
+speaks of the whole video; lesion (1 or 0, optional) declares what the mask must show. If root holds
+the folders train and test, each is laid out this way (`read_splits`).
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from medtune_jax.datasets.colonoscopy import videos
+from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
+from medtune_jax.datasets.frames import check_disjoint
+from medtune_jax.errors import UserError
+from medtune_jax.images import SUFFIXES, images_in
+
+LAYOUT = (
+    "VIDEO/FRAME.png, VIDEO/masks/FRAME.png, video files VIDEO.mp4, and quality.csv with the "
+    "columns video,frame,quality"
+)
+
+
+def read(root: str | Path, seconds_between_frames: float = 5.0) -> FileFrames:
+    """The frames of a folder laid out as above, in order of video and name; none is decoded yet.
+
+    Raises UserError for a folder that is missing or holds no frame, a mask without its frame, a
+    video that is both a folder and a file, and a quality.csv that is malformed or speaks of
+    unknown frames.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; expected {LAYOUT}.")
+    files: list[FrameFile] = []
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir():
+            files += _folder_frames(entry)
+        elif entry.suffix.lower() in videos.VIDEO_SUFFIXES:
+            files += _video_frames(entry, seconds_between_frames)
+    if not files:
+        raise UserError(f"{root}: no frames found; expected {LAYOUT}.")
+    table = root / "quality.csv"
+    return FileFrames(_declared(files, table) if table.is_file() else files)
+
+
+def read_splits(root: str | Path, seconds_between_frames: float = 5.0) -> dict[str, FileFrames]:
+    """{"train": ..., "test": ...} of a root with these folders; UserError for a shared video."""
+    root = Path(root)
+    splits = {name: read(root / name, seconds_between_frames) for name in ("train", "test")}
+    check_disjoint(splits["train"].videos, splits["test"].videos)
+    return splits
+
+
+def by_stem(paths: list[Path]) -> dict[str, Path]:
+    """{name without suffix: path}; raises UserError when two files differ by their suffix only."""
+    table: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in table:
+            raise UserError(f"{path}: {table[path.stem].name} has the same name; keep one of them.")
+        table[path.stem] = path
+    return table
+
+
+def _folder_frames(folder: Path) -> list[FrameFile]:
+    frames = by_stem(images_in(folder))
+    mask_folder = folder / "masks"
+    masks = by_stem(images_in(mask_folder)) if mask_folder.is_dir() else {}
+    for name in sorted(set(masks) - set(frames)):
+        raise UserError(f"{masks[name]}: no frame {name!r} in {folder}; remove the mask or add it.")
+    return [
+        FrameFile(
+            folder.name,
+            name,
+            path,
+            mask=masks.get(name),
+            no_lesion=mask_folder.is_dir() and name not in masks,
+        )
+        for name, path in frames.items()
+    ]
+
+
+def _video_frames(path: Path, every: float) -> list[FrameFile]:
+    if path.with_suffix("").is_dir():
+        raise UserError(f"{path}: there is also a folder {path.stem!r}; keep one of the two.")
+    return [
+        FrameFile(path.stem, f"{seconds:g}s", path, seconds=seconds)
+        for seconds in videos.sample_times(path, every)
+    ]
+
+
+def _declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
+    """The files with what quality.csv declares of them."""
+    of_video: dict[str, list[int]] = {}
+    of_frame: dict[tuple[str, str], int] = {}
+    for index, file in enumerate(files):
+        of_video.setdefault(file.video, []).append(index)
+        of_frame[file.video, file.name] = index
+    declared = list(files)
+    with table.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.DictReader(stream)
+        missing = {"video", "frame", "quality"} - set(rows.fieldnames or ())
+        if missing:
+            raise UserError(
+                f"{table}: no column {sorted(missing)[0]!r}; it needs video,frame,quality."
+            )
+        for row in rows:
+            where = f"{table}, line {rows.line_num}"
+            video, frame = (row["video"] or "").strip(), (row["frame"] or "").strip()
+            stem = Path(frame).stem if frame.lower().endswith(SUFFIXES) else frame
+            chosen = [of_frame.get((video, stem), -1)] if frame else of_video.get(video, [-1])
+            if -1 in chosen:
+                raise UserError(
+                    f"{where}: no frame {frame!r} of video {video!r} in {table.parent}."
+                )
+            quality = _flag(row["quality"], "quality", where)
+            lesion = _flag(row.get("lesion"), "lesion", where)
+            for index in chosen:
+                declared[index] = replace(
+                    declared[index],
+                    quality=quality,
+                    positive=None if lesion is None else bool(lesion),
+                )
+    return declared
+
+
+def _flag(text: str | None, column: str, where: str) -> int | None:
+    text = (text or "").strip()
+    if text not in ("", "0", "1"):
+        raise UserError(f"{where}: {column} is {text!r}; it must be 1, 0 or empty.")
+    return int(text) if text else None

@@ -1,0 +1,177 @@
+"""Read one CT series from a folder of DICOM files, refusing every geometry we cannot trust."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
+from medtune_jax.errors import UserError
+
+# Positions are rounded in many archives: gaps may differ by this share of the usual gap.
+GAP_TOLERANCE = 0.05
+TILT_DEGREES = 1.0
+
+
+def read_dicom_series(directory: Path, patient: str | None = None) -> Volume:
+    """Read the single CT series of a folder as a canonical volume.
+
+    Slices are ordered by their position along the slice normal, never by name or number.
+
+    Raises UserError, naming files, for: no DICOM file, several series or patients, slices of
+    different size, spacing or orientation, a missing or doubled slice, gantry tilt, an oblique
+    grid, no rescale to Hounsfield units, and pixel data that cannot be decoded.
+    """
+    paths, headers = sorted_slices(directory)
+    first = headers[0]
+    rows, columns = _vector(first, "ImageOrientationPatient").reshape(2, 3)
+    positions = np.array([_vector(h, "ImagePositionPatient") for h in headers])
+    row_mm, column_mm = _vector(first, "PixelSpacing")
+    step = (positions[-1] - positions[0]) / (len(headers) - 1)
+
+    hu = np.empty((len(paths), int(first.Rows), int(first.Columns)), np.int16)
+    for k, path in enumerate(paths):
+        hu[k] = _read_slice(path)
+    affine = np.eye(4)
+    # Array axes: slice, row index (runs along the column direction), column index.
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = step, columns * row_mm, rows * column_mm
+    affine[:3, 3] = positions[0]
+    array, spacing, origin = canonical(hu, affine, f"The DICOM series in {directory}")
+    return Volume(array, spacing, origin, patient or str(first.get("PatientID", directory.name)))
+
+
+def sorted_slices(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
+    """Files and headers (without pixels) of one checked series, by position along the normal."""
+    paths, headers = _read_headers(Path(directory))
+    _require_one_series(directory, paths, headers)
+    for path, header in zip(paths, headers, strict=True):
+        _require_ct_slice(path, header)
+    _require_same(paths, headers)
+    rows, columns = _vector(headers[0], "ImageOrientationPatient").reshape(2, 3)
+    normal = np.cross(rows, columns)
+    positions = np.array([_vector(h, "ImagePositionPatient") for h in headers])
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    paths, headers = [paths[i] for i in order], [headers[i] for i in order]
+    _require_even_gaps(paths, along[order])
+    _require_no_tilt(directory, headers[0], positions[order], normal)
+    return paths, headers
+
+
+def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a folder of DICOM files.")
+    paths: list[Path] = []
+    headers: list[pydicom.Dataset] = []
+    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != "DICOMDIR"):
+        try:
+            headers.append(pydicom.dcmread(path, stop_before_pixels=True))
+            paths.append(path)
+        except InvalidDicomError:
+            if path.suffix.lower() == ".dcm":
+                raise UserError(f"{path} is not a DICOM file: copy it again.") from None
+    if len(paths) < 2:
+        raise UserError(f"{directory} holds {len(paths)} DICOM slices: a volume needs two or more.")
+    return paths, headers
+
+
+def _require_one_series(directory: Path, paths: list[Path], headers: list[pydicom.Dataset]) -> None:
+    series: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path, header in zip(paths, headers, strict=True):
+        series[(str(header.get("PatientID")), str(header.get("SeriesInstanceUID")))].append(
+            path.name
+        )
+    if len(series) > 1:
+        examples = ", ".join(f"{names[0]} ({len(names)} files)" for names in series.values())
+        raise UserError(
+            f"{directory} mixes {len(series)} series, for example {examples}: "
+            "keep one series a folder."
+        )
+
+
+def _require_ct_slice(path: Path, header: pydicom.Dataset) -> None:
+    if header.get("Modality", "CT") != "CT":
+        raise UserError(f"{path} is a {header.Modality} image, not CT: remove it.")
+    if int(header.get("NumberOfFrames", 1)) > 1:
+        raise UserError(f"{path} is a multi-frame image: export it as one file a slice.")
+    needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+    for tag in (*needed, "RescaleSlope", "RescaleIntercept"):
+        if header.get(tag) is None:
+            raise UserError(f"{path} has no {tag}: its geometry or Hounsfield units are unknown.")
+
+
+def _require_same(paths: list[Path], headers: list[pydicom.Dataset]) -> None:
+    def geometry(h: pydicom.Dataset) -> dict[str, np.ndarray]:
+        return {
+            "size": np.array([h.Rows, h.Columns], float),
+            "pixel spacing": _vector(h, "PixelSpacing"),
+            "orientation": _vector(h, "ImageOrientationPatient"),
+        }
+
+    reference = geometry(headers[0])
+    for path, header in zip(paths[1:], headers[1:], strict=True):
+        for what, value in geometry(header).items():
+            if not np.allclose(value, reference[what], atol=1e-3):
+                raise UserError(
+                    f"{path.name} has another {what} ({value.tolist()}) than {paths[0].name} "
+                    f"({reference[what].tolist()}) in {path.parent}: they are not one volume."
+                )
+
+
+def _require_even_gaps(paths: list[Path], along: np.ndarray) -> None:
+    gaps = np.diff(along)
+    usual = float(np.median(gaps))
+    folder = paths[0].parent
+    doubled = np.flatnonzero(gaps < 1e-3)
+    if len(doubled):
+        a, b = paths[doubled[0]].name, paths[doubled[0] + 1].name
+        raise UserError(f"{a} and {b} in {folder} lie at one position: keep one acquisition.")
+    odd = np.flatnonzero(np.abs(gaps - usual) > GAP_TOLERANCE * usual)
+    if not len(odd):
+        return
+    a, b, ratio = paths[odd[0]].name, paths[odd[0] + 1].name, float(gaps[odd[0]] / usual)
+    if ratio > 1.5 and abs(ratio - round(ratio)) < 2 * GAP_TOLERANCE:
+        raise UserError(
+            f"{round(ratio) - 1} slice(s) are missing between {a} and {b} in {folder}: "
+            "copy the whole series."
+        )
+    raise UserError(
+        f"The slice spacing of {folder} is uneven: {gaps[odd[0]]:.3f} mm between {a} and {b}, "
+        f"{usual:.3f} mm elsewhere."
+    )
+
+
+def _require_no_tilt(
+    directory: Path, header: pydicom.Dataset, positions: np.ndarray, normal: np.ndarray
+) -> None:
+    shift = positions[-1] - positions[0]
+    cosine = abs(shift @ normal) / np.linalg.norm(shift)
+    measured = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    stated = abs(float(header.get("GantryDetectorTilt") or 0))
+    if max(measured, stated) > TILT_DEGREES:
+        raise UserError(
+            f"The series in {directory} has a gantry tilt of {max(measured, stated):.1f} degrees: "
+            "resample it to an axial grid first."
+        )
+
+
+def _vector(header: pydicom.Dataset, tag: str) -> np.ndarray:
+    return np.array([float(v) for v in header[tag].value])
+
+
+def _read_slice(path: Path) -> np.ndarray:
+    ds = pydicom.dcmread(path)
+    try:
+        stored = ds.pixel_array
+    except (RuntimeError, NotImplementedError, AttributeError, ValueError, KeyError) as error:
+        syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
+        if syntax is not None and syntax.is_compressed:
+            raise UserError(
+                f"{path} is compressed as '{syntax.name}', which no installed codec reads: "
+                "install pylibjpeg with its plugins, or decompress the series."
+            ) from error
+        raise UserError(f"The pixels of {path} cannot be read: {error}.") from error
+    slope, intercept = float(ds.RescaleSlope), float(ds.RescaleIntercept)
+    return to_int16(stored.astype(np.float32) * slope + intercept, str(path))
