@@ -126,8 +126,10 @@ def test_the_code_cites_pages_that_exist():
 
 
 def test_every_file_and_column_of_a_study_is_explained(place):
-    """The study that README's Python block left (the tests of this file run in order)."""
     left = place / "STUDY"
+    if not left.exists():  # README's Python block leaves it
+        for example in Document.parse(str(ROOT / "README.md"), PythonCodeBlockParser()):
+            example.evaluate()
     run = next(left.glob("runs/[!.]*"))
     manifest = json.loads((left / "study.json").read_text())
     names = {
