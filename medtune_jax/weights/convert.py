@@ -126,7 +126,7 @@ def _by_name(
     layers: Mapping[str, Layer], wanted: Sequence[Slot], names: Mapping[str, str]
 ) -> dict[str, Layer]:
     """By the file's names of layers or, layer by layer, our own."""
-    named = [(s.name, name) for s in wanted for name in (s.name, names.get(s.name))]
+    named = [(s.name, name) for s in wanted for name in (s.name, names.get(s.name, s.name))]
     return {ours: layers[name] for ours, name in named if name in layers}
 
 
