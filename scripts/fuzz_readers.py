@@ -53,7 +53,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "safetensors": torch.read,
     "pth": torch.read,
     "pickle": _read_pickle,
-    "net": lambda path: deep_compression.decode(path, _SHAPES),
+    "net": lambda path: deep_compression.read(path, _SHAPES),
 }
 
 

@@ -11,7 +11,7 @@ from medtune_jax.networks.stages import Network, Params, Rates, Stage, parameter
 NETWORKS = {
     "alexnet": "alexnet",
     "alexnet_torchvision": "alexnet",
-    "caffenet": "caffenet",
+    "caffenet": "alexnet",
     "googlenet": "googlenet",
     "googlenet_torchvision": "googlenet",
     "squeezenet": "squeezenet",

@@ -1,5 +1,7 @@
 """SqueezeNet 1.0 (Iandola et al. 2016) as released for Caffe."""
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -24,24 +26,35 @@ class Fire(nn.Module):
         return jnp.concatenate([wide, tall], -1)
 
 
-_CAFFE = {"conv10": "conv_final"} | {
-    f"fire{n}/{ours}": f"fire{n}/{theirs}"
-    for n in range(2, 10)
-    for ours, theirs in (
-        ("squeeze1x1", "conv1x1_1"),
-        ("expand1x1", "conv1x1_2"),
-        ("expand3x3", "conv3x3_2"),
-    )
+def _named(prefixes: Iterable[str], squeeze: str, one: str, three: str) -> dict[str, str]:
+    """Our names of the layers of fire2 to fire9 -> those of others."""
+    layers = {"squeeze1x1": squeeze, "expand1x1": one, "expand3x3": three}
+    return {
+        f"fire{n}/{ours}": prefix + theirs
+        for n, prefix in enumerate(prefixes, 2)
+        for ours, theirs in layers.items()
+    }
+
+
+_CAFFE = {
+    **_named((f"fire{n}/" for n in range(2, 10)), "conv1x1_1", "conv1x1_2", "conv3x3_2"),
+    "conv10": "conv_final",
 }
-_TORCHVISION = {"conv1": "features.0", "conv10": "classifier.1"} | {
-    f"fire{n}/{ours}": f"features.{i}.{theirs}"
-    for n, i in enumerate((3, 4, 5, 7, 8, 9, 10, 12), 2)
-    for ours, theirs in (
-        ("squeeze1x1", "squeeze"),
-        ("expand1x1", "expand1x1"),
-        ("expand3x3", "expand3x3"),
-    )
+_FEATURES = (f"features.{i}." for i in (3, 4, 5, 7, 8, 9, 10, 12))
+_TORCHVISION = {
+    **_named(_FEATURES, "squeeze", "expand1x1", "expand3x3"),
+    **{"conv1": "features.0", "conv10": "classifier.1"},
 }
+
+
+_RELEASE = Release(
+    name="squeezenet",
+    file="compressed_SqueezeNet.net",
+    size=675_763,
+    licence="BSD-2-Clause",
+    accuracy="57.5% top-1, 80.3% top-5 before compression",
+    credit="SqueezeNet 1.0 by its authors (Deep Compression release), ImageNet ILSVRC-2012",
+)
 
 
 def _head(classes: int, relu: bool) -> Stage:
@@ -83,15 +96,6 @@ def squeezenet(classes: int = 1000) -> Network:
                 "ONNX": IN_ORDER,
                 "Deep Compression": IN_ORDER,
             },
-            releases=(
-                Release(
-                    name="squeezenet",
-                    file="compressed_SqueezeNet.net",
-                    size=675_763,
-                    licence="BSD-2-Clause",
-                    accuracy="57.5% top-1, 80.3% top-5 before compression",
-                    credit="SqueezeNet 1.0 by its authors (Deep Compression release), ImageNet ILSVRC-2012",
-                ),
-            ),
+            releases=(_RELEASE,),
         ),
     )

@@ -135,10 +135,10 @@ class Network:
         )
 
     def check_size(self, size: int) -> None:
-        own = self.preprocessing.size
-        if not self.smallest and size != own:
+        native = self.preprocessing.size
+        if not self.smallest and size != native:
             raise UserError(
-                f"{self.name} takes images of {own} px only (its fully connected stages fix the size), not {size}; "
+                f"{self.name} takes images of {native} px only (its fully connected stages fix the size), not {size}; "
                 f"leave image_size at 0"
             )
         if size < self.smallest:

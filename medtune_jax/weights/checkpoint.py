@@ -45,6 +45,11 @@ class Checkpoint:
         return networks.get(self.network, None if self.released else self.classes)
 
 
+def refuse_existing(directory: str | Path) -> None:
+    if Path(directory).exists():
+        raise UserError(f"{directory} exists already: choose another output directory or remove it")
+
+
 @contextmanager
 def written_whole(directory: str | Path) -> Iterator[Path]:
     """A folder that appears under its name only when complete: written beside it, then renamed.
@@ -52,8 +57,7 @@ def written_whole(directory: str | Path) -> Iterator[Path]:
     Raises UserError when the folder exists already, or when the disk refuses (full, read-only, no permission).
     """
     directory = Path(directory).absolute()
-    if directory.exists():
-        raise UserError(f"{directory} exists already: choose another output directory or remove it")
+    refuse_existing(directory)
     try:
         with scratch_beside(directory) as scratch:
             yield scratch

@@ -19,10 +19,14 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.networks.layers import Conv, lrn
 from medtune_jax.networks.sources import Format
+from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.slots import Slot, slots
 
-_OUR_NAMES = Format()
+_BY_ORDER = (
+    "Layers were matched by their order: their names are unknown, and so is the preprocessing "
+    "they were trained with; {network}'s own ({order}) is recorded."
+)
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,7 @@ class Conversion:
         for row in self.rows:
             shape = " x ".join(map(str, row.shape))
             cells.append((row.ours or "-", row.source or "-", shape or "-", row.state))
-        widths = [max(len(cell[i]) for cell in cells) for i in range(3)]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(cell, (*widths, 0), strict=True))
-            for cell in cells
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
+        return "\n".join([*aligned(cells), *self.notes])
 
 
 def convert(
@@ -106,7 +105,8 @@ def convert(
 
     preprocessing = format_.preprocessing or target.preprocessing
     if format_.ordered and format_.preprocessing is None:
-        notes = (*notes, _order_note(target))
+        order = target.preprocessing.order
+        notes = (*notes, _BY_ORDER.format(network=network, order=order))
     if mean is not None:
         preprocessing = replace(preprocessing, mean=crop_mean(mean, preprocessing.size))
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
@@ -115,9 +115,7 @@ def convert(
 def match(layers: Mapping[str, Layer], network: Network) -> tuple[dict[str, Layer], Format]:
     """Slot name -> layer, by the names of one of the network's formats or by the order, whichever finds most."""
     wanted, formats = slots(network), network.sources.formats.values()
-    candidates = [
-        (_by_name(layers, wanted, format_), format_) for format_ in (_OUR_NAMES, *formats)
-    ]
+    candidates = [(_by_name(layers, wanted, f.names), f) for f in (Format(), *formats)]
     ordered = [f for f in formats if f.ordered and all(n.startswith(f.prefix) for n in layers)]
     if ordered:
         candidates.append((_in_order(layers, wanted), max(ordered, key=lambda f: len(f.prefix))))
@@ -125,12 +123,11 @@ def match(layers: Mapping[str, Layer], network: Network) -> tuple[dict[str, Laye
 
 
 def _by_name(
-    layers: Mapping[str, Layer], wanted: Sequence[Slot], format_: Format
+    layers: Mapping[str, Layer], wanted: Sequence[Slot], names: Mapping[str, str]
 ) -> dict[str, Layer]:
-    named = [(slot.name, format_.names.get(slot.name, slot.name)) for slot in wanted]
-    return {
-        ours: layers[name] for ours, theirs in named for name in (ours, theirs) if name in layers
-    }
+    """By the file's names of layers or, layer by layer, our own."""
+    named = [(s.name, name) for s in wanted for name in (s.name, names.get(s.name, s.name))]
+    return {ours: layers[name] for ours, name in named if name in layers}
 
 
 def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, Layer]:
@@ -189,11 +186,9 @@ def looks_like(
         network = networks.get(name)
         if _in_other_order(network, norm_before_pool):
             continue
-        *body, head = _main(network)
+        *body, head = _main(network)  # the head may have any number of classes
         matched, _ = match(layers, network)
-        fitting = len(_fitting(matched, body)) + (
-            head.name in matched
-        )  # with any number of classes
+        fitting = len(_fitting(matched, body)) + (head.name in matched)
         scores[name] = fitting / max(len(body) + 1, weighted)
     best = max(scores, key=lambda name: (scores[name], name == asked))
     return best if scores[best] > 0.5 else None
@@ -322,13 +317,6 @@ def _rows(
     used = {row.source for row in rows}
     unused = [layer for name, layer in layers.items() if name not in used]
     return (*rows, *(Row("", layer.name, layer.shape, "left out") for layer in unused))
-
-
-def _order_note(target: Network) -> str:
-    return (
-        "Layers were matched by their order: their names are unknown, and so is the preprocessing "
-        f"they were trained with; {target.name}'s own ({target.preprocessing.order}) is recorded."
-    )
 
 
 def _text(shape: tuple[int, ...]) -> str:

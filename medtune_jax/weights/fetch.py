@@ -17,7 +17,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
 from medtune_jax.paths import discard, user_cache
 from medtune_jax.weights import catalog, checkpoint, pretrained
-from medtune_jax.weights.files import convert_file
+from medtune_jax.weights.files import convert_file, digest
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
@@ -40,8 +40,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
             what `convert_file` refuses.
     """
     output = Path(output).absolute()
-    if output.exists():
-        raise UserError(f"{output} exists already: choose another output directory or remove it")
+    checkpoint.refuse_existing(output)
     network, release = catalog.find(name, url or "")
     address = url or release.url
     if not address:
@@ -52,7 +51,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
     part = file.with_name(file.name + ".part")
     keep = bool(release.sha1)
     try:
-        if not (keep and file.is_file() and _sha1(file) == release.sha1):
+        if not (keep and file.is_file() and digest(file, "sha1") == release.sha1):
             _download(address, part, resume=keep)
             _verify(part, release, address)
             part.replace(file)
@@ -154,15 +153,10 @@ def _verify(part: Path, release: Release, url: str) -> None:
     """Refuse and delete a file that is not the one the catalog means."""
     if not release.sha1:
         return
-    sha1 = _sha1(part)
+    sha1 = digest(part, "sha1")
     if sha1 != release.sha1:
         part.unlink()
         raise UserError(
             f"{url} is not the released {release.file}: its sha1 is {sha1}, not {release.sha1}; "
             f"the download was deleted, so fetch it again or from another address"
         )
-
-
-def _sha1(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha1").hexdigest()

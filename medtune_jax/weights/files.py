@@ -53,7 +53,7 @@ def read(path: str | Path, network: str = "") -> WeightFile:
         layers = torch.read(path)
     else:
         norm_before_pool, layers = caffe.norm_before_pool(path), caffe.read(path)
-    sha1, sha256 = (_digest(path, algorithm) for algorithm in ("sha1", "sha256"))
+    sha1, sha256 = (digest(path, algorithm) for algorithm in ("sha1", "sha256"))
     return WeightFile(path, format_, layers, sha1, sha256, norm_before_pool)
 
 
@@ -72,8 +72,7 @@ def convert_file(
         UserError: see the readers and `convert`; or `output` exists or cannot be written.
     """
     networks.get(network)
-    if Path(output).exists():
-        raise UserError(f"{output} exists already; choose another output directory or remove it.")
+    checkpoint.refuse_existing(output)
     source = read(weights, network)
     held, release = source.release or (network, None)
     if release and held != network:
@@ -125,9 +124,9 @@ def _read_deep_compression(path: Path, network: str) -> dict[str, Layer]:
             f"are {', '.join(target.sources.formats)}."
         )
     shapes = {slot.name: slot.source_shape for slot in slots(target) if not slot.auxiliary}
-    return deep_compression.decode(path, shapes)
+    return deep_compression.read(path, shapes)
 
 
-def _digest(path: Path, algorithm: str) -> str:
+def digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -13,6 +13,7 @@ from PIL import Image
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing, parameter_count
 from medtune_jax.weights.checkpoint import Checkpoint, load
+from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.slots import Slot, slots
 from medtune_jax.weights.transplant import transplant
 
@@ -114,11 +115,7 @@ def _table(stored: Checkpoint, network: Network) -> list[str]:
         ends = after is None or after.stage != slot.stage
         output = _times(outputs.get(slot.stage, ())) if ends else ""
         rows.append(_row(slot, slot.stage in stored.params, output))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [
-        f"{layer:<{widths[0]}}  {kernel:<{widths[1]}}  {count:>{widths[2]}}  {output}".rstrip()
-        for layer, kernel, count, output in rows
-    ]
+    return aligned(rows, right=(2,))
 
 
 def _row(slot: Slot, held: bool, output: str) -> tuple[str, str, str, str]:

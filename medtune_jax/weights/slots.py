@@ -15,19 +15,19 @@ from medtune_jax.networks import Network
 class Slot:
     """One layer of a network that wants weights.
 
+    path: the stage and, where it has several layers, which.
     shape: of our kernel, (kH, kW, in / group, out) or (in, out).
     flattened: (C, H, W) of the map that a dense layer flattens, None if it has no positions.
     """
 
-    stage: str
-    layer: str
+    path: tuple[str, ...]
     shape: tuple[int, ...]
     flattened: tuple[int, int, int] | None = None
     auxiliary: bool = False
 
     @property
-    def path(self) -> tuple[str, ...]:
-        return (self.stage, *self.layer.split("/")) if self.layer else (self.stage,)
+    def stage(self) -> str:
+        return self.path[0]
 
     @property
     def name(self) -> str:
@@ -47,14 +47,13 @@ def slots(network: Network) -> tuple[Slot, ...]:
     """The network's layers, auxiliary heads last."""
     inputs = {name: shape for name, (_, shape) in network.inputs(auxiliary=True).items()}
     result: list[Slot] = []
-    for path, leaf in flatten_dict(network.abstract_params(auxiliary=True)).items():
-        if path[-1] != "kernel":
-            continue
-        stage, *layer, _ = path
-        before = result[-1] if result and result[-1].stage == stage else None
-        flattened = _flattened(leaf.shape, inputs[stage], before)
-        auxiliary = stage not in network.names
-        result.append(Slot(stage, "/".join(layer), leaf.shape, flattened, auxiliary))
+    for (stage, *layer, kind), leaf in flatten_dict(
+        network.abstract_params(auxiliary=True)
+    ).items():
+        if kind == "kernel":
+            before = result[-1] if result and result[-1].stage == stage else None
+            flattened = _flattened(leaf.shape, inputs[stage], before)
+            result.append(Slot((stage, *layer), leaf.shape, flattened, stage not in network.names))
     return tuple(result)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
+from medtune_jax.weights.columns import aligned
 
 
 def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str:
@@ -38,8 +39,7 @@ def _listing(rows: Sequence[tuple[str, Release]]) -> str:
         size = f"{release.size / 1e6:.1f} MB" if release.size else "-"
         licence, accuracy = release.licence or "-", release.accuracy or "-"
         cells.append((release.name, network, size, licence, accuracy))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    header, *body = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    header, *body = aligned(cells)
     lines = [header]
     for line, (_, release) in zip(body, rows, strict=True):
         origin = release.url or "comes with the package"
