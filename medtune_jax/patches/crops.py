@@ -60,12 +60,12 @@ class Crops:
             **_recipes(self.source, self.affines),
         }
 
-    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
         which, source = _used(self.source[index])
         own = _recipes(source, self.affines[index])
         return {"sources": self.sources[which], "shapes": self.shapes[which], **own}
 
-    def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
+    def take(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255; gray is repeated."""
         points = jnp.einsum("bij,hwj->bhwi", arrays["affines"][index], _grid(self.size))
         which = arrays["source"][index]
@@ -99,12 +99,12 @@ class Planes:
     def arrays(self) -> dict[str, Any]:
         return {"blocks": self.blocks, "shapes": self.shapes, **_recipes(self.source, self.affines)}
 
-    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
         which, source = _used(self.source[index])
         own = _recipes(source, self.affines[index])
         return {"blocks": self.blocks[which], "shapes": self.shapes[which], **own}
 
-    def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
+    def take(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> [B,S,S,3], 0..255."""
         points = jnp.einsum("bpij,hwj->bhwpi", arrays["affines"][index], _grid(self.size))
         hu = sample(arrays["blocks"], arrays["shapes"], arrays["source"][index], points)

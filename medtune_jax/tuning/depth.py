@@ -11,16 +11,29 @@ SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of a run. tuned: the stages that it trains, in the network's order."""
+
+    tuned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Depth:
     """A tuning depth.
 
     name: the first tuned stage ('conv4'), 'scratch', or 'scratch-xavier' and the like.
-    tuned: the trained stages in order. filler: how scratch starts; None when pre-trained.
+    phases: what is trained, one phase after another; those of every depth that `parse` knows are a single one.
+    filler: how scratch starts; None when pre-trained.
     """
 
     name: str
-    tuned: tuple[str, ...]
+    phases: tuple[Phase, ...]
     filler: str | None = None
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The trained stages in order: those of the widest phase, which holds the others."""
+        return max((phase.tuned for phase in self.phases), key=len)
 
     @property
     def scratch(self) -> bool:
@@ -42,13 +55,13 @@ def parse(network: Network, text: str) -> Depth:
     """
     text = text.strip()
     if text == SCRATCH or text.startswith(f"{SCRATCH}-"):
-        return Depth(text, network.names, _filler(network, text))
+        return Depth(text, (Phase(network.names),), _filler(network, text))
     first, _, last = text.removeprefix("only ").partition("-")
     if last and last != network.head:
         raise UserError(
             f"depth '{text}' must end at {network.head}: a tuning depth is every stage from its first tuned one on"
         )
-    return Depth(first, network.names[network.index(first) :])
+    return Depth(first, (Phase(network.names[network.index(first) :]),))
 
 
 def _filler(network: Network, text: str) -> str:

@@ -100,7 +100,7 @@ def theirs(config_json: str, folder: Path) -> dict[str, Callable[[], None]]:
     config = ConfigDict(json.loads(config_json))
     planned = prepare(config, folder / f"{config.network}-plan")
     patches = planned.dataset.patches
-    fetch = jax.jit(patches.fetch)
+    fetch = jax.jit(patches.take)
     arrays = jax.tree.map(jnp.asarray, patches.arrays())
     parts = np.array_split(np.arange(len(patches)), -(-len(patches) // 256))
     pixels = np.concatenate([np.asarray(fetch(arrays, jnp.asarray(part))) for part in parts])

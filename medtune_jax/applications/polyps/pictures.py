@@ -71,7 +71,7 @@ def _pixels(dataset: Dataset, index: np.ndarray) -> np.ndarray:
     few = Crops(
         patches.sources[used], patches.shapes[used], source, patches.affines[index], patches.size
     )
-    return np.rint(few.fetch(few.arrays(), jnp.arange(len(index)))).astype(np.uint8)
+    return np.rint(few.take(few.arrays(), jnp.arange(len(index)))).astype(np.uint8)
 
 
 def _row(pixels: np.ndarray) -> np.ndarray:
