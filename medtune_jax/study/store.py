@@ -134,12 +134,12 @@ def versions() -> dict[str, str]:
 
 def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
-    names = {run["depth"] for run in runs.values()}
-    order = [*manifest["all_depths"], *sorted(names - set(manifest["all_depths"]))]
+    depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
+    order = [*manifest["all_depths"], *sorted(depths.keys() - set(manifest["all_depths"]))]
     return {
         **manifest,
         "runs": list(runs.values()),
-        "depths": [name for name in order if name in names],
+        "depths": [depths[name] for name in order if name in depths],
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
         "seeds": max(run["seed"] for run in runs.values()) + 1,
     }

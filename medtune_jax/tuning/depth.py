@@ -41,9 +41,10 @@ class Depth:
 
     @property
     def label(self) -> str:
-        """The paper's name: 'conv4-fc8', 'only fc8', 'scratch'."""
+        """The paper's name: 'conv4-fc8', 'only fc8', 'scratch', 'scratch (xavier)'."""
         if self.scratch:
-            return self.name
+            scratch, _, named = self.name.partition("-")
+            return f"{scratch} ({named})" if named else scratch
         first, last = self.tuned[0], self.tuned[-1]
         return f"only {last}" if first == last else f"{first}-{last}"
 
