@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import jax
 import optax
 
-from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Params
 from medtune_jax.tuning.rates import StageRates
@@ -112,10 +112,10 @@ def _kinds(known: Collection[str]) -> Callable[[Params], Params]:
 
 def initial_states(kind: Optimizer, params: Params) -> OptStates:
     """Of the tuned stages, whose parameters `params` are."""
-    program = compilation.compiled(_initial_state, static=(0,))
-    return {stage: program(kind, params[stage]) for stage in params}
+    return {stage: _initial_state(kind, params[stage]) for stage in params}
 
 
+@partial(jax.jit, static_argnums=0)  # or else a program for every shape of zeros
 def _initial_state(kind: Optimizer, params: Params) -> optax.OptState:
     return kind.of_stage(StageRates(0.0, 0.0)).init(params)
 

@@ -27,7 +27,7 @@ def manifest(identity="one", depths=("conv10",), seeds=1, fingerprint="f", netwo
         "identity": identity,
         "network": {"name": network},
         "data": {"fingerprint": fingerprint},
-        "depths": list(depths),
+        "depths": [{"name": name} for name in depths],
         "all_depths": ["conv10", "fire9", "scratch"],
         "fractions": [1.0],
         "seeds": seeds,
@@ -104,7 +104,7 @@ def test_a_larger_sweep_of_the_study_adds_its_runs(tmp_path):
     place.open(manifest(depths=("scratch",), seeds=2))
     place.open(manifest(depths=("fire9", "conv10")))
     merged = json.loads((tmp_path / "study.json").read_text())
-    assert merged["depths"] == ["conv10", "fire9", "scratch"]
+    assert [depth["name"] for depth in merged["depths"]] == ["conv10", "fire9", "scratch"]
     assert merged["seeds"] == 2
     assert len(merged["runs"]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
