@@ -13,7 +13,6 @@ import jax
 from medtune_jax import weights
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.scores import score_rows
-from medtune_jax.networks import Params
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
 from medtune_jax.study.progress import Progress
@@ -45,19 +44,14 @@ class _Depth:
     runner: Runner
     progress: Progress
 
-    def starting_params(self, seed: int) -> tuple[Params, tuple[str, ...]]:
-        study, auxiliary = self.study, self.study.config.training.auxiliary
-        return starting_params(
-            study.network, study.source, self.depth, seed, study.plan.size, auxiliary
-        )
-
     def run(self, planned: PlannedRun) -> Run:
-        study = self.study
-        subset = study.subsets[planned.fraction, planned.seed]
-        params, new = self.starting_params(planned.seed)
+        study, seed = self.study, planned.seed
+        network, size, sides = study.network, study.plan.size, study.config.training.auxiliary
+        params, new = starting_params(network, study.source, self.depth, seed, size, sides)
         trained = self.runner.task.tuned
-        rates = starting_rates(study.network, self.depth, study.config, new, trained)
-        return Run(params, rates, subset.train, subset.valid, planned.seed)
+        rates = starting_rates(network, self.depth, study.config, new, trained)
+        subset = study.subsets[planned.fraction, seed]
+        return Run(params, rates, subset.train, subset.valid, seed)
 
 
 def outcomes(

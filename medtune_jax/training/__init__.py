@@ -3,7 +3,9 @@
 from medtune_jax.training.epoch import Capacity, EpochPlan, Run, Settings
 from medtune_jax.training.fit import fit, predict
 from medtune_jax.training.history import Epoch, Fitted
-from medtune_jax.training.inputs import Batch, Inputs, Memory, PrefixCache
+from medtune_jax.training.inputs.batch import Batch, Inputs
+from medtune_jax.training.inputs.memory import Memory
+from medtune_jax.training.inputs.prefix import PrefixCache
 from medtune_jax.training.partial import Partial
 from medtune_jax.training.runners import (
     Runner,

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from medtune_jax.networks import Params
-from medtune_jax.training.inputs import AnyArray
+from medtune_jax.training.inputs.batch import AnyArray
 from medtune_jax.tuning import StageRates
 
 

@@ -13,7 +13,8 @@ from medtune_jax.networks import Params
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import Capacity, EpochPlan, Run, Settings, in_rows
 from medtune_jax.training.history import Epoch, Fitted
-from medtune_jax.training.inputs import Inputs, within_memory
+from medtune_jax.training.inputs.batch import Inputs
+from medtune_jax.training.inputs.memory import within_memory
 from medtune_jax.training.partial import Partial
 from medtune_jax.training.runners import Runner
 from medtune_jax.training.stack import Stack

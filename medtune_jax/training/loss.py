@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from medtune_jax.training.inputs import AnyArray
+from medtune_jax.training.inputs.batch import AnyArray
 
 
 class Target(NamedTuple):

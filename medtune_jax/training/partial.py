@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from medtune_jax.training.history import Epoch, Fitted
 from medtune_jax.training.step import TrainState
 
-T = TypeVar("T")
 _FILE = "state.npz"
 _SHARE = 20  # writing takes at most one twentieth of the time
 
@@ -92,11 +91,10 @@ def _record(fitted: Fitted, seconds: float) -> dict[str, Any]:
     return {"history": history, "best": best, "failure": fitted.failure, "seconds": seconds}
 
 
-def _restored(kept: Mapping[str, np.ndarray], name: str, like: T) -> T:
+def _restored(kept: Mapping[str, np.ndarray], name: str, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(like)
     restored = [kept[f"{name}{number}"] for number in range(len(leaves))]
     for leaf, wanted in zip(restored, leaves, strict=True):
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
             raise ValueError(f"{name}: {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}")
-    tree: T = jax.tree.unflatten(structure, restored)
-    return tree
+    return jax.tree.unflatten(structure, restored)

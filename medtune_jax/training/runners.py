@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from medtune_jax.networks import Params, parameter_count
 from medtune_jax.training import stages
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import EpochPlan
-from medtune_jax.training.inputs import Arrays, Batch, Inputs
+from medtune_jax.training.inputs.batch import Arrays, Batch, Inputs
 from medtune_jax.training.step import Task, TrainState, scores, step
 from medtune_jax.tuning import StageRates
 
@@ -87,11 +88,16 @@ def _bytes(task: Task, tuned: int, inputs: Inputs, batch: int) -> int:
     return 4 * (_STATE * tuned + _ACTIVATIONS * outputs)
 
 
-class Runner(ABC):
-    """Runs the epochs of a task. stacks: whether several runs train faster together than one after another.
+class Shared(NamedTuple):
+    """What all epochs of a stack read: parameters of frozen stages, data, and how both lie on the devices."""
 
-    compilations: programs compiled for this task alone, training and validation of an epoch as one.
-    """
+    frozen: Params
+    inputs: Inputs
+    layout: Layout
+
+
+class Runner(ABC):
+    """Runs the epochs of a task. stacks: whether several runs train faster together than one after another."""
 
     stacks = False
 
@@ -104,29 +110,15 @@ class Runner(ABC):
 
         For a device that runs out of memory.
         """
-        self.task = self.task.divided()
+        self.task = replace(self.task, parts=2 * self.task.parts)
         self._compile()
 
     def _compile(self) -> None:
         self._read = _program(self.task.inputs)
 
     @abstractmethod
-    def epoch(
-        self,
-        state: TrainState,
-        frozen: Params,
-        rates: Rates,
-        inputs: Inputs,
-        plan: EpochPlan,
-        layout: Layout,
-    ) -> Trained:
-        """Train and validate. `state` is donated. With a stacked layout all but the inputs and the frozen stages have
-        a leading run axis.
-        """
-
-    @property
-    @abstractmethod
-    def compilations(self) -> int: ...
+    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
+        """Train and validate. `state` is donated. In a stacked layout state, rates and plan have a leading run axis."""
 
     def scores(self, params: Params, batches: Iterable[Batch]) -> list[Array]:
         """Logits float32 [B, C] of every batch, by the programs of the stages, which all depths share."""
@@ -151,19 +143,8 @@ class WholeEpoch(Runner):
         axes = (0, None, 0, None, None, 0)
         self._stacked = _program(jax.vmap(alone, in_axes=axes), donated=0)
 
-    @property
-    def compilations(self) -> int:
-        return sum(program._cache_size() for program in (self._alone, self._stacked))
-
-    def epoch(
-        self,
-        state: TrainState,
-        frozen: Params,
-        rates: Rates,
-        inputs: Inputs,
-        plan: EpochPlan,
-        layout: Layout,
-    ) -> Trained:
+    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
+        frozen, inputs, layout = shared
         program = self._stacked if layout.stacked else self._alone
         trained: Trained = program(
             state, frozen, rates, inputs.arrays, inputs.labels, layout.plan(plan)
@@ -204,19 +185,8 @@ class StepByStep(Runner):
         super()._compile()
         self._step = _program(partial(step, self.task), donated=0)
 
-    @property
-    def compilations(self) -> int:
-        return int(self._step._cache_size())
-
-    def epoch(
-        self,
-        state: TrainState,
-        frozen: Params,
-        rates: Rates,
-        inputs: Inputs,
-        plan: EpochPlan,
-        layout: Layout,
-    ) -> Trained:
+    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
+        frozen, inputs, layout = shared
         order, score = (np.asarray(rows) for rows in (plan.order, plan.score))
         epoch_key = layout.everywhere(plan.key)
         losses: list[Array] = []
@@ -235,10 +205,6 @@ class StageByStage(StepByStep):
     def _compile(self) -> None:
         Runner._compile(self)
         self._step = partial(stages.step, self.task, self._read)
-
-    @property
-    def compilations(self) -> int:
-        return 0
 
 
 def _program(function: Callable[..., Any], donated: int | tuple[int, ...] = ()) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,9 @@ import numpy as np
 from medtune_jax.networks import Params
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import EpochPlan
-from medtune_jax.training.inputs import Inputs
-from medtune_jax.training.runners import Rates, Runner
+from medtune_jax.training.inputs.batch import Inputs
+from medtune_jax.training.runners import Rates, Runner, Shared
 from medtune_jax.training.step import TrainState
-
-T = TypeVar("T")
 
 
 class Stack:
@@ -30,28 +28,21 @@ class Stack:
     ) -> None:
         self.width = len(members)
         self._runner, self._layout = runner, Layout.of(self.width)
-        self._inputs = self._layout.inputs(inputs)
-        self._frozen = self._layout.everywhere(frozen)
+        frozen = self._layout.everywhere(frozen)
+        self._shared = Shared(frozen, self._layout.inputs(inputs), self._layout)
         self._state: TrainState = self._layout.by_run(_copied(self._join(members)))
 
-    def _join(self, trees: Sequence[T]) -> T:
+    def _join(self, trees: Sequence[Any]) -> Any:
         if self.width == 1:
             return trees[0]
-        joined: T = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-        return joined
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
     def epoch(
         self, plans: Sequence[EpochPlan], rates: Sequence[Rates]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Train and validate all -> (losses [S], logits [E, B', C]) of each, only as many as its plan counts."""
-        self._state, *figures = self._runner.epoch(
-            self._state,
-            self._frozen,
-            self._layout.by_run(self._join(rates)),
-            self._inputs,
-            self._join(plans),
-            self._layout,
-        )
+        rate, plan = self._layout.by_run(self._join(rates)), self._join(plans)
+        self._state, *figures = self._runner.epoch(self._state, rate, plan, self._shared)
         losses, logits = map(np.asarray, self._layout.to_host(figures))
         if self.width == 1:
             losses, logits = losses[None], logits[None]
@@ -62,19 +53,18 @@ class Stack:
 
     def member(self, number: int) -> TrainState:
         """A copy of the state of one run."""
-        return self._copy(self._state, number)
+        return TrainState(*self._copy(self._state, number))
 
     def snapshot(self, number: int) -> Params:
         """A copy of one run's tuned parameters."""
-        return self._copy(self._state.params, number)
+        return dict(self._copy(self._state.params, number))
 
-    def _copy(self, tree: T, number: int) -> T:
+    def _copy(self, tree: Any, number: int) -> Any:
         if not self._layout.single:
             tree = self._layout.to_host(tree)
         return _copied(tree if self.width == 1 else jax.tree.map(lambda x: x[number], tree))
 
 
-def _copied(tree: T) -> T:
+def _copied(tree: Any) -> Any:
     """On the device, without a program for every shape as of jnp.array."""
-    copy: T = jax.device_put(tree, may_alias=False)
-    return copy
+    return jax.device_put(tree, may_alias=False)

@@ -20,7 +20,7 @@ from medtune_jax import compilation, tuning
 from medtune_jax.networks import Network, Params, Stage
 from medtune_jax.networks.layers import row_keys
 from medtune_jax.networks.stages import Auxiliary
-from medtune_jax.training.inputs import Batch
+from medtune_jax.training.inputs.batch import Batch
 from medtune_jax.training.loss import Target, cross_entropy
 from medtune_jax.training.step import Task, TrainState, counted, in_parts
 from medtune_jax.tuning import StageRates

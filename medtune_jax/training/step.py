@@ -7,7 +7,7 @@ step serves all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from medtune_jax import tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.layers import row_keys
-from medtune_jax.training.inputs import AnyArray, Batch, Take
+from medtune_jax.training.inputs.batch import AnyArray, Batch, Take
 from medtune_jax.training.loss import Target, cross_entropy
 from medtune_jax.tuning import Optimizer, OptStates, StageRates
 
@@ -39,10 +39,6 @@ class Task:
     dtype: DTypeLike = jnp.float32
     optimizer: Optimizer = field(default_factory=Optimizer)
     parts: int = 1
-
-    def divided(self) -> Task:
-        """The same in twice as many parts, for a device that runs out of memory."""
-        return replace(self, parts=2 * self.parts)
 
     def inputs(self, batch: Batch) -> Array:
         """What the first stage reads [B, ...]; of padding, any patch."""

@@ -17,7 +17,7 @@ import numpy as np
 from medtune_jax import compilation, networks, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.training import Batch, Task, TrainState, step
-from medtune_jax.training.inputs import take
+from medtune_jax.training.inputs.prefix import take
 
 MIB = 2**20
 

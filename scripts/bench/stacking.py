@@ -32,7 +32,7 @@ from medtune_jax.training import (
     fit,
     runner_for,
 )
-from medtune_jax.training.inputs import take
+from medtune_jax.training.inputs.prefix import take
 
 CASES = (
     ("squeezenet", 67, "conv10", 1024),

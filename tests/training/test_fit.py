@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from medtune_jax.training import StageByStage, StepByStep, TrainState, WholeEpoch, fit, predict
-from medtune_jax.training.inputs import Boundary
+from medtune_jax.training.inputs.prefix import Boundary
 from medtune_jax.training.stack import Stack
 from medtune_jax.tuning import Optimizer
-from tests.training import toy
+from tests.training import programs, toy
 
 
 @pytest.fixture(scope="module")
@@ -90,34 +90,25 @@ def test_divergence_is_recorded_with_step_and_rate(data):
     assert "rate of 1e+09" in fitted.failure
 
 
-@pytest.fixture
-def compiled():
-    """The programs that XLA has compiled so far, of whatever kind: how long each took."""
-    seconds = []
-
-    def listen(event, duration, **_):
-        if event.endswith("backend_compile_duration"):
-            seconds.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seconds
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
-@pytest.mark.parametrize(("kind", "alone"), [(WholeEpoch, 1), (StepByStep, 1), (StageByStage, 0)])
-def test_a_depth_compiles_once(data, compiled, kind, alone):
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(WholeEpoch, [programs.EPOCH]), (StepByStep, [programs.STEP]), (StageByStage, [])],
+)
+def test_a_depth_compiles_once(data, kind, own):
     """Seeds, rates and subset sizes are arguments of one program, or of those of the stages."""
     inputs = toy.cache(*data).inputs("first")
     runner = toy.runner(inputs, kind=kind)
     settings = dataclasses.replace(toy.SETTINGS, epochs=2)
+    jax.clear_caches()
     counts = []
-    for seed, rate, count in ((0, 0.02, 60), (1, 0.01, 32), (2, 0.005, 9)):
-        run = toy.run(rate=rate, count=count, seed=seed)
-        (fitted,) = fit(runner, [run], inputs, settings, toy.CAPACITY, toy.auc)
-        predict(runner, fitted.params, inputs, np.arange(80), settings)
-        counts.append(len(compiled))
+    with programs.compiled() as names:
+        for seed, rate, count in ((0, 0.02, 60), (1, 0.01, 32), (2, 0.005, 9)):
+            run = toy.run(rate=rate, count=count, seed=seed)
+            (fitted,) = fit(runner, [run], inputs, settings, toy.CAPACITY, toy.auc)
+            predict(runner, fitted.params, inputs, np.arange(80), settings)
+            counts.append(len(names))
     assert counts[0] > 0 and counts[1:] == counts[:1] * 2
-    assert runner.compilations == alone
+    assert [name for name in names if name in (programs.EPOCH, programs.STEP)] == own
 
 
 def test_a_stack_of_runs_equals_each_alone(data):

@@ -18,9 +18,9 @@ from medtune_jax.training import (
     fit,
     predict,
 )
-from medtune_jax.training.inputs import Streamed, within_memory
 from medtune_jax.training.inputs.disk import Disk, Entry
-from medtune_jax.training.inputs.memory import EVERYTHING
+from medtune_jax.training.inputs.memory import EVERYTHING, within_memory
+from medtune_jax.training.inputs.stream import Streamed
 from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=3)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from medtune_jax.training.epoch import EpochPlan
-from medtune_jax.training.inputs import AnyArray, Batch, Inputs
+from medtune_jax.training.inputs.batch import AnyArray, Batch, Inputs
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -174,40 +174,44 @@ class PrefixCache:
 
     def _pass(self, wanted: Sequence[Boundary]) -> None:
         """Run all patches through the stages up to the last boundary wanted, and collect at each."""
+        places: dict[str, Place] = {}
+        for boundary in wanted:
+            with self._disk_may_refuse(places, boundary.stage):
+                places[boundary.stage] = self._place(boundary)
+        try:
+            for stage, first, rows in self._computed(wanted):
+                with self._disk_may_refuse(places, stage):
+                    if stage in places:
+                        places[stage].add(rows, first)
+            for boundary in wanted:
+                with self._disk_may_refuse(places, boundary.stage):
+                    if boundary.stage in places:
+                        self._keep(boundary, places[boundary.stage].finish(self._labels))
+                        del places[boundary.stage]
+        finally:
+            for place in places.values():
+                place.drop()
+
+    def _computed(self, wanted: Sequence[Boundary]) -> Iterator[tuple[str, int, Array]]:
+        """(stage, number of the first row, rows of the features that feed the stage), batch by batch."""
         source = self._source(wanted[0].stage)
         first_input = jax.jit(source.take, compiler_options=compilation.options())
-        places = self._open(wanted)
         params = jax.device_put(self.params)
         count = len(self.patches)
         width = min(self.batch, count)
         firsts = [min(first, count - width) for first in range(0, count, width)]
         rows = np.array(firsts)[:, None] + np.arange(width)
-        try:
-            for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
-                x, reached = first_input(batch.arrays, batch.rows), source.start
-                for boundary in wanted:
-                    x = self.network.run(params, x, reached, boundary.stage)
-                    reached = boundary.stage
-                    self._collect(places, boundary.stage, x, first)
+        for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
+            x, reached = first_input(batch.arrays, batch.rows), source.start
             for boundary in wanted:
-                self._finish(places, boundary)
-        finally:
-            for place in places.values():
-                place.drop()
+                x = self.network.run(params, x, reached, boundary.stage)
+                reached = boundary.stage
+                yield reached, first, x
 
     def _source(self, stage: str) -> Inputs:
         """The nearest features before a stage, or the patches."""
         names = self.network.names[: self.network.index(stage)]
         return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._pixels)
-
-    def _open(self, wanted: Sequence[Boundary]) -> dict[str, Place]:
-        places: dict[str, Place] = {}
-        for boundary in wanted:
-            try:
-                places[boundary.stage] = self._place(boundary)
-            except OSError as error:
-                self._refused(error)
-        return places
 
     def _place(self, boundary: Boundary) -> Place:
         shape = self._shape(boundary.stage)
@@ -218,28 +222,18 @@ class PrefixCache:
         assert self.memory.disk
         return OnDisk(self.memory.disk, self._key(boundary.stage), shape, self.dtype)
 
-    def _collect(self, places: dict[str, Place], stage: str, x: Array, first: int) -> None:
-        if stage not in places:
-            return
+    @contextmanager
+    def _disk_may_refuse(self, places: dict[str, Place], stage: str) -> Iterator[None]:
         try:
-            places[stage].add(x, first)
+            yield
         except OSError as error:
-            places.pop(stage).drop()
-            self._refused(error)
-
-    def _finish(self, places: dict[str, Place], boundary: Boundary) -> None:
-        if boundary.stage not in places:
-            return
-        try:
-            self._keep(boundary, places[boundary.stage].finish(self._labels))
-            del places[boundary.stage]
-        except OSError as error:
-            self._refused(error)
-
-    def _refused(self, error: OSError) -> None:
-        if self._rooms[DISK]:
-            _log.warning("features of frozen stages are computed anew, not kept on disk: %s", error)
-        self._rooms[DISK] = 0
+            if stage in places:
+                places.pop(stage).drop()
+            if self._rooms[DISK]:
+                _log.warning(
+                    "features of frozen stages are computed anew, not kept on disk: %s", error
+                )
+            self._rooms[DISK] = 0
 
     def _need_less(self) -> str:
         if self.batch == 1:
