@@ -16,7 +16,7 @@ ALEXNET = networks.get("alexnet", 2)
         ("conv4-fc8", "conv4", "conv4-fc8", 5),
         (" conv1 ", "conv1", "conv1-fc8", 8),
         ("scratch", "scratch", "scratch", 8),
-        ("scratch-xavier", "scratch-xavier", "scratch-xavier", 8),
+        ("scratch-xavier", "scratch-xavier", "scratch (xavier)", 8),
     ],
 )
 def test_a_depth_is_named_by_its_first_tuned_stage(text, name, label, count):
@@ -48,3 +48,10 @@ def test_every_depth_runs_from_the_head_to_scratch():
     every = tuning.every_depth(ALEXNET)
     assert every == ("fc8", "fc7", "fc6", "conv5", "conv4", "conv3", "conv2", "conv1", "scratch")
     assert [len(tuning.parse(ALEXNET, name).tuned) for name in every] == [*range(1, 9), 8]
+
+
+def test_a_depth_is_one_phase_and_may_be_several():
+    depth = tuning.parse(ALEXNET, "fc7")
+    assert depth.phases == (tuning.Phase(("fc7", "fc8")),)
+    probe = tuning.Phase(("fc8",))
+    assert tuning.Depth("fc7", (probe, *depth.phases)).tuned == depth.tuned
