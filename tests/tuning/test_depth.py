@@ -25,10 +25,10 @@ def test_a_depth_is_named_by_its_first_tuned_stage(text, name, label, count):
     assert depth.tuned == ALEXNET.names[-count:]
 
 
-def test_scratch_takes_the_filler_of_the_network_or_the_named_one():
-    assert tuning.parse(ALEXNET, "scratch").filler == "gaussian"
-    assert tuning.parse(ALEXNET, "scratch-msra").filler == "msra"
-    assert tuning.parse(ALEXNET, "conv1").filler is None
+def test_scratch_takes_the_initializer_of_the_network_or_the_named_one():
+    assert tuning.parse(ALEXNET, "scratch").initializer == "gaussian"
+    assert tuning.parse(ALEXNET, "scratch-msra").initializer == "msra"
+    assert tuning.parse(ALEXNET, "conv1").initializer is None
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_scratch_takes_the_filler_of_the_network_or_the_named_one():
     [
         ("conv44", "no stage 'conv44'; did you mean 'conv4'"),
         ("conv2-conv4", "must end at fc8"),
-        ("scratch-he", "names no filler"),
+        ("scratch-he", "names no initializer"),
     ],
 )
 def test_wrong_depths(text, message):
