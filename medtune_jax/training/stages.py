@@ -105,9 +105,9 @@ def loss_and_gradients(
             passed.append((stage.name, residuals, arguments))
         else:
             x = stage.compiled(*arguments, keys, position)
-        for number, side in enumerate(network.auxiliary):
-            name = side.stage.name
-            if side.after == stage.name and name in params:
+        for number, side in network.sides(params):
+            if side.after == stage.name:
+                name = side.stage.name
                 loss, by = side_loss(side, params[name], x, keys, number, target)
                 losses.append(loss)
                 gradients[name], behind_side[stage.name] = by
