@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -56,13 +57,22 @@ class Capacity:
 
 
 class EpochPlan(NamedTuple):
-    """The steps of an epoch and the patches to score after it. Index -1 is padding."""
+    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key.
 
-    order: AnyArray  # int32 [S, B]
-    steps: Array | np.int32  # int32 []: how many rows of `order` count
-    score: AnyArray  # int32 [E, B']
-    batches: Array | np.int32  # int32 []: how many rows of `score` count
+    Index -1 is padding: of rows in the end, and rows of nothing else are no steps.
+    """
+
+    order: AnyArray
+    score: AnyArray
     key: Array
+
+    @property
+    def steps(self) -> Array:
+        return jnp.sum(self.order[:, 0] >= 0)
+
+    @property
+    def batches(self) -> Array:
+        return jnp.sum(self.score[:, 0] >= 0)
 
     @classmethod
     def of(
@@ -71,11 +81,9 @@ class EpochPlan(NamedTuple):
         """The run's training patches in an order drawn from (seed, epoch), then its validation patches."""
         order = np.random.default_rng([run.seed, epoch]).permutation(run.train)
         return cls(
-            order=in_rows(order, settings.batch, capacity.steps),
-            steps=np.int32(-(-len(order) // settings.batch)),
-            score=in_rows(run.valid, settings.score_batch, capacity.score_batches),
-            batches=np.int32(-(-len(run.valid) // settings.score_batch)),
-            key=jax.random.fold_in(key, epoch),
+            in_rows(order, settings.batch, capacity.steps),
+            in_rows(run.valid, settings.score_batch, capacity.score_batches),
+            jax.random.fold_in(key, epoch),
         )
 
 
