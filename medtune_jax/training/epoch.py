@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -56,6 +55,9 @@ class Capacity:
         return cls(-(-most_train // settings.batch), -(-most_scored // settings.score_batch))
 
 
+Count = np.integer | Array
+
+
 class EpochPlan(NamedTuple):
     """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key.
 
@@ -67,12 +69,12 @@ class EpochPlan(NamedTuple):
     key: Array
 
     @property
-    def steps(self) -> Array:
-        return jnp.sum(self.order[:, 0] >= 0)
+    def steps(self) -> Count:
+        return _rows(self.order)
 
     @property
-    def batches(self) -> Array:
-        return jnp.sum(self.score[:, 0] >= 0)
+    def batches(self) -> Count:
+        return _rows(self.score)
 
     @classmethod
     def of(
@@ -85,6 +87,11 @@ class EpochPlan(NamedTuple):
             in_rows(run.valid, settings.score_batch, capacity.score_batches),
             jax.random.fold_in(key, epoch),
         )
+
+
+def _rows(index: AnyArray) -> Count:
+    count: Count = (index[:, 0] >= 0).sum()
+    return count
 
 
 def in_rows(index: np.ndarray, width: int, count: int) -> np.ndarray:
