@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -127,7 +126,9 @@ def _config_trouble(message: str, argv: Sequence[str]) -> str:
 
 
 def _unknown(flag: str, known: Sequence[str]) -> str:
-    return f"there is no flag --{flag}; did you mean --{difflib.get_close_matches(flag, known, 1, 0)[0]}?"
+    near = difflib.get_close_matches(flag, known, 1, 0)
+    hint = f"; did you mean --{near[0]}?" if near else ": this verb takes none"
+    return f"there is no flag --{flag}{hint}"
 
 
 def _config_fields(values: flags.FlagValues) -> list[str]:
@@ -215,30 +216,17 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
     _use_compilation_cache()
-    from medtune_jax.study import sweep
+    from medtune_jax.study import report, sweep
 
-    _write_report(sweep(values.config, values.output))
-
-
-def _write_report(directory: Path) -> None:
-    from medtune_jax import applications
-    from medtune_jax.report import SECTIONS, write_report
-    from medtune_jax.report.load import load_study
-
-    name = load_study(directory).manifest.get("application", "image_folder")
-    application = applications.get(name)
-    print(
-        f"report: {write_report(directory, (*SECTIONS, *application.sections()), application.metric)}"
-    )
+    print(f"report: {report(sweep(values.config, values.output))}")
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del values
     _expect(arguments, 1, "give the directory of one study")
-    directory = Path(arguments[0])
-    if not (directory / "study.json").is_file():
-        raise UserError(f"{directory} is no study (it has no study.json): give a sweep's --output")
-    _write_report(directory)
+    from medtune_jax.study import report
+
+    print(f"report: {report(arguments[0])}")
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:

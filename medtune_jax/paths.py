@@ -1,4 +1,4 @@
-"""Where a user's files lie that can be made again, and folders that appear whole or not at all."""
+"""Where a user's files lie that can be made again; files and folders that appear whole or not at all."""
 
 import csv
 import io
@@ -15,6 +15,24 @@ from typing import Any
 def user_cache() -> Path:
     """$XDG_CACHE_HOME/medtune, or ~/.cache/medtune."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtune"
+
+
+def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table as UTF-8 CSV, lines ended by a newline; the first row is the header. None is an empty cell."""
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it, so that nobody ever sees half of it; an old one stays until then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -40,18 +58,3 @@ def discard(folder: Path, patience: float = 5.0) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             time.sleep(0.05)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(path)
-
-
-def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A CSV file with a line of names."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([head, *rows])
-    return stream.getvalue().encode()

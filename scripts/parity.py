@@ -16,16 +16,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import caffe_files
 import cv2
 import jax
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medtune_jax import networks
+from medtune_jax.networks import Params
 from medtune_jax.weights import checkpoint
 from medtune_jax.weights.files import convert_file
-from tests.weights import caffe_files
 
 LIMIT = 1e-4
 
@@ -71,16 +71,15 @@ def opencv_stages(
 def our_stages(directory: Path, images: Sequence[Path]) -> dict[str, np.ndarray]:
     """Stage -> our output, from the checkpoint's own preprocessing; auxiliary heads included."""
     stored = checkpoint.load(directory)
-    network = networks.get(stored.network)
+    network = stored.build()
     pixels = np.stack([np.asarray(Image.open(image).convert("RGB")) for image in images])
 
     @jax.jit
-    def run(params, pixels):
+    def run(params: Params, pixels: jax.Array) -> dict[str, jax.Array]:
         taps: dict[str, jax.Array] = {}
         network.apply(params, stored.preprocessing(pixels), taps=taps)
-        for side in network.auxiliary:
-            if side.stage.name in params:
-                taps[side.stage.name] = side.stage(params[side.stage.name], taps[side.after])
+        for _, side in network.sides(params):
+            taps[side.stage.name] = side.stage(params[side.stage.name], taps[side.after])
         return taps
 
     return {name: np.asarray(out) for name, out in run(stored.params, pixels).items()}

@@ -16,10 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+from ml_collections import ConfigDict
 
-from medtune_jax import networks, weights
-from medtune_jax.evaluation.intervals import auc_statistic, group_bootstrap
+from medtune_jax.evaluation.intervals import interval
 from medtune_jax.report.load import load_study
 from medtune_jax.study import default_config, sweep
 
@@ -28,29 +27,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--network", default="googlenet")
-    parser.add_argument("--depth", default="scratch", help="scratch or scratch-FILLER")
+    parser.add_argument("--depth", default="scratch", help="scratch or scratch-INITIALIZER")
     parser.add_argument("--size", type=int, default=0, help="input side; 0: the network's own")
     parser.add_argument("--rate", type=float, default=0.0, help="0: the network's own")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--fraction", type=float, default=1.0, help="of the training patients")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        nothing = _no_weights(arguments.network, Path(folder) / "weights")
-        return _check(sweep(_config(arguments, nothing), Path(folder) / "study", quiet=True))
+        return _check(sweep(_config(arguments), Path(folder) / "study", quiet=True))
 
 
-def _no_weights(network: str, directory: Path) -> Path:
-    """A sweep wants a checkpoint even where no run reads it: one that holds a single bias."""
-    first, *_ = (net := networks.get(network)).names
-    bias = {first: {"bias": np.zeros(1, np.float32)}}
-    return weights.save(directory, bias, network, net.preprocessing, {"source": "none"})
-
-
-def _config(arguments: argparse.Namespace, nothing: Path):
+def _config(arguments: argparse.Namespace) -> ConfigDict:
     config = default_config()
     config.data.dir = arguments.data
-    config.network, config.weights = arguments.network, str(nothing)
-    config.image_size = arguments.size
+    config.network, config.image_size = arguments.network, arguments.size
     config.sweep.depths, config.sweep.seeds = arguments.depth, 1
     config.sweep.fractions = str(arguments.fraction)
     config.training.epochs = config.training.patience = arguments.epochs
@@ -61,20 +51,17 @@ def _config(arguments: argparse.Namespace, nothing: Path):
 def _check(study: Path) -> int:
     results = load_study(study)
     (run,) = results.runs
-    if run.probabilities is None or results.test is None:
+    if run.scores is None or results.test is None:
         print(f"the run failed: {run.result['reason']}")
         return 1
     with (study / "runs" / run.run / "history.csv").open() as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
-    test, scores = results.test, run.probabilities[:, 1]
-    statistic = auc_statistic(test.labels, scores)
-    draws = group_bootstrap(statistic, test.patients, needed=[test.labels == c for c in (0, 1)])
-    low, high = np.percentile(draws, [2.5, 97.5])
-    auc = statistic(np.ones((1, len(scores))))[0]
+    test, metric = results.test, results.metric
+    figure, low, high = interval(metric, test.labels, run.scores, test.groups)
     print("loss by epoch: " + " ".join(f"{loss:.3f}" for loss in losses))
     print(
-        f"{run.result['train_images']} training images, {len(scores)} test images of "
-        f"{len(set(test.patients))} patients: AUC {auc:.3f} (95% {low:.3f} to {high:.3f})"
+        f"{run.result['train_images']} training images, {len(run.scores)} test images of "
+        f"{len(set(test.groups))} patients: {metric.title} {figure:.3f} (95% {low:.3f} to {high:.3f})"
     )
     learned = losses[-1] < losses[0] and low > 0.5
     print("learned" if learned else "NOT learned")

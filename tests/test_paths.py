@@ -1,10 +1,11 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
-from medtune_jax.paths import discard, scratch_beside
+from medtune_jax.paths import csv_bytes, discard, scratch_beside, write_whole
 
 
 def test_what_is_still_being_written_goes_too(tmp_path, monkeypatch):
@@ -39,3 +40,22 @@ def test_a_scratch_folder_is_gone_unless_renamed(tmp_path):
         (scratch / "part").write_text("half")
         raise KeyboardInterrupt
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "table.csv"
+    write_whole(path, b"old")
+    write = Path.write_bytes
+
+    def full(self, content):
+        write(self, content[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"changed")
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_table_as_bytes():
+    assert csv_bytes([("a", "b"), (1, None), ("x,y", 0.5)]) == b'a,b\n1,\n"x,y",0.5\n'

@@ -1,4 +1,4 @@
-"""Figures of a report that show pictures."""
+"""Figures of a report that applications share: FROC curves, pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,72 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from medtune_jax.report.figures import Drawing
+from medtune_jax.report import palette
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.figures import Drawing, fraction_name
+from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence, Rates, T
+
+# Room between panels for the outermost labels of their axes.
+ROOM = ConstrainedLayoutEngine(wspace=0.06)
+
+
+def shown_fractions(evidence: Evidence) -> list[float]:
+    """The largest and the smallest fraction with results."""
+    known = [f for f in evidence.study.fractions if f in evidence.recommendations]
+    return list(dict.fromkeys([known[0], known[-1]]))
+
+
+def detectors(evidence: Evidence, fraction: float) -> list[Detector]:
+    """The hand-crafted score, then every depth that has results at this fraction."""
+    depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
+    return [HAND_CRAFTED, *((depth, fraction) for depth in depths)]
+
+
+def froc_panels(
+    results: FrocEvidence[T], rates: Rates, data: str
+) -> tuple[Figure, list[tuple[Axes, float, dict[Detector, str]]]]:
+    """The FROC curve of every detector, a panel per fraction: the figure, and axes, fraction and colours of each.
+
+    rates: false positives per image. data: what there is a fraction of.
+    """
+    evidence = results.evidence
+    fractions = shown_fractions(evidence)
+    known = palette.depths(evidence.study)
+    figure = Figure(figsize=(4.7 * len(fractions) + 0.4, 5.2), layout=ROOM)
+    panels = []
+    for ax, fraction in zip(
+        np.atleast_1d(figure.subplots(1, len(fractions), sharey=True)), fractions, strict=True
+    ):
+        colours: dict[Detector, str] = {}
+        for detector in detectors(evidence, fraction):
+            line = palette.ROLES[HAND_CRAFTED] if isinstance(detector, str) else known[detector[0]]
+            colours[detector] = line.colour
+            ax.plot(
+                rates,
+                results.curve(detector, rates),
+                color=line.colour,
+                ls=line.style,
+                lw=1.6,
+                label=results.label(detector),
+                drawstyle="steps-post",
+            )
+        clean(ax)
+        ax.set_title(f"{fraction_name(fraction)} of the {data}", fontsize=10)
+        panels.append((ax, fraction, colours))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    return figure, panels
+
+
+def clean(ax: Axes) -> None:
+    """A light grid and no frame."""
+    ax.grid(visible=True, color=palette.GRID, lw=0.7)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def picture(name: str, description: str, path: Path) -> Drawing:

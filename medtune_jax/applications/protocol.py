@@ -15,22 +15,13 @@ from ml_collections import ConfigDict
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
+from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
     from PIL import Image
 
     from medtune_jax.report.section import SectionMaker
     from medtune_jax.weights import Checkpoint
-
-
-class Words(NamedTuple):
-    """What a task calls its things, in the singular: whose images never cross a split, and what is judged."""
-
-    group: str = "patient"
-    case: str = "image"
-
-
-PATIENTS_AND_IMAGES = Words()
 
 
 @dataclass(frozen=True)
@@ -82,9 +73,9 @@ class Dataset:
         patches = int(sides[0].sum()), int(sides[1].sum())
         cases = distinct(self.names)
         return {
-            **({f"{words.group}s": distinct(self.groups)} if self.groups_known else {}),
+            **({words.groups: distinct(self.groups)} if self.groups_known else {}),
             **self.also,
-            f"{words.case}s": cases,
+            words.cases: cases,
             **({"patches": patches} if patches != cases else {}),
         }
 

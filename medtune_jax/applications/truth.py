@@ -64,5 +64,5 @@ class Truth:
         self, names: np.ndarray, scores: np.ndarray, rates: Sequence[float]
     ) -> dict[str, float]:
         """sensitivity_at_RATE at each number of false positives per image, of scores [M] by name."""
-        found = sensitivities([self.detections(self.in_order(names, scores))], rates)
-        return {f"sensitivity_at_{rate:g}": float(s) for rate, s in zip(rates, found, strict=True)}
+        figures = sensitivities([self.detections(self.in_order(names, scores))], rates)
+        return {f"sensitivity_at_{r:g}": float(s) for r, s in zip(rates, figures, strict=True)}

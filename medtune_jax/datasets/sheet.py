@@ -1,18 +1,18 @@
 """Contact sheets: the frames of a data set at a glance, lesions outlined, labels below."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from medtune_jax.datasets.frames import Frame
+from medtune_jax.pictures import mosaic
 
 TRUTH_COLOUR = (60, 255, 90)
 _LINE, _LINES = 13, 2  # of the caption
-_GAP = 6
+_GAP, _BACKGROUND = 6, (24, 24, 24)
 
 
 def outlined(
@@ -25,35 +25,29 @@ def outlined(
 
 
 def contact_sheet(
-    frames: Sequence[Frame],
-    path: str | Path | None = None,
-    maximum: int = 40,
-    columns: int = 8,
-    tile: int = 176,
+    frames: Sequence[Frame], maximum: int = 40, columns: int = 8, tile: int = 176
 ) -> Image.Image:
-    """Frames picked evenly from the whole set, on one picture; also a PNG if a path is given."""
+    """At most `maximum` frames, picked evenly from the whole set, on one picture; `tile`: pixels per side of each."""
     count = min(maximum, len(frames))
     picked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, count)]
     thumbnails = [_thumbnail(frame, tile) for frame in picked]
     tallest = max(thumbnail.height for thumbnail in thumbnails)
-    rows = -(-count // columns)
-    step_x, step_y = tile + _GAP, tallest + _LINES * _LINE + _GAP
-    size = (min(columns, count) * step_x + _GAP, rows * step_y + _GAP)
-    sheet = Image.new("RGB", size, (24, 24, 24))
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(11)
-    for index, (frame, thumbnail) in enumerate(zip(picked, thumbnails, strict=True)):
-        left, top = _GAP + index % columns * step_x, _GAP + index // columns * step_y
-        sheet.paste(
-            thumbnail,
-            (left + (tile - thumbnail.width) // 2, top + (tallest - thumbnail.height) // 2),
-        )
-        for line, text in enumerate(_caption(frame)):
-            place = (left + 2, top + tallest + line * _LINE)
-            draw.text(place, _fitting(text, font, tile - 4), fill=(230, 230, 230), font=font)
-    if path is not None:
-        sheet.save(path, "PNG")
-    return sheet
+    pairs = zip(picked, thumbnails, strict=True)
+    tiles = [_captioned(frame, thumbnail, (tile, tallest)) for frame, thumbnail in pairs]
+    sheet = mosaic(tiles, min(columns, count), _GAP)
+    return ImageOps.expand(sheet, (_GAP, _GAP, 0, 0), _BACKGROUND)
+
+
+def _captioned(frame: Frame, thumbnail: Image.Image, room: tuple[int, int]) -> Image.Image:
+    """The thumbnail in the middle of its room (width, height), name and facts below."""
+    width, height = room
+    picture = Image.new("RGB", (width, height + _LINES * _LINE), _BACKGROUND)
+    picture.paste(thumbnail, ((width - thumbnail.width) // 2, (height - thumbnail.height) // 2))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    for line, text in enumerate(_caption(frame)):
+        place = (2, height + line * _LINE)
+        draw.text(place, _fitting(text, font, width - 4), fill=(230, 230, 230), font=font)
+    return picture
 
 
 def _thumbnail(frame: Frame, tile: int) -> Image.Image:

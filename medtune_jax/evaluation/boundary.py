@@ -11,11 +11,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import (
-    Interval,
-    group_bootstrap,
-    percentile_interval,
-)
+from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
 
 MICROMETRES_PER_MM = 1000.0
 _NORMAL_95 = float(norm.ppf(0.975))
@@ -89,7 +85,7 @@ class BlandAltman(NamedTuple):
 def bland_altman(
     first: np.ndarray,
     second: np.ndarray,
-    subjects: Sequence | np.ndarray | None = None,
+    subjects: Sequence[str] | np.ndarray | None = None,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -104,22 +100,19 @@ def bland_altman(
     if difference.ndim != 1 or difference.size < 2 or not np.isfinite(difference).all():
         raise UserError("Bland-Altman limits need at least 2 finite pairs of measurements.")
     n, bias, deviation = difference.size, difference.mean(), difference.std(ddof=1)
-    values = bias + deviation * np.array([0, -_NORMAL_95, _NORMAL_95])
     if subjects is not None:
-        draws = group_bootstrap(
+        intervals = bootstrap_intervals(
             lambda weights: _weighted_limits(difference, weights),
             subjects,
             resamples=resamples,
             seed=seed,
         )
-        intervals = [percentile_interval(v, d) for v, d in zip(values, draws.T, strict=True)]
     else:
+        values = bias + deviation * np.array([0, -_NORMAL_95, _NORMAL_95])
         error = deviation * np.sqrt(1 / n + np.array([0, 1, 1]) * _NORMAL_95**2 / (2 * (n - 1)))
         reach = t.ppf(0.975, n - 1) * error
-        intervals = [
-            Interval(float(v), float(v - r), float(v + r))
-            for v, r in zip(values, reach, strict=True)
-        ]
+        pairs = zip(values.tolist(), reach.tolist(), strict=True)
+        intervals = [Interval(v, v - r, v + r) for v, r in pairs]
     middle, lower, upper = intervals
     return BlandAltman(middle, lower, upper, float(deviation))
 

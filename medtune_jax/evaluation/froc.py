@@ -29,11 +29,10 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import (
     Difference,
     Interval,
-    group_bootstrap,
+    bootstrap_intervals,
     paired_difference,
-    percentile_interval,
 )
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, most_hits_within
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, estimate, most_hits_within
 
 # Operating points: per frame (polyps) and per volume (embolism), docs/paper.md sections 1 and 2.
 PER_FRAME = (0.001, 0.01, 0.1)
@@ -136,7 +135,7 @@ def froc_statistic(detections: Detections, rates: Sequence[float] | np.ndarray) 
 
 def sensitivities(seeds: Sequence[Detections], rates: Sequence[float] | np.ndarray) -> np.ndarray:
     """Sensitivity [T] at each number of false positives per image, mean over the detections of each seed."""
-    return _mean(seeds, rates)(np.ones((1, seeds[0].images)))[0]
+    return estimate(_mean(seeds, rates), seeds[0].images)
 
 
 def sensitivity_at(
@@ -152,11 +151,9 @@ def sensitivity_at(
     Args:
       groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
     """
-    draws = group_bootstrap(
+    return bootstrap_intervals(
         _mean(seeds, rates), groups, needed=[seeds[0].ill], resamples=resamples, seed=seed
     )
-    pairs = zip(sensitivities(seeds, rates), draws.T, strict=True)
-    return [percentile_interval(estimate, column) for estimate, column in pairs]
 
 
 def sensitivity_difference(

@@ -18,7 +18,7 @@ import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric
-from medtune_jax.evaluation.sweep import Statistic
+from medtune_jax.evaluation.sweep import Statistic, estimate
 
 _BLOCK = 2_000_000  # weights held at once: keeps the temporaries of a statistic to tens of MB
 _ROUNDS = 200  # attempts at redrawing the resamples that lack a class
@@ -65,8 +65,8 @@ def group_bootstrap(
     count = int(group.max()) + 1 if group.size else 0
     if count < 2:
         raise UserError(
-            f"A bootstrap by patient needs at least 2 patients, but the test set has {count}: "
-            "add test patients or check the patient column."
+            f"An interval needs at least 2 groups (patients, videos), but the test set has {count}: "
+            "add test data or check the column that names the groups."
         )
     holders = np.zeros((len(needed), count))
     for row, mask in zip(holders, needed, strict=True):
@@ -89,8 +89,8 @@ def _draw(rng: np.random.Generator, rows: int, count: int, holders: np.ndarray) 
             return weights
         weights[lacking] = rng.multinomial(count, uniform, size=lacking.size)
     raise UserError(
-        "A class or lesion occurs in no resample of the patients: the test set holds none of it, "
-        "so an interval cannot be given; add test patients of that class."
+        "A class or lesion occurs in no resample of the groups: the test set holds none of it, "
+        "so an interval cannot be given; add test data of that class."
     )
 
 
@@ -99,6 +99,20 @@ def percentile_interval(estimate: float, draws: np.ndarray, confidence: float = 
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Interval(float(estimate), float(low), float(high))
+
+
+def bootstrap_intervals(
+    statistic: Statistic,
+    groups: Sequence[str] | np.ndarray,
+    *,
+    needed: Sequence[np.ndarray] = (),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """A statistic of T values on the test set, each with its 95% interval; arguments as of `group_bootstrap`."""
+    draws = group_bootstrap(statistic, groups, needed=needed, resamples=resamples, seed=seed)
+    pairs = zip(estimate(statistic, len(groups)), draws.T, strict=True)
+    return [percentile_interval(value, column) for value, column in pairs]
 
 
 def two_sided_p(draws: np.ndarray) -> float:
@@ -126,8 +140,8 @@ def paired_difference(
         return first(weights) - second(weights)
 
     draws = group_bootstrap(difference, groups, needed=needed, resamples=resamples, seed=seed)
-    estimate = difference(np.ones((1, len(groups))))[0]
-    return Difference(*percentile_interval(estimate, draws), two_sided_p(draws))
+    found = percentile_interval(float(estimate(difference, len(groups))), draws)
+    return Difference(*found, two_sided_p(draws))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ are for people and for thresholds.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, log_expit, logit, logsumexp
+from scipy.special import expit, log_expit, logsumexp
 
 
 def of_logits(logits: np.ndarray) -> np.ndarray:
@@ -26,8 +26,15 @@ def of_logits(logits: np.ndarray) -> np.ndarray:
 
 
 def of_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Log-odds of probabilities in [0, 1], the infinite ones at +-745: what has saturated stays tied."""
-    return np.clip(logit(np.asarray(probabilities, float)), -745, 745)
+    """Log-odds [..., C] of probabilities [..., C] whose rows sum to one, the infinite ones at +-745.
+
+    ln(p_c) - ln(sum of the others): beside a 1 the small others still tell images apart, where they were kept. Only
+    images with nothing but exact zeros beside a 1 are tied.
+    """
+    p = np.asarray(probabilities, float)
+    others = np.stack([np.delete(p, c, axis=-1).sum(axis=-1) for c in range(p.shape[-1])], axis=-1)
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(p) - np.log(others), -745, 745)
 
 
 def probabilities(log_odds: np.ndarray) -> np.ndarray:

@@ -9,7 +9,13 @@ from difflib import get_close_matches
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, area_under, average_precision
+from medtune_jax.evaluation.sweep import (
+    Statistic,
+    ThresholdSweep,
+    area_under,
+    average_precision,
+    estimate,
+)
 
 # Counts of positives and of negatives at falling thresholds, [R, K + 1] each -> [R].
 Area = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -43,7 +49,7 @@ class Metric:
                     f"A class has no image in this set: its {self.title} is undefined; add images of it or drop "
                     "the class."
                 )
-        return float(statistic(np.ones((1, len(labels))))[0])
+        return float(estimate(statistic, len(labels)))
 
     def statistic(self, labels: np.ndarray, scores: np.ndarray) -> Statistic:
         """The figure as a function of weights [R, N] -> [R], for resampling. Arguments as of a call."""
@@ -57,21 +63,27 @@ class Metric:
                 f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label "
                 "per image."
             )
-        seeds = scores.reshape(-1, *scores.shape[-2:])
-        tasks = [
-            (ThresholdSweep(task_score(seed, positive)), np.isin(labels, positive))
-            for seed in seeds
-            for positive in self.tasks(scores.shape[-1])
+        sweeps = [
+            (ThresholdSweep(score), positive) for score, positive in self.binary(labels, scores)
         ]
 
         def figure(weights: np.ndarray) -> np.ndarray:
             areas = [
                 self.area(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
-                for sweep, positive in tasks
+                for sweep, positive in sweeps
             ]
             return np.mean(areas, axis=0)
 
         return figure
+
+    def binary(self, labels: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(score float [N], positive bool [N]) of each seed and binary task; arguments as of a call."""
+        seeds = np.asarray(scores, float).reshape(-1, *np.shape(scores)[-2:])
+        return [
+            (task_score(seed, positive), np.isin(labels, positive))
+            for seed in seeds
+            for positive in self.tasks(np.shape(scores)[-1])
+        ]
 
     def needed(self, labels: np.ndarray, classes: int) -> list[np.ndarray]:
         """The sets of images bool [N] of which none may be empty."""

@@ -12,6 +12,7 @@ from scipy.stats import wilcoxon
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import Difference, holm, paired_difference
+from medtune_jax.evaluation.sweep import Statistic
 
 
 class PairedTest(NamedTuple):
@@ -27,7 +28,9 @@ class PairedTest(NamedTuple):
     wilcoxon_holm: float
 
 
-def signed_rank(first: np.ndarray, second: np.ndarray, subjects: Sequence | np.ndarray) -> float:
+def signed_rank(
+    first: np.ndarray, second: np.ndarray, subjects: Sequence[str] | np.ndarray
+) -> float:
     """Two-sided p of Wilcoxon's signed-rank test on the subjects' mean differences.
 
     Zero differences share their ranks between both signs (Pratt's zsplit), so that equal methods
@@ -44,7 +47,7 @@ def signed_rank(first: np.ndarray, second: np.ndarray, subjects: Sequence | np.n
 def mean_difference(
     first: np.ndarray,
     second: np.ndarray,
-    subjects: Sequence | np.ndarray,
+    subjects: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -52,7 +55,7 @@ def mean_difference(
     """Mean of first - second over images [N] with a subject-level bootstrap interval and p."""
     _difference(first, second)
 
-    def mean_of(values: np.ndarray):
+    def mean_of(values: np.ndarray) -> Statistic:
         return lambda weights: weights @ np.asarray(values, dtype=float) / weights.sum(axis=1)
 
     return paired_difference(
@@ -63,7 +66,7 @@ def mean_difference(
 def compare_with(
     reference: np.ndarray,
     others: Mapping[str, np.ndarray],
-    subjects: Sequence | np.ndarray,
+    subjects: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,

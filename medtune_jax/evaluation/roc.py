@@ -1,18 +1,15 @@
-"""ROC analysis: AUC, the curve, and the sensitivity at clinically chosen false positive rates."""
+"""Curves behind the metrics, and the sensitivity at clinically chosen false positive rates."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import (
-    Interval,
-    group_bootstrap,
-    percentile_interval,
-)
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, most_hits_within
+from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
+from medtune_jax.evaluation.metric import Metric
+from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, estimate, most_hits_within
 
 # The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
 FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)
@@ -43,36 +40,36 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return positive, values
 
 
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve of labels [N] (0/1) and scores [N]; a tied pair counts 1/2."""
-    return float(roc_auc_score(*_checked(labels, scores)))
-
-
-def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean over the classes of the AUC of each class against the rest.
-
-    With two classes: the AUC of class 1 (both columns give the same one).
-
-    Args:
-      labels: [N] class indices 0..C-1.
-      probabilities: [N, C]; rows need not sum to one.
-    """
-    labels = np.asarray(labels)
-    classes = np.shape(probabilities)[1]
-    absent = sorted(set(range(classes)) - set(labels.tolist()))
-    if absent:
-        raise UserError(
-            f"Class {absent[0]} has no image in this set: its one-vs-rest AUC is undefined; add "
-            "images of it or drop the class."
-        )
-    if classes == 2:
-        return auc(labels == 1, probabilities[:, 1])
-    return float(np.mean([auc(labels == c, probabilities[:, c]) for c in range(classes)]))
-
-
 def roc_points(labels: np.ndarray, scores: np.ndarray) -> RocCurve:
     """All points of the ROC curve that differ from a straight line between their neighbours."""
     return RocCurve(*roc_curve(*_checked(labels, scores)))
+
+
+# The axis of mean curves: middles of equal steps, so that the mean of a curve is the area under it.
+GRID = (np.arange(500) + 0.5) / 500
+
+
+def mean_roc(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Sensitivity [500] at the false positive rates `GRID`, mean over a metric's binary tasks and the seeds.
+
+    labels, scores: as a metric is called on. The area under the curve is the AUC of the same tasks.
+    """
+    curves = [roc_points(positive, score) for score, positive in metric.binary(labels, scores)]
+    return np.mean([np.interp(GRID, c.false_positive_rate, c.sensitivity) for c in curves], axis=0)
+
+
+def mean_precision(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Precision [500] at the sensitivities `GRID`, as `mean_roc`; the area under it is the average precision.
+
+    At each sensitivity the precision of the highest threshold that reaches it: steps, no interpolation.
+    """
+    curves = []
+    for score, positive in metric.binary(labels, scores):
+        sweep = ThresholdSweep(score)
+        hits, alarms = (sweep.counts(side.astype(float))[1:] for side in (positive, ~positive))
+        reached = np.searchsorted(hits, GRID * hits[-1])
+        curves.append((hits / (hits + alarms))[reached])
+    return np.mean(curves, axis=0)
 
 
 def _sensitivities(labels: np.ndarray, scores: np.ndarray, rates: Sequence[float]) -> Statistic:
@@ -91,14 +88,14 @@ def _sensitivities(labels: np.ndarray, scores: np.ndarray, rates: Sequence[float
 def sensitivities(
     labels: np.ndarray, scores: np.ndarray, rates: Sequence[float] = FALSE_POSITIVE_RATES
 ) -> np.ndarray:
-    """The estimates of `sensitivity_at`, one a rate."""
-    return _sensitivities(labels, scores, rates)(np.ones((1, np.size(labels))))[0]
+    """The estimates of `sensitivity_at`, one per rate."""
+    return estimate(_sensitivities(labels, scores, rates), np.size(labels))
 
 
 def sensitivity_at(
     labels: np.ndarray,
     scores: np.ndarray,
-    groups: Sequence | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     rates: Sequence[float] = FALSE_POSITIVE_RATES,
     *,
     resamples: int = 2000,
@@ -115,9 +112,10 @@ def sensitivity_at(
       rates: false positive rates within 0..1.
     """
     positive = _checked(labels, np.atleast_2d(scores)[0])[0]
-    statistic = _sensitivities(labels, scores, rates)
-    estimates = statistic(np.ones((1, positive.size)))[0]
-    draws = group_bootstrap(
-        statistic, groups, needed=[positive, ~positive], resamples=resamples, seed=seed
+    return bootstrap_intervals(
+        _sensitivities(labels, scores, rates),
+        groups,
+        needed=[positive, ~positive],
+        resamples=resamples,
+        seed=seed,
     )
-    return [percentile_interval(e, d) for e, d in zip(estimates, draws.T, strict=True)]

@@ -12,6 +12,13 @@ import numpy as np
 # A figure as a function of how often each item was drawn: weights [R, N] -> values [R] or [R, T].
 Statistic = Callable[[np.ndarray], np.ndarray]
 
+
+def estimate(statistic: Statistic, count: int) -> np.ndarray:
+    """A statistic of `count` items as they are, each once: its value, or its values [T]."""
+    values: np.ndarray = statistic(np.ones((1, count)))[0]
+    return values
+
+
 # A rate times a number of images may land a rounding error below the integer that it means.
 _ROUNDING = 1e-9
 

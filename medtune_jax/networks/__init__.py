@@ -1,47 +1,42 @@
-"""Networks as ordered named stages, and the table of those at hand."""
+"""Networks as ordered named stages, and the table of those at hand: one file says all of one network."""
 
-from collections.abc import Callable
 from difflib import get_close_matches
+from importlib import import_module
 
 from medtune_jax.errors import UserError
-from medtune_jax.networks.alexnet import alexnet, alexnet_torchvision
-from medtune_jax.networks.caffenet import caffenet
-from medtune_jax.networks.fillers import FILLERS, initial_params
-from medtune_jax.networks.googlenet import googlenet, googlenet_torchvision
-from medtune_jax.networks.squeezenet import squeezenet
-from medtune_jax.networks.stages import (
-    Network,
-    Params,
-    Preprocessing,
-    Rates,
-    Stage,
-    parameter_count,
-)
-from medtune_jax.networks.vgg16 import vgg16
+from medtune_jax.networks.initializers import INITIALIZERS, initial_params
+from medtune_jax.networks.preprocessing import Preprocessing
+from medtune_jax.networks.stages import Network, Params, Rates, Stage, parameter_count
 
-NETWORKS: dict[str, Callable[[int], Network]] = {
-    "alexnet": alexnet,
-    "alexnet_torchvision": alexnet_torchvision,
-    "caffenet": caffenet,
-    "googlenet": googlenet,
-    "googlenet_torchvision": googlenet_torchvision,
-    "squeezenet": squeezenet,
-    "vgg16": vgg16,
+NETWORKS = {
+    "alexnet": "alexnet",
+    "alexnet_torchvision": "alexnet",
+    "caffenet": "alexnet",
+    "googlenet": "googlenet",
+    "googlenet_torchvision": "googlenet",
+    "squeezenet": "squeezenet",
+    "vgg16": "vgg16",
 }
+"""Name -> the module of this package where a function of that name makes the network from a number of classes."""
 
 
-def get(name: str, classes: int = 1000) -> Network:
-    """The named network with `classes` outputs; UserError with the nearest name if there is none."""
+def get(name: str, classes: int | None = None) -> Network:
+    """The named network with a new head of `classes` outputs; without them as released, with ImageNet's 1,000.
+
+    UserError with the nearest name if there is none.
+    """
     if name not in NETWORKS:
         near = get_close_matches(name, NETWORKS, 1, 0)[0]
         raise UserError(
             f"unknown network '{name}'; did you mean '{near}'? (networks: {', '.join(NETWORKS)})"
         )
-    return NETWORKS[name](classes)
+    make = getattr(import_module(f"{__name__}.{NETWORKS[name]}"), name)
+    network: Network = make().as_released() if classes is None else make(classes)
+    return network
 
 
 __all__ = [
-    "FILLERS",
+    "INITIALIZERS",
     "NETWORKS",
     "Network",
     "Params",

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from medtune_jax import networks
 from medtune_jax.networks.stages import parameter_count
 
-_BUNDLED = ("squeezenet",)
-
 
 def describe(names: Sequence[str] = ()) -> str:
     """Stages, parameters, input and preprocessing of the named networks, or of all."""
@@ -18,9 +16,10 @@ def describe(names: Sequence[str] = ()) -> str:
 def _describe(name: str) -> str:
     network = networks.get(name)
     params, shapes = network.abstract_params(), network.shapes()
-    own = network.preprocessing
+    pixels = network.preprocessing
     low = f" (from {network.smallest} px)" if network.smallest else " only"
-    at_hand = "come with the package" if name in _BUNDLED else "convert or fetch them"
+    bundled = any(release.bundled for release in network.sources.releases)
+    weights = "come with the package" if bundled else "convert or fetch them"
     rows = [
         f"  {stage:<14}{'x'.join(map(str, shapes[stage])):<14}{parameter_count(params[stage]):>12,}"
         for stage in network.names
@@ -28,10 +27,10 @@ def _describe(name: str) -> str:
     rates = network.rates
     return "\n".join(
         [
-            f"{name}: {parameter_count(params):,} parameters, input {own.size} px{low}",
-            f"  preprocessing: {own.order}, x {own.scale:.4g}, mean {own.mean}, std {own.std}",
+            f"{name}: {parameter_count(params):,} parameters, input {pixels.size} px{low}",
+            f"  preprocessing: {pixels.order}, x {pixels.scale:.4g}, mean {pixels.mean}, std {pixels.std}",
             f"  rates: tuned {rates.tuned:g}, head {rates.head:g}, scratch {rates.scratch:g}"
-            f" ({rates.source}); weights: {at_hand}",
+            f" ({rates.source}); weights: {weights}",
             f"  {'stage':<14}{'output':<14}{'parameters':>12}",
             *rows,
         ]

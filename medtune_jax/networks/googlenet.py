@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -17,10 +15,11 @@ from medtune_jax.networks.layers import (
     lrn,
     max_pool,
 )
-from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Rates, Stage
+from medtune_jax.networks.preprocessing import Preprocessing
+from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Auxiliary, Layers, Network, Rates, Stage
 
 _BIAS = 0.2  # of every layer but the classifiers
-_RATES = Rates(tuned=3e-3, head=1e-3, scratch=3e-3, source="range test, docs/rates.md")
 
 
 class Reduced(nn.Module):
@@ -85,55 +84,88 @@ _INCEPTIONS = {
     "5b": (384, (192, 384), (48, 128), 128),
 }
 
-_Ends = dict[str, tuple[Callable[[Array], Array], ...]]  # what ends an inception stage
+_CAFFE = {"conv1": "conv1/7x7_s2", "classifier": "loss3/classifier"}
+_BRANCHES = {
+    "1x1": "branch1",
+    "3x3_reduce": "branch2.0",
+    "3x3": "branch2.1",
+    "5x5_reduce": "branch3.0",
+    "5x5": "branch3.1",
+    "pool_proj": "branch4.1",
+}
+_TORCHVISION = {
+    "conv1": "conv1.conv",
+    "conv2/3x3_reduce": "conv2.conv",
+    "conv2/3x3": "conv3.conv",
+    **{
+        f"inception_{name}/{ours}": f"inception{name}.{theirs}.conv"
+        for name in _INCEPTIONS
+        for ours, theirs in _BRANCHES.items()
+    },
+    "classifier": "fc",
+}
+
+_RELEASE = Release(
+    name="bvlc_googlenet",
+    file="bvlc_googlenet.caffemodel",
+    url=f"{BERKELEY}bvlc_googlenet.caffemodel",
+    sha1="405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+    size=53_533_754,
+    licence="unrestricted use",
+    accuracy="68.7% top-1, 88.9% top-5",
+)
 
 
 def _halve(x: Array) -> Array:
     return max_pool(x, 2, 2)
 
 
+def _stages(
+    classes: int, ends: dict[str, Layers], dropout: float, wide: int = 5
+) -> tuple[Stage, ...]:
+    """ends: what ends a stage beside its convolutions."""
+    return (
+        Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), ends["conv1"]),
+        Stage("conv2", Reduced(), ends["conv2"]),
+        *(
+            Stage(f"inception_{name}", Inception(*widths, wide=wide), ends.get(name, ()))
+            for name, widths in _INCEPTIONS.items()
+        ),
+        Stage("classifier", Dense(classes, relu=False), dropout=dropout),
+    )
+
+
 def googlenet(classes: int = 1000) -> Network:
     """Szegedy et al. 2015, Table 1; the two auxiliary heads act in training only."""
-    ends: _Ends = {"3b": (max_pool,), "4e": (max_pool,), "5b": (global_average_pool,)}
+    pools: dict[str, Layers] = {"3b": (max_pool,), "4e": (max_pool,), "5b": (global_average_pool,)}
+    norms: dict[str, Layers] = {"conv1": (max_pool, lrn), "conv2": (lrn, max_pool)}
     return Network(
         name="googlenet",
         classes=classes,
-        stages=(
-            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool, lrn)),
-            Stage("conv2", Reduced(), (lrn, max_pool)),
-            *(
-                Stage(f"inception_{name}", Inception(*widths), ends.get(name, ()))
-                for name, widths in _INCEPTIONS.items()
-            ),
-            Stage("classifier", Dense(classes, relu=False), dropout=0.4),
-        ),
+        stages=_stages(classes, norms | pools, dropout=0.4),
         preprocessing=Preprocessing(224, mean=(104.0, 117.0, 123.0)),
-        filler="xavier",
-        rates=_RATES,
+        initializer="xavier",
+        rates=Rates(tuned=3e-3, head=1e-3, scratch=3e-3, source="range test, docs/rates.md"),
         auxiliary=(
             Auxiliary("inception_4a", Stage("loss1", Side(classes)), 0.3),
             Auxiliary("inception_4d", Stage("loss2", Side(classes)), 0.3),
         ),
         smallest=64,
+        sources=Sources({"Caffe": Format(_CAFFE), "ONNX": IN_ORDER}, (_RELEASE,)),
     )
 
 
 def googlenet_torchvision(classes: int = 1000) -> Network:
     """torchvision's: no norm, 3x3 where the paper has 5x5, RGB in [-1, 1], batch norms folded."""
-    ends: _Ends = {"3b": (max_pool,), "4e": (_halve,), "5b": (global_average_pool,)}
+    pools: dict[str, Layers] = {"3b": (max_pool,), "4e": (_halve,), "5b": (global_average_pool,)}
+    pools |= {"conv1": (max_pool,), "conv2": (max_pool,)}
     return Network(
         name="googlenet_torchvision",
         classes=classes,
-        stages=(
-            Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), (max_pool,)),
-            Stage("conv2", Reduced(), (max_pool,)),
-            *(
-                Stage(f"inception_{name}", Inception(*widths, wide=3), ends.get(name, ()))
-                for name, widths in _INCEPTIONS.items()
-            ),
-            Stage("classifier", Dense(classes, relu=False), dropout=0.2),
-        ),
+        stages=_stages(classes, pools, dropout=0.2, wide=3),
         preprocessing=Preprocessing(224, "RGB", (0.5, 0.5, 0.5), 1 / 255, (0.5, 0.5, 0.5)),
-        filler="xavier",
+        initializer="xavier",
         smallest=64,
+        # A state dict does not hold the epsilon of its batch norms.
+        sources=Sources({"torchvision": Format(_TORCHVISION, epsilon=1e-3), "ONNX": IN_ORDER}),
     )

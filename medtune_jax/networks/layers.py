@@ -7,6 +7,7 @@ Arithmetic follows the dtype of the activations: parameters stay float32 and are
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial, reduce
 from itertools import product
 
@@ -127,7 +128,9 @@ def _spread(x: Array, window: int, stride: int, pad: int, fill: float) -> tuple[
     return lax.pad(x, jnp.asarray(fill, x.dtype), padding), rows, columns
 
 
-def _taps(x: Array, window: int, stride: int, rows: int, columns: int):
+def _taps(
+    x: Array, window: int, stride: int, rows: int, columns: int
+) -> Iterator[tuple[int, int, Array]]:
     """The window * window strided views of a padded map, each [N,rows,columns,C], with their offsets."""
     for i, j in product(range(window), range(window)):
         stop = (i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1)
@@ -142,7 +145,9 @@ def max_pool(x: Array, window: int = 3, stride: int = 2, pad: int = 0) -> Array:
     return reduce(jnp.maximum, views)
 
 
-def _max_pool_forward(x, window, stride, pad):
+def _max_pool_forward(
+    x: Array, window: int, stride: int, pad: int
+) -> tuple[Array, tuple[Array, Array]]:
     # XLA's CPU backend would compute the winners anew in each of their uses, but it does not fuse a concatenation.
     half = x.shape[0] // 2
     winners = [_first_maximum(part, window, stride, pad) for part in (x[:half], x[half:])]
@@ -161,7 +166,9 @@ def _first_maximum(x: Array, window: int, stride: int, pad: int) -> Array:
     return winner
 
 
-def _max_pool_backward(window, stride, pad, residuals, g):
+def _max_pool_backward(
+    window: int, stride: int, pad: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array]:
     """Each of the stride * stride phases of the input gathers from its own taps; then the phases interleave."""
     winner, like = residuals
     height, width = like.shape[:2]

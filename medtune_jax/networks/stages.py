@@ -7,23 +7,32 @@ read off `Network.stages`; nothing else may restate the order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.layers import dropout
+from medtune_jax.networks.preprocessing import Preprocessing
+from medtune_jax.networks.sources import Sources
+
+Layers = tuple[Callable[[Array], Array], ...]
+"""Layers without parameters, [N,...] -> [N,...]."""
 
 Params = dict[str, Any]
 """{stage: {"kernel", "bias"}} or {stage: {layer: {"kernel", "bias"}}}, all float32."""
+
+Path = tuple[str, ...]
+ModuleInput = tuple[nn.Module, tuple[int, ...]]
 
 _FIRST_SIDE = 1000  # side heads draw from their keys with numbers that no stage has
 
@@ -39,7 +48,7 @@ class Stage:
 
     name: str
     module: nn.Module
-    then: tuple[Callable[[Array], Array], ...] = ()
+    then: Layers = ()
     dropout: float = 0.0
 
     def __call__(
@@ -73,33 +82,6 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How 8-bit RGB pixels become a network's input: channel order, then (x * scale - mean) / std per channel.
-
-    mean and std are in the order of the network's own channels; `mean` may also be an image [size,size,3].
-    """
-
-    size: int
-    order: str = "BGR"
-    mean: Any = (104.007, 116.669, 122.679)
-    scale: float = 1.0
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-    def __call__(self, x: Array, dtype: Any = jnp.float32) -> Array:
-        """x [N,H,W,3] RGB, 0..255 of any dtype -> network input [N,H,W,3] of `dtype`."""
-        x = x.astype(jnp.float32)
-        x = x[..., ::-1] if self.order == "BGR" else x
-        x = x * self.scale - self._mean_for(x.shape[1:3])
-        return (x / jnp.asarray(self.std, jnp.float32)).astype(dtype)
-
-    def _mean_for(self, shape: tuple[int, ...]) -> Array:
-        mean = np.asarray(self.mean, np.float32)
-        if mean.ndim == 3 and mean.shape[:2] != shape:
-            mean = mean.mean((0, 1))  # a mean image only fits its own size
-        return jnp.asarray(mean)
-
-
-@dataclass(frozen=True)
 class Rates:
     """Learning rates of weights (a bias gets twice as much) and where they come from."""
 
@@ -117,12 +99,21 @@ class Network:
     classes: int
     stages: tuple[Stage, ...]
     preprocessing: Preprocessing
-    filler: str
-    """The filler its authors trained it with: what plain `scratch` uses."""
+    initializer: str
+    """The one its authors trained it with: what plain `scratch` uses."""
     rates: Rates = Rates()
     auxiliary: tuple[Auxiliary, ...] = ()
     smallest: int = 0
     """Smallest input side in pixels; 0 where only `preprocessing.size` fits (fully connected stages)."""
+    released_head: Stage | None = None
+    """The head that the released weights were trained with, where a new task wants another."""
+    sources: Sources = field(default=Sources(), compare=False, repr=False)
+
+    def as_released(self) -> Network:
+        """The network whose head is that of the released weights."""
+        if self.released_head is None:
+            return self
+        return replace(self, stages=(*self.stages[:-1], self.released_head), released_head=None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,10 +135,10 @@ class Network:
         )
 
     def check_size(self, size: int) -> None:
-        own = self.preprocessing.size
-        if not self.smallest and size != own:
+        native = self.preprocessing.size
+        if not self.smallest and size != native:
             raise UserError(
-                f"{self.name} takes images of {own} px only (its fully connected stages fix the size), not {size}; "
+                f"{self.name} takes images of {native} px only (its fully connected stages fix the size), not {size}; "
                 f"leave image_size at 0"
             )
         if size < self.smallest:
@@ -171,24 +162,37 @@ class Network:
         keys: PRNG keys [N], one a row, switch dropout on (training), frozen stages included, as in Caffe.
         taps: a dict that receives every stage's output by name.
         """
-        first = self.index(start) if start else 0
-        last = self.index(stop) if stop else len(self.stages)
-        for position in range(first, last):
-            stage = self.stages[position]
+
+        def step(stage: Stage, position: int, x: Array) -> Array:
             x = stage(params[stage.name], x, keys, position)
             if taps is not None:
                 taps[stage.name] = x
-        return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
+            return x
+
+        return self._through(step, x, start, stop)
 
     def run(
         self, params: Params, x: Array, start: str | None = None, stop: str | None = None
     ) -> Array:
         """`apply`, without dropout, by a program for each stage: whoever runs a stage on as many rows shares it."""
+        return self._through(lambda s, _, x: s.compiled(params[s.name], x), x, start, stop)
+
+    def _through(
+        self,
+        step: Callable[[Stage, int, Array], Array],
+        x: Array,
+        start: str | None,
+        stop: str | None,
+    ) -> Array:
         first = self.index(start) if start else 0
         last = self.index(stop) if stop else len(self.stages)
-        for stage in self.stages[first:last]:
-            x = stage.compiled(params[stage.name], x)
+        for position in range(first, last):
+            x = step(self.stages[position], position, x)
         return x.reshape(x.shape[0], -1) if last == len(self.stages) else x
+
+    def sides(self, params: Params) -> list[tuple[int, Auxiliary]]:
+        """The auxiliary heads whose parameters are present, each with its number."""
+        return [(n, s) for n, s in enumerate(self.auxiliary) if s.stage.name in params]
 
     def training_outputs(
         self, params: Params, x: Array, start: str | None, keys: Array
@@ -196,37 +200,39 @@ class Network:
         """(loss weight, class scores) of the main head and of every auxiliary head whose parameters are present."""
         taps: dict[str, Array] = {}
         outputs = [(1.0, self.apply(params, x, start=start, keys=keys, taps=taps))]
-        for number, side in enumerate(self.auxiliary):
-            if side.stage.name in params and side.after in taps:
+        for number, side in self.sides(params):
+            if side.after in taps:
                 scores = side(params[side.stage.name], taps[side.after], keys, number)
                 outputs.append((side.weight, scores))
         return outputs
 
     def shapes(self, size: int | None = None) -> dict[str, tuple[int, ...]]:
         """Output shape [h,w,c] or [c] of every stage, without computing anything."""
-        return dict(_shapes(self.stages, size or self.preprocessing.size))
+        inputs = self.inputs(size)
+        return {s.name: _traced(s.module, s.then, inputs[s.name][1])[1] for s in self.stages}
 
-    def drawn(
-        self, size: int | None = None, auxiliary: bool = False
-    ) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
+    def inputs(self, size: int | None = None, auxiliary: bool = False) -> dict[str, ModuleInput]:
         """The module of every stage and the shape of its input, side heads after the others: all that initial
         parameters depend on.
         """
-        size = size or self.preprocessing.size
-        outputs = self.shapes(size)
-        inputs = [(size, size, 3), *outputs.values()]
-        found = {
-            stage.name: (stage.module, x) for stage, x in zip(self.stages, inputs, strict=False)
-        }
-        if auxiliary:
-            sides = {s.stage.name: (s.stage.module, outputs[s.after]) for s in self.auxiliary}
-            found |= sides
-        return found
+        side = size or self.preprocessing.size
+        shape: tuple[int, ...] = (side, side, 3)
+        inputs, outputs = {}, {}
+        for stage in self.stages:
+            inputs[stage.name] = stage.module, shape
+            _, shape = _traced(stage.module, stage.then, shape)
+            outputs[stage.name] = shape
+        sides = self.auxiliary if auxiliary else ()
+        return inputs | {s.stage.name: (s.stage.module, outputs[s.after]) for s in sides}
 
     def abstract_params(self, size: int | None = None, auxiliary: bool = False) -> Params:
-        """Shapes and dtypes of all parameters, without memory."""
-        drawn = self.drawn(size, auxiliary).items()
-        return {name: dict(_abstract_params(*stage)) for name, stage in drawn}
+        """Shapes and dtypes of all parameters, without memory. Layers are in the order in which modules define them."""
+        then = {stage.name: stage.then for stage in self.stages}
+        inputs = self.inputs(size, auxiliary)
+        return {
+            name: unflatten_dict(dict(_traced(module, then.get(name, ()), x)[0]))
+            for name, (module, x) in inputs.items()
+        }
 
     def deterministic_prefix(self, first_tuned: str) -> str:
         """The stage at which the frozen, deterministic prefix of a tuning depth ends (its output feeds that stage).
@@ -239,26 +245,24 @@ class Network:
 
 
 # Tracing takes longer than a step of a small study, and every run asks.
-@lru_cache(maxsize=64)
-def _shapes(stages: tuple[Stage, ...], size: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    found, shape = [], (size, size, 3)
-    for stage in stages:
-        shape = jax.eval_shape(partial(_output, stage), *_example(shape)).shape[1:]
-        found.append((stage.name, shape))
-    return tuple(found)
-
-
 @lru_cache(maxsize=1024)
-def _abstract_params(module: nn.Module, shape: tuple[int, ...]) -> Params:
-    return jax.eval_shape(module.init, *_example(shape))["params"]
+def _traced(
+    module: nn.Module, then: Layers, shape: tuple[int, ...]
+) -> tuple[tuple[tuple[Path, jax.ShapeDtypeStruct], ...], tuple[int, ...]]:
+    """The parameters of a stage whose input has `shape`, in the order of their definition, and its output's shape."""
+    paths: list[Path] = []
 
+    def outputs(key: Array, x: Array) -> tuple[Array, list[Array]]:
+        x, variables = module.init_with_output(key, x)
+        params = flatten_dict(variables["params"])
+        paths.extend(params)  # a tree that JAX returns has its keys sorted
+        for layer in then:
+            x = layer(x)
+        return x, list(params.values())
 
-def _output(stage: Stage, key: Array, x: Array) -> Array:
-    return stage(dict(stage.module.init(key, x)["params"]), x)
-
-
-def _example(shape: tuple[int, ...]) -> tuple[Array, jax.ShapeDtypeStruct]:
-    return jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    y, params = jax.eval_shape(outputs, jax.random.key(0), x)
+    return tuple(zip(paths, params, strict=True)), y.shape[1:]
 
 
 def _fold_in(keys: Array, number: int | Array) -> Array:

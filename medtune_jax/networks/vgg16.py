@@ -3,9 +3,24 @@
 from jax import Array
 
 from medtune_jax.networks.layers import Conv, Dense, max_pool
-from medtune_jax.networks.stages import Network, Preprocessing, Stage
+from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
+from medtune_jax.networks.sources import IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.stages import Network, Stage
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_RELEASE = Release(
+    name="VGG_ILSVRC_16_layers",
+    file="VGG_ILSVRC_16_layers.caffemodel",
+    url="http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",
+    sha1="9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+    size=553_432_081,
+    licence="Creative Commons Attribution",
+    accuracy="91.9% top-5 (dense evaluation at 384 px)",
+)
+_TORCHVISION = (
+    *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
+    *(f"classifier.{i}" for i in (0, 3, 6)),
+)
 
 
 def _halve(x: Array) -> Array:
@@ -23,15 +38,27 @@ def _convolutions() -> tuple[Stage, ...]:
 
 def vgg16(classes: int = 1000) -> Network:
     """Thirteen convolutions in five blocks, then three fully connected layers."""
+    rgb = imagenet_rgb(224)
+    stages = (
+        *_convolutions(),
+        Stage("fc6", Dense(4096)),
+        Stage("fc7", Dense(4096), dropout=0.5),
+        Stage("fc8", Dense(classes, relu=False), dropout=0.5),
+    )
+    in_torchvision = dict(zip((stage.name for stage in stages), _TORCHVISION, strict=True))
     return Network(
         name="vgg16",
         classes=classes,
-        stages=(
-            *_convolutions(),
-            Stage("fc6", Dense(4096)),
-            Stage("fc7", Dense(4096), dropout=0.5),
-            Stage("fc8", Dense(classes, relu=False), dropout=0.5),
-        ),
+        stages=stages,
         preprocessing=Preprocessing(224, mean=(103.939, 116.779, 123.68)),
-        filler="msra",
+        initializer="msra",
+        sources=Sources(
+            formats={
+                "Caffe": Format(),
+                "torchvision": Format(in_torchvision, preprocessing=rgb),
+                "Gluon": Format(ordered=True, prefix="vgg0_", preprocessing=rgb),
+                "ONNX": IN_ORDER,
+            },
+            releases=(_RELEASE,),
+        ),
     )

@@ -12,7 +12,7 @@ from jax import Array
 
 @dataclass(frozen=True)
 class Images:
-    """One patch an image: uint8 [N,S,S,3] RGB."""
+    """One patch per image: uint8 [N,S,S,3] RGB."""
 
     pixels: np.ndarray
 

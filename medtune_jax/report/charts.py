@@ -1,20 +1,24 @@
-"""Sections around a figure: the metric by depth, ROC curves, convergence."""
+"""Sections around a figure: the metric by depth, the curves behind it, convergence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivity_at
 from medtune_jax.report import figures, markup
-from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.evidence import Cell, Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.section import Section
 
 
 def by_depth(evidence: Evidence) -> Section | None:
     """Test metric by depth and fraction, as a figure and a table."""
-    study = evidence.study
+    study, name = evidence.study, evidence.study.metric.title
     if not evidence.cells:
         return None
-    name = study.metric.title
     drawing = figures.by_depth(evidence)
     main = evidence.main_fraction
     chosen = evidence.recommendations[main].depth if main is not None else None
@@ -29,8 +33,8 @@ def by_depth(evidence: Evidence) -> Section | None:
         for depth in study.depths
     ]
     caption = (
-        f"Test {name}: mean over seeds with its 95% interval by bootstrap over patients (2000 "
-        "resamples, the same for all). Small dots are single seeds. Training from scratch is no "
+        f"Test {name}: mean over seeds with its 95% interval by bootstrap over {study.words.groups} "
+        "(2000 resamples, the same for all). Small dots are single seeds. Training from scratch is no "
         "depth and stands apart."
     )
     return Section(
@@ -50,35 +54,58 @@ def by_depth(evidence: Evidence) -> Section | None:
     )
 
 
+def precision_recall(evidence: Evidence) -> Section | None:
+    """Precision-recall curves, where the metric is the area under them."""
+    return _curves(evidence, figures.PRECISION_RECALL) if _is(evidence, "auprc") else None
+
+
 def roc(evidence: Evidence) -> Section | None:
-    """ROC curves, and sensitivities at the paper's operating points for two classes."""
+    """ROC curves and, where the metric judges one binary task, sensitivities at the paper's operating points."""
     study, fraction = evidence.study, evidence.main_fraction
-    if fraction is None or study.test is None:
+    section = _curves(evidence, figures.ROC)
+    tasks = study.metric.tasks(len(study.classes))
+    if section is None or fraction is None or len(tasks) > 1:
+        return section
+    depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
+    rows = [
+        (study.label(depth), *map(markup.interval, _sensitivities(evidence, (depth, fraction))))
+        for depth in depths
+        if depth is not None
+    ]
+    head = ("Sensitivity at", *(f"FPR {rate:.2f}" for rate in FALSE_POSITIVE_RATES))
+    table = markup.table(head, rows, "numbers")
+    return section._replace(html=markup.join([section.html, table]))
+
+
+def _is(evidence: Evidence, metric: str) -> bool:
+    return evidence.study.metric.name == metric
+
+
+def _curves(evidence: Evidence, kind: figures.Curve) -> Section | None:
+    study = evidence.study
+    if evidence.main_fraction is None or study.test is None:
         return None
-    drawing = figures.roc_curves(evidence)
-    many = len(study.classes) > 2
-    caption = "Mean over seeds" + (" and classes (one against the rest)." if many else ".")
-    parts = [markup.figure(drawing, f"{caption} The legend gives the test {study.metric.title}.")]
-    if not many:
-        depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
-        rows = [
-            (
-                study.label(depth),
-                *map(
-                    markup.interval,
-                    sensitivity_at(
-                        study.test.labels,
-                        evidence.scores((depth, fraction))[:, :, 1],
-                        study.test.groups,
-                    ),
-                ),
-            )
-            for depth in depths
-            if depth is not None
-        ]
-        head = ("Sensitivity at", *(f"FPR {rate:.2f}" for rate in FALSE_POSITIVE_RATES))
-        parts.append(markup.table(head, rows, "numbers"))
-    return Section("ROC curves", markup.join(parts), [drawing])
+    drawing = figures.curves(evidence, kind)
+    tasks = study.metric.tasks(len(study.classes))
+    caption = f"Mean over seeds, {_tasks(study.classes, tasks)}."
+    if _is(evidence, kind.metric):
+        caption += f" The legend gives the test {study.metric.title}, the area under the curve."
+    return Section(kind.title, markup.figure(drawing, caption), [drawing])
+
+
+def _tasks(classes: Sequence[str], tasks: Sequence[tuple[int, ...]]) -> str:
+    """What the curves tell apart."""
+    if len(tasks) > 1:
+        return "and over the classes, one against the rest"
+    positive = [name for c, name in enumerate(classes) if c in tasks[0]]
+    negative = [name for name in classes if name not in positive]
+    return f"{' or '.join(positive)} against {' or '.join(negative)}"
+
+
+def _sensitivities(evidence: Evidence, cell: Cell) -> list[Interval]:
+    pairs = evidence.study.metric.binary(evidence.labels, evidence.judged(cell))
+    scores = np.stack([score for score, _ in pairs])
+    return sensitivity_at(pairs[0][1], scores, evidence.groups)
 
 
 def convergence(evidence: Evidence) -> Section | None:

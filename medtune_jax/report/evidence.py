@@ -1,12 +1,12 @@
 """What the finished runs say: every figure of the page that carries an interval.
 
-All depths and fractions are bootstrapped on the same resamples of the test patients. A comparison
+All depths and fractions are bootstrapped on the same resamples of the test set's groups. A comparison
 is then a weighted sum of columns of one table of draws, so any contrast is paired by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
@@ -21,8 +21,9 @@ from medtune_jax.evaluation.intervals import (
     percentile_interval,
     two_sided_p,
 )
-from medtune_jax.report.load import StudyResults
-from medtune_jax.study.recommend import Recommendation, Regret, recommend, regret
+from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
+from medtune_jax.evaluation.sweep import estimate
+from medtune_jax.report.load import Run, StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
 
@@ -41,7 +42,7 @@ class Evidence:
     """Statistics of a study's finished runs, computed once.
 
     Raises:
-      UserError: the test set has fewer than two patients or lacks a class.
+      UserError: the test set has fewer than two groups or lacks a class.
     """
 
     def __init__(self, study: StudyResults, resamples: int = 2000, seed: int = 0):
@@ -59,8 +60,8 @@ class Evidence:
         test = self.study.test
         if test is None:
             return np.empty(0), np.empty((resamples, 0))
-        labels, metric = test.labels[test.judged], self.study.metric
-        scores = [self.scores(cell)[:, test.judged] for cell in self.cells]
+        labels, metric = self.labels, self.study.metric
+        scores = [self.judged(cell) for cell in self.cells]
         statistics = [metric.statistic(labels, each) for each in scores]
 
         def statistic(weights: np.ndarray) -> np.ndarray:
@@ -68,16 +69,33 @@ class Evidence:
 
         draws = group_bootstrap(
             statistic,
-            test.groups[test.judged],
+            self.groups,
             needed=metric.needed(labels, scores[0].shape[-1]),
             resamples=resamples,
             seed=seed,
         )
-        return statistic(np.ones((1, labels.size)))[0], draws
+        return estimate(statistic, labels.size), draws
 
     def scores(self, cell: Cell) -> np.ndarray:
         """Log-odds [S, N, C] of the test set by a cell's finished seeds."""
         return np.stack([run.scores for run in self.study.cell(*cell) if run.scores is not None])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int [n]: classes of the n test cases that are judged."""
+        test = self.study.test
+        return np.empty(0, int) if test is None else test.labels[test.judged]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """str [n]: their groups."""
+        test = self.study.test
+        return np.empty(0, str) if test is None else test.groups[test.judged]
+
+    def judged(self, cell: Cell) -> np.ndarray:
+        """Log-odds [S, n, C] of the test cases that are judged: what the metric and its curves are made of."""
+        assert self.study.test is not None
+        return self.scores(cell)[:, self.study.test.judged]
 
     def has(self, depth: str, fraction: float) -> bool:
         return (depth, fraction) in self._column
@@ -99,15 +117,19 @@ class Evidence:
 
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""
-        return self._by_seed("validation", fraction)
+        return self._by_seed(lambda run: run.result["validation"], fraction)
 
     def test_by_seed(self, fraction: float) -> dict[str, dict[int, float]]:
-        return self._by_seed("test", fraction)
+        """Test metric by depth and seed, from the scores."""
+        return self._by_seed(lambda run: run.test, fraction)
 
-    def _by_seed(self, name: str, fraction: float) -> dict[str, dict[int, float]]:
+    def _by_seed(
+        self, figure: Callable[[Run], float | None], fraction: float
+    ) -> dict[str, dict[int, float]]:
+        cells = {depth: self.study.cell(depth, fraction) for depth in self.study.depths}
         return {
-            depth: {run.seed: run.result[name] for run in self.study.cell(depth, fraction)}
-            for depth in self.study.depths
+            depth: {run.seed: value for run in runs if (value := figure(run)) is not None}
+            for depth, runs in cells.items()
         }
 
     @cached_property
@@ -123,6 +145,12 @@ class Evidence:
     def main_fraction(self) -> float | None:
         """The largest fraction that has an answer."""
         return max(self.recommendations, default=None)
+
+    @property
+    def shown_fractions(self) -> list[float]:
+        """The largest and the smallest fraction that have an answer: the panels of a figure."""
+        known = [f for f in self.study.fractions if f in self.recommendations]
+        return list(dict.fromkeys([known[0], known[-1]])) if known else []
 
     def scratch_wins(self, fraction: float) -> str | None:
         """The best scratch, if it beats the recommended depth by the rule's own validation test."""
@@ -171,8 +199,9 @@ class Evidence:
 
     def shallowest(self, fraction: float) -> str | None:
         """Only the last stage, if it was run."""
-        last = self.study.stages[-1]
-        return last if self.has(last, fraction) else None
+        first = self.study.tuned_depths[:1]
+        only = [d for d in first if len(self.study.known_depths[d].tuned) == 1]
+        return only[0] if only and self.has(only[0], fraction) else None
 
     def deepest(self, fraction: float) -> str | None:
         """The deepest tuned depth that has results."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from medtune_jax.evaluation.roc import roc_points
+from medtune_jax.evaluation.metric import Metric
+from medtune_jax.evaluation.roc import GRID, mean_precision, mean_roc
+from medtune_jax.paths import write_whole
 from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults
@@ -51,10 +53,10 @@ class Drawing:
     figure: Figure
 
     def save_png(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.name}.png"
+        path, stream = folder / f"{self.name}.png", io.BytesIO()
         with mpl.rc_context(_STYLE):
-            self.figure.savefig(path, metadata={"Software": None})
+            self.figure.savefig(stream, metadata={"Software": None})
+        write_whole(path, stream.getvalue())
         return path
 
     def svg(self) -> Markup:
@@ -71,7 +73,10 @@ class Drawing:
         return Markup(text.replace("<svg ", label, 1))
 
 
-def _drawn(size: tuple[float, float], columns: int, draw: Callable[..., None], **axes) -> Figure:
+def drawn(
+    size: tuple[float, float], columns: int, draw: Callable[..., None], **axes: Any
+) -> Figure:
+    """A figure of a row of axes, which `draw` is called on, in the page's style. axes: for `subplots`."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(*np.atleast_1d(figure.subplots(1, columns, **axes)))
@@ -113,10 +118,18 @@ def by_depth(evidence: Evidence) -> Drawing:
     description = (
         f"Test {study.metric.title} by tuning depth and training fraction, with 95% intervals."
     )
-    return Drawing("metric_by_depth", description, _drawn((_WIDTH, 4.6), 1, draw))
+    return Drawing("metric_by_depth", description, drawn((_WIDTH, 4.6), 1, draw))
 
 
-def _draw_fraction(ax, evidence: Evidence, fraction, places, shift, colour, marker) -> None:
+def _draw_fraction(
+    ax: Axes,
+    evidence: Evidence,
+    fraction: float,
+    places: dict[str, float],
+    shift: float,
+    colour: Any,
+    marker: str,
+) -> None:
     study = evidence.study
     known = [d for d in places if evidence.has(d, fraction)]
     intervals = {d: evidence.test(d, fraction) for d in known}
@@ -142,62 +155,67 @@ def _draw_fraction(ax, evidence: Evidence, fraction, places, shift, colour, mark
         label=fraction_name(fraction),
     )
     seeds = [
-        (places[d] + shift + 0.035, run.result["test"])
-        for d in known
-        for run in study.cell(d, fraction)
-        if len(study.cell(d, fraction)) > 1
+        (places[d] + shift + 0.035, test)
+        for d, tests in evidence.test_by_seed(fraction).items()
+        for test in tests.values()
+        if len(tests) > 1
     ]
-    ax.scatter(
-        *np.array(seeds).reshape(-1, 2).T, s=6, color=colour, alpha=0.6, linewidths=0, zorder=1
-    )
+    x, y = np.array(seeds).reshape(-1, 2).T
+    ax.scatter(x, y, s=6, color=colour, alpha=0.6, linewidths=0, zorder=1)
 
 
-_GRID = np.linspace(0, 1, 401)
+class Curve(NamedTuple):
+    """A curve behind a metric: `points` gives its height on `GRID`, `metric` is the name of the area under it."""
+
+    name: str
+    title: str
+    metric: str
+    x: str
+    y: str
+    points: Callable[[Metric, np.ndarray, np.ndarray], np.ndarray]
 
 
-def mean_roc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Sensitivity [401] on a grid of false positive rates, averaged over seeds and classes.
+ROC = Curve("roc", "ROC curves", "auc", "False positive rate", "Sensitivity", mean_roc)
+PRECISION_RECALL = Curve(
+    *("precision_recall", "Precision-recall curves", "auprc", "Sensitivity (recall)", "Precision"),
+    mean_precision,
+)
 
-    Args: labels [N]; scores [S, N, C], of which two classes mean one curve, of class 1.
+
+def curves(evidence: Evidence, kind: Curve) -> Drawing:
+    """A kind of curve at the largest and the smallest fraction.
+
+    Its legend gives the test metric where that is the area under the curve.
     """
-    classes = range(scores.shape[2]) if scores.shape[2] > 2 else (1,)
-    curves = []
-    for seed in scores:
-        for c in classes:
-            curve = roc_points(labels == c, seed[:, c])
-            curves.append(np.interp(_GRID, curve.false_positive_rate, curve.sensitivity))
-    return np.mean(curves, axis=0)
-
-
-def roc_curves(evidence: Evidence) -> Drawing:
-    """ROC curves at the largest and the smallest fraction."""
-    study = evidence.study
-    known = [f for f in study.fractions if f in evidence.recommendations] or study.fractions[:1]
-    fractions = list(dict.fromkeys([known[0], known[-1]]))
+    study, roc = evidence.study, kind is ROC
+    fractions = evidence.shown_fractions
+    area = study.metric.name == kind.metric
 
     def draw(*axes: Axes) -> None:
         for ax, fraction in zip(axes, fractions, strict=True):
-            ax.plot([0, 1], [0, 1], color=palette.FAINT, lw=0.8)
+            if roc:
+                ax.plot([0, 1], [0, 1], color=palette.FAINT, lw=0.8)
             for depth, name, (colour, style) in palette.cast(evidence, fraction):
-                assert study.test is not None
-                curve = mean_roc(study.test.labels, evidence.scores((depth, fraction)))
-                value = evidence.test(depth, fraction).estimate
-                ax.plot(
-                    np.append(0, _GRID),
-                    np.append(0, curve),
-                    color=colour,
-                    ls=style,
-                    lw=1.6,
-                    label=f"{name}: {value:.3f}",
+                height = kind.points(
+                    study.metric, evidence.labels, evidence.judged((depth, fraction))
                 )
-            ax.set(xlabel="False positive rate", ylabel="Sensitivity", aspect="equal")
+                label = f"{name}: {evidence.test(depth, fraction).estimate:.3f}" if area else name
+                x, y = ([0, 0], [0, height[0]]) if roc else ([], [])
+                ax.plot([*x, *GRID], [*y, *height], color=colour, ls=style, lw=1.6, label=label)
+            ax.set(xlabel=kind.x, ylabel=kind.y, aspect="equal")
             ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
             ax.set_title(f"{fraction_name(fraction)} of the training data", fontsize=10)
-            ax.legend(loc="lower right", fontsize=8, title=study.metric.title, title_fontsize=8)
+            title = study.metric.title if area else None
+            ax.legend(
+                loc="lower right" if roc else "lower left",
+                fontsize=8,
+                title=title,
+                title_fontsize=8,
+            )
 
     size = (4.7 * len(fractions), 4.8)
-    description = "ROC curves of the recommended, shallowest and deepest depth and of scratch."
-    return Drawing("roc", description, _drawn(size, len(fractions), draw))
+    description = f"{kind.title} of the recommended, shallowest and deepest depth and of scratch."
+    return Drawing(kind.name, description, drawn(size, len(fractions), draw))
 
 
 def convergence(evidence: Evidence) -> Drawing:
@@ -220,7 +238,7 @@ def convergence(evidence: Evidence) -> Drawing:
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
     description = f"Validation {study.metric.title} against the number of mini-batches."
-    return Drawing("convergence", description, _drawn((_WIDTH, 4.0), 1, draw))
+    return Drawing("convergence", description, drawn((_WIDTH, 4.0), 1, draw))
 
 
 def _mean_history(histories: list[np.ndarray]) -> np.ndarray:

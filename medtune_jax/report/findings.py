@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from medtune_jax.evaluation import recommend as rule
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Comparison, Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import DONE, FAILED, MISSING, is_scratch
+from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.verdicts import MARGIN, judge
-from medtune_jax.study import recommend as rule
+from medtune_jax.words import count
 
 
 def answer(evidence: Evidence) -> Section:
@@ -28,8 +29,8 @@ def answer(evidence: Evidence) -> Section:
     sentences = [
         *_advice(evidence, fraction),
         f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
-        f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by patient "
-        f"{found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
+        f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by "
+        f"{study.words.group} {found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
     ]
     for other in (evidence.best_scratch(fraction), evidence.shallowest(fraction)):
         comparison = evidence.comparison(fraction, other)
@@ -51,8 +52,9 @@ def answer(evidence: Evidence) -> Section:
 def _advice(evidence: Evidence, fraction: float) -> list[Markup | str]:
     """What to do, first; if scratch beats the depth on validation data, that comes first."""
     study, depth = evidence.study, evidence.recommendations[fraction].depth
-    only_last = depth == study.stages[-1]
-    tune = f"une only the last stage, {depth}" if only_last else f"une from {depth}"
+    stages = study.known_depths[depth].tuned
+    only_last = len(stages) == 1
+    tune = f"une only the last stage, {stages[0]}" if only_last else f"une from {stages[0]}"
     tune += "" if only_last else f" ({study.label(depth)})"
     strong = Markup("<strong>{}.</strong>")
     scratch = evidence.scratch_wins(fraction)
@@ -73,7 +75,7 @@ def _seeds(evidence: Evidence, depth: str, fraction: float) -> str:
 def _compared(evidence: Evidence, comparison: Comparison) -> str:
     study, d = evidence.study, comparison.difference
     value = evidence.test(comparison.other, comparison.fraction)
-    verb = "Training from" if is_scratch(comparison.other) else "Tuning"
+    verb = "Training from" if study.is_scratch(comparison.other) else "Tuning"
     return (
         f"{verb} {study.label(comparison.other)} gives {value.estimate:.3f} "
         f"({value.low:.3f}–{value.high:.3f}): a difference of {d.estimate:+.3f} "
@@ -113,8 +115,8 @@ def _warnings(evidence: Evidence) -> list[str]:
     if not named:
         return []
     return [
-        "Warning: training collapsed. Runs of these depths give half or more of the test images "
-        f"exactly the same score ({'; '.join(named)}). Their {study.metric.title} says nothing "
+        "Warning: training collapsed. Runs of these depths give half or more of the test "
+        f"{study.words.cases} exactly the same score ({'; '.join(named)}). Their {study.metric.title} says nothing "
         "about the depth: mend the training (learning rate, initialisation, epochs) before you "
         "trust the answer or any comparison with them."
     ]
@@ -131,12 +133,31 @@ def _caveats(evidence: Evidence) -> list[str]:
         notes.append(
             "A failed run is left out of every mean; its reason stands under Data and provenance."
         )
-    if not study.manifest.get("data", {}).get("groups_known", True):
+    groups, cases = study.words.groups, study.words.cases
+    if not study.groups_known:
         notes.append(
-            "The data name no patients: every image counts as its own patient, so the intervals "
-            "are too narrow if several images come from one patient."
+            f"The data name no {groups}: every {study.words.case} counts as its own {study.words.group}, so the "
+            f"intervals are too narrow if several {cases} come from one {study.words.group}."
         )
+    if study.saturated is not None:
+        notes.append(
+            "This study kept probabilities only, which are turned into log-odds for ranking: "
+            f"{count(study.saturated, 'scores')} of all runs are exactly 0 or 1 and tie."
+        )
+    differing = [run for run in study.runs if run.differs]
+    if differing:
+        notes.append(_difference(study, differing))
     return notes
+
+
+def _difference(study: StudyResults, runs: list[Run]) -> str:
+    name = study.metric.title
+    most = max(runs, key=lambda run: abs(run.result["test"] - (run.test or 0)))
+    return (
+        f"{'Warning: the' if study.saturated is None else 'The'} test {name} that result.json records is not that of "
+        f"scores.csv in {count(len(runs), 'runs')}, most of all in {most.run}: {most.result['test']:.4f} recorded, "
+        f"{most.test:.4f} from the scores. The page and results.csv give those of the scores."
+    )
 
 
 def tests(evidence: Evidence) -> Section | None:
@@ -159,10 +180,10 @@ def tests(evidence: Evidence) -> Section | None:
     ]
     head = ("Training data", "Recommended", "Against", f"Difference in test {name}", "p", "Holm p")
     text = (
-        "Paired by patient: both methods are judged on the same resamples of the test patients, "
-        "each averaged over its seeds. The two-sided p is Holm-corrected over all rows. "
+        f"Paired by {study.words.group}: both methods are judged on the same resamples of the test "
+        f"{study.words.groups}, each averaged over its seeds. The two-sided p is Holm-corrected over all rows. "
         "With 2000 resamples a p before correction cannot fall below 0.001. "
-        "The interval holds the chance of another draw of patients, not of another training run."
+        f"The interval holds the chance of another draw of {study.words.groups}, not of another training run."
     )
     return Section(
         "Paired tests", markup.join([markup.paragraph(text), markup.table(head, rows, "numbers")])

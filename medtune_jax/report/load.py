@@ -15,18 +15,26 @@ from typing import Any
 
 import numpy as np
 
+from medtune_jax import __version__
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
 from medtune_jax.evaluation.scores import TestSet
+from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _KNOWN_COLUMNS = ("image", "patient", "label")
+_FIELDS = ("network", "depths", "fractions", "classes", "runs")
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Run:
-    """One planned run. history: [epochs, 2] mini-batches and validation metric. scores: log-odds float32 [N, C]."""
+    """One planned run.
+
+    history: [epochs, 2] mini-batches and validation metric. scores: log-odds [N, C] of the test set. test: the metric
+    of those scores; the page shows this one.
+    """
 
     run: str
     depth: str
@@ -38,6 +46,15 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     history: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     scores: np.ndarray | None = None
+    test: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether result.json says another figure than the scores: one of both was changed, or ranked otherwise."""
+        recorded = self.result.get("test")
+        if self.test is None or recorded is None:
+            return False
+        return bool(abs(recorded - self.test) > _ROUNDING)
 
     @property
     def collapsed(self) -> bool:
@@ -53,18 +70,35 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """name: as in the runs. label: as the paper names it. tuned: the trained stages. scratch: from random weights."""
+
+    name: str
+    label: str
+    tuned: tuple[str, ...]
+    scratch: bool
+
+
+@dataclass(frozen=True)
 class StudyResults:
-    """A study as found on disk, finished or not."""
+    """A study as found on disk, finished or not.
+
+    known_depths: by name, shallow to deep, then from scratch. saturated: of a study that kept probabilities only, the
+    rows of all its runs in which one is exactly 0; None where log-odds were kept.
+    """
 
     directory: Path
     manifest: dict[str, Any]
     runs: tuple[Run, ...]
     test: TestSet | None
+    known_depths: dict[str, Depth]
     metric: Metric = AUC
+    words: Words = PATIENTS_AND_IMAGES
+    saturated: int | None = None
 
     @property
     def classes(self) -> list[str]:
-        return self.manifest["classes"]
+        return list(self.manifest["classes"])
 
     @property
     def stages(self) -> list[str]:
@@ -76,28 +110,28 @@ class StudyResults:
         return sorted(self.manifest["fractions"], reverse=True)
 
     @property
-    def tuned_depths(self) -> list[str]:
-        """Depths that start from pre-trained weights, shallow to deep."""
-        return [depth for depth in self.manifest["depths"] if not is_scratch(depth)]
-
-    @property
-    def scratch_depths(self) -> list[str]:
-        return [depth for depth in self.manifest["depths"] if is_scratch(depth)]
+    def groups_known(self) -> bool:
+        return bool(self.manifest.get("data", {}).get("groups_known", True))
 
     @property
     def depths(self) -> list[str]:
-        return self.tuned_depths + self.scratch_depths
+        return list(self.known_depths)
+
+    @property
+    def tuned_depths(self) -> list[str]:
+        """Depths that start from pre-trained weights, shallow to deep."""
+        return [name for name, depth in self.known_depths.items() if not depth.scratch]
+
+    @property
+    def scratch_depths(self) -> list[str]:
+        return [name for name, depth in self.known_depths.items() if depth.scratch]
 
     def is_scratch(self, depth: str) -> bool:
-        return is_scratch(depth)
+        return self.known_depths[depth].scratch
 
     def label(self, depth: str) -> str:
-        """A depth as the paper names it: 'only fc8', 'conv4-fc8', 'scratch (xavier)'."""
-        if is_scratch(depth):
-            name, _, filler = depth.partition("-")
-            return f"{name} ({filler})" if filler else name
-        last = self.stages[-1]
-        return f"only {last}" if depth == last else f"{depth}-{last}"
+        """A depth as the paper names it: 'only fc8', 'conv4-fc8', 'scratch'."""
+        return self.known_depths[depth].label
 
     @cached_property
     def _cells(self) -> dict[tuple[str, float], list[Run]]:
@@ -120,77 +154,121 @@ class StudyResults:
         return [run for run in self.runs if run.status == status]
 
 
-def is_scratch(depth: str) -> bool:
-    return depth == "scratch" or depth.startswith("scratch-")
-
-
-def load_study(directory: Path, metric: Metric = AUC) -> StudyResults:
-    """Reads study.json and every run directory that exists.
-
-    metric: the application's own; another one that the study names judges the same binary tasks.
-
-    Raises:
-      UserError: no study there, a damaged file, or runs scored on different test images.
-    """
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """study.json; UserError when there is none, or none that this version can read."""
     path = Path(directory) / "study.json"
     if not path.is_file():
         raise UserError(
             f"{directory} holds no study.json: give the --output directory of a `medtune sweep`."
         )
     manifest = _json(path)
-    missing = [
-        k for k in ("network", "depths", "fractions", "classes", "runs") if k not in manifest
-    ]
+    missing = [name for name in _FIELDS if name not in manifest]
     if missing:
         raise UserError(f"{path} has no field '{missing[0]}': run the sweep again.")
-    order = {depth: i for i, depth in enumerate(manifest["depths"])}
-    planned = sorted(
-        manifest["runs"],
-        key=lambda r: (order.get(r["depth"], len(order)), -r["fraction"], r["seed"]),
-    )
-    reader = _Reader(Path(directory) / "runs", manifest["classes"])
-    runs = tuple(reader.run(entry) for entry in planned)
+    return manifest
+
+
+def load_study(
+    directory: Path, metric: Metric = AUC, words: tuple[str, str] = PATIENTS_AND_IMAGES
+) -> StudyResults:
+    """Reads study.json and every run directory that exists.
+
+    metric: the application's own; another one that the study names judges the same binary tasks. words: the
+    application's (group, case), for studies that do not name them.
+
+    Raises:
+      UserError: no study there, another layout, a damaged file, or runs scored on different test images.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
     metric = chosen(manifest.get("metric", ""), metric)
-    return StudyResults(Path(directory), manifest, runs, reader.test, metric)
+    try:
+        depths = _depths(manifest)
+        order = {name: i for i, name in enumerate(depths)}
+        planned = sorted(
+            manifest["runs"], key=lambda r: (order[r["depth"]], -r["fraction"], r["seed"])
+        )
+        named = Words(**manifest["words"]) if "words" in manifest else Words(*words)
+        reader = _Reader(directory / "runs", manifest["classes"], metric)
+        runs = tuple(reader.run(entry) for entry in planned)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{directory} has a layout that medtune_jax {__version__} cannot read ({error!r}): make its report with "
+            "the version that its runs' versions.json name, or run the sweep again."
+        ) from error
+    return StudyResults(
+        directory, manifest, runs, reader.test, depths, metric, named, reader.saturated
+    )
+
+
+def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
+    """By name, those from scratch last."""
+    stages = [stage["name"] for stage in manifest["network"]["stages"]]
+    found = [
+        _depth_of_name(entry, stages)
+        if isinstance(entry, str)
+        else Depth(entry["name"], entry["label"], tuple(entry["tuned"]), entry["scratch"])
+        for entry in manifest["depths"]
+    ]
+    return {depth.name: depth for depth in sorted(found, key=lambda depth: depth.scratch)}
+
+
+def _depth_of_name(name: str, stages: list[str]) -> Depth:
+    """A depth of version 0.1, which wrote names alone: the first tuned stage, 'scratch' or 'scratch-FILLER'."""
+    scratch, _, filler = name.partition("-")
+    if scratch == "scratch":
+        return Depth(name, f"scratch ({filler})" if filler else scratch, tuple(stages), True)
+    if name not in stages:
+        raise KeyError(name)
+    tuned = stages[stages.index(name) :]
+    return Depth(name, f"{name}-{stages[-1]}" if tuned[1:] else f"only {name}", tuple(tuned), False)
 
 
 class _Reader:
-    """Reads runs, and holds the test set that all of them must share."""
+    """Reads runs, and holds what they share: the test set, and how many scores of old studies have saturated."""
 
-    def __init__(self, folder: Path, classes: list[str]):
+    def __init__(self, folder: Path, classes: list[str], metric: Metric):
         self._folder = folder
         self._classes = classes
+        self._metric = metric
         self.test: TestSet | None = None
+        self.saturated: int | None = None
 
     def run(self, entry: dict[str, Any]) -> Run:
         folder = self._folder / entry["run"]
         identity = {key: entry[key] for key in ("run", "depth", "fraction", "seed")}
         if not (folder / "result.json").is_file():
             return Run(**identity, status=MISSING)
-        result = _json(folder / "result.json")
+        result = _renamed(_json(folder / "result.json"))
         done = result.get("status") == DONE
+        scores = self._scores(folder / "scores.csv") if done else None
         return Run(
             **identity,
             status=DONE if done else FAILED,
-            result=_renamed(result),
+            result=result,
             timing=_json(folder / "timing.json", optional=True),
             versions=_json(folder / "versions.json", optional=True),
             history=_history(folder / "history.csv"),
-            scores=self._scores(folder / "scores.csv") if done else None,
+            scores=scores,
+            test=None if scores is None else self._figure(scores),
         )
+
+    def _figure(self, scores: np.ndarray) -> float:
+        assert self.test is not None
+        judged = self.test.judged
+        return self._metric(self.test.labels[judged], scores[judged])
 
     def _scores(self, path: Path) -> np.ndarray:
         """Log-odds [N, C] in the order of the image names."""
         rows = _rows(path, (*_KNOWN_COLUMNS, *self._classes))
         logits = [f"logit_{name}" for name in self._classes]
-        # Studies of version 0.1 kept probabilities alone.
         known = bool(rows) and logits[0] in rows[0]
         rows.sort(key=lambda row: row["image"])
         index = {name: i for i, name in enumerate(self._classes)}
         try:
             labels = np.array([index[row["label"]] for row in rows], dtype=int)
             columns = logits if known else self._classes
-            values = np.array([[float(row[c]) for c in columns] for row in rows], np.float32)
+            values = np.array([[float(row[c]) for c in columns] for row in rows])
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path} holds an unknown class or a score that is no number: {error}."
@@ -203,7 +281,12 @@ class _Reader:
         )
         self._agree(path, test)
         values = values.reshape(len(rows), len(self._classes))
-        return values if known else log_odds.of_probabilities(values).astype(np.float32)
+        return values.astype(np.float32) if known else self._of_probabilities(values)
+
+    def _of_probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Studies of version 0.1 kept probabilities alone."""
+        self.saturated = (self.saturated or 0) + int((values == 0).any(axis=1).sum())
+        return log_odds.of_probabilities(values)
 
     def _agree(self, path: Path, test: TestSet) -> None:
         if self.test is None:
@@ -232,14 +315,15 @@ def _history(path: Path) -> np.ndarray:
 def _renamed(result: dict[str, Any]) -> dict[str, Any]:
     """A result of version 0.1, which knew one metric, in today's words."""
     old = {"val_auc": "validation", "test_auc": "test"}
-    return {old.get(name, name): value for name, value in result.items()}
+    return {"metric": AUC.name} | {old.get(name, name): value for name, value in result.items()}
 
 
 def _json(path: Path, optional: bool = False) -> dict[str, Any]:
     if optional and not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): remove it and run the sweep again."

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean, stdev
+from typing import Any
 
 from markupsafe import Markup
 
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import FAILED, is_scratch
+from medtune_jax.report.load import FAILED, Depth
 from medtune_jax.report.section import Section
 
 
@@ -19,11 +21,10 @@ def stages(evidence: Evidence) -> Section:
     network = study.manifest["network"]
     sizes = {stage["name"]: stage["parameters"] for stage in network["stages"]}
     rows = []
-    for depth in study.depths:
-        first = study.stages.index(depth) if depth in study.stages else 0
-        cells = [_stage_cell(depth, i, first, len(study.stages)) for i in range(len(study.stages))]
-        tuned = sum(sizes[name] for name in study.stages[first:])
-        rows.append((study.label(depth), *cells, f"{tuned:,}"))
+    for depth in study.known_depths.values():
+        cells = [_stage_cell(depth, name, study.stages[-1]) for name in study.stages]
+        tuned = sum(sizes[name] for name in depth.tuned)
+        rows.append((depth.label, *cells, f"{tuned:,}"))
     head = [Markup("<span>{}</span>").format(name) for name in study.stages]
     shapes = [
         (s["name"], " × ".join(map(str, s["output_shape"])), f"{s['parameters']:,}")
@@ -50,10 +51,10 @@ def stages(evidence: Evidence) -> Section:
     )
 
 
-def _stage_cell(depth: str, index: int, first: int, count: int) -> Markup:
+def _stage_cell(depth: Depth, stage: str, last: str) -> Markup:
     """The last stage is new at every depth; from scratch, all are."""
-    kind, mark = ("tuned", "T") if index >= first else ("frozen", "·")
-    if is_scratch(depth) or index == count - 1:
+    kind, mark = ("tuned", "T") if stage in depth.tuned else ("frozen", "·")
+    if depth.scratch or stage == last:
         kind, mark = "fresh", "N"
     return Markup('<span class="cell {}">{}</span>').format(kind, mark)
 
@@ -91,7 +92,7 @@ def cost(evidence: Evidence) -> Section | None:
         "± standard deviation over seeds) on the machine named below. Runs stop early, so they "
         "differ in the number of mini-batches too."
     )
-    head = ("Tuned stages", "Seconds", "Seconds an epoch", "Mini-batches", "Share of the slowest")
+    head = ("Tuned stages", "Seconds", "Seconds per epoch", "Mini-batches", "Share of the slowest")
     return Section(
         "Cost per depth",
         markup.join([markup.paragraph(text), markup.table(head, rows, "numbers cost")]),
@@ -117,7 +118,7 @@ def provenance(evidence: Evidence) -> Section:
         "application": manifest.get("application"),
         "network": f"{network['name']}, input {network.get('input_size')} px",
         **{f"weights: {k}": v for k, v in _flat(network.get("weights", {})).items()},
-        **{f"data: {k}": v for k, v in _flat(manifest.get("data", {})).items()},
+        **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }
@@ -133,9 +134,21 @@ def provenance(evidence: Evidence) -> Section:
     return Section("Data and provenance", markup.join(parts))
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
+def _data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What study.json says of the data; what is counted by noun is not counted again by the name of images."""
+    if "contents" not in data:
+        return _flat(data)
+    by_noun = {
+        noun: f"{train:,} to train on, {test:,} to test"
+        for noun, (train, test) in data["contents"].items()
+    }
+    again = ("contents", "patients", "cases", "train_images", "test_images")
+    return by_noun | _flat({key: value for key, value in data.items() if key not in again})
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries as one level of dotted names."""
-    flat: dict = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}

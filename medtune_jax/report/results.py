@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
+from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.report.load import MISSING, Run, StudyResults
 
 COLUMNS = (
-    "network",
-    "depth",
-    "fraction",
-    "seed",
-    "status",
-    "metric",
-    "validation",
-    "test",
-    "seconds",
-    "run",
-    "reason",
-    "best_epoch",
-    "epochs",
-    "steps",
-    "train_images",
-    "val_images",
+    *("network", "depth", "fraction", "seed", "status"),
+    *("metric", "validation", "test", "seconds", "run", "reason"),
+    *("best_epoch", "epochs", "steps", "train_images", "val_images"),
 )
 
 
-def result_row(study: StudyResults, run: Run) -> dict[str, Any]:
-    """The fields of COLUMNS; a figure that the run does not have is None."""
-    known = {**run.result, "seconds": run.timing.get("seconds")}
-    if run.status == MISSING:
-        known["reason"] = "not run yet"
-    identity = {
-        "network": study.manifest["network"]["name"],
-        "depth": run.depth,
-        "fraction": run.fraction,
-        "seed": run.seed,
-        "status": run.status,
-        "run": run.run,
+def columns(study: StudyResults) -> tuple[str, ...]:
+    """COLUMNS, then every other figure that any run has, in the order they appear."""
+    figures = {
+        name: None
+        for run in study.runs
+        for name, value in run.result.items()
+        if isinstance(value, int | float) and name not in COLUMNS
     }
-    return {name: {**known, **identity}.get(name) for name in COLUMNS}
+    return (*COLUMNS, *figures)
+
+
+def result_row(study: StudyResults, run: Run) -> dict[str, Any]:
+    """What is known of a run: its figures, and what it is."""
+    reason = {"reason": "not run yet"} if run.status == MISSING else {}
+    return {
+        **run.result,
+        **reason,
+        "test": run.result.get("test") if run.test is None else run.test,
+        "seconds": run.timing.get("seconds"),
+        "network": study.manifest["network"]["name"],
+        **{name: getattr(run, name) for name in ("depth", "fraction", "seed", "status", "run")},
+    }
 
 
 def write_results(study: StudyResults) -> Path:
     """Writes results.csv into the study directory: shallow to deep, large to small, by seed."""
-    path = study.directory / "results.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result_row(study, run) for run in study.runs)
+    path, head = study.directory / "results.csv", columns(study)
+    known = (result_row(study, run) for run in study.runs)
+    write_whole(path, csv_bytes([head, *([row.get(name) for name in head] for row in known)]))
     return path

@@ -12,6 +12,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     findings.tests,
     findings.verdicts,
     findings.recommendation,
+    charts.precision_recall,
     charts.roc,
     charts.convergence,
     methods.stages,

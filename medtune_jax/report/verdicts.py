@@ -1,7 +1,7 @@
 """The paper's four conclusions (Tajbakhsh et al. 2016), judged on the user's own data.
 
 A verdict is "supported", "not supported" or "cannot say". The rules, with D a difference of test
-metric and its 95% patient-bootstrap interval, and MARGIN a difference too small to matter:
+metric and its 95% interval by patient, and MARGIN a difference too small to matter:
 
 1. "Adequately fine-tuned is at least as good as from scratch." D = recommended depth - best scratch
    (by validation) at the largest fraction. Not supported if the interval lies below 0; supported if

@@ -11,31 +11,36 @@ from markupsafe import Markup
 
 from medtune_jax import __version__
 from medtune_jax.evaluation.metric import AUC, Metric
+from medtune_jax.paths import write_whole
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.results import write_results
 from medtune_jax.report.section import SectionMaker
 from medtune_jax.report.sections import SECTIONS
+from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
 
 
 def write_report(
-    study_dir: Path, sections: Sequence[SectionMaker] = SECTIONS, metric: Metric = AUC
+    study_dir: Path,
+    sections: Sequence[SectionMaker] = SECTIONS,
+    metric: Metric = AUC,
+    words: tuple[str, str] = PATIENTS_AND_IMAGES,
 ) -> Path:
-    """Writes results.csv, figures/*.png and report.html into a study directory.
+    """Writes results.csv, figures/*.png and report.html into a study directory, each whole or not at all.
 
     The page is one file that needs nothing else: no network, no script. The study may be
     unfinished; the page says what is missing. The same directory gives the same bytes.
 
     Args:
       sections: what the page shows, in order; an application may add its own.
-      metric: the application's own.
+      metric, words: the application's own; see `load_study`. `medtune_jax.study.report` gives all three.
 
     Returns: the path of report.html.
 
     Raises:
       UserError: no study there, damaged files, or test data too small for an interval.
     """
-    study = load_study(Path(study_dir), metric)
+    study = load_study(Path(study_dir), metric, words)
     write_results(study)
     evidence = Evidence(study)
     made = [section for make in sections if (section := make(evidence))]
@@ -54,17 +59,19 @@ def write_report(
         version=__version__,
     )
     path = study.directory / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return path
 
 
 def _subtitle(study: StudyResults) -> str:
+    """'squeezenet on no polyp / polyp: 29 videos (20 to train on, 9 to test), 612 frames (420, 192)'."""
     data = study.manifest.get("data", {})
-    parts = [
-        f"{study.manifest['network']['name']} on {' / '.join(study.classes)}",
-        f"{data['patients']} patients" if data.get("groups_known") else "",
-        f"{data['train_images']} training and {data['test_images']} test images"
-        if "train_images" in data and "test_images" in data
-        else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    name = f"{study.manifest['network']['name']} on {' / '.join(study.classes)}"
+    if "contents" in data:
+        return f"{name}: {contents(data['contents'])}"
+    # Version 0.1 counted groups and cases on both sides together, and patches by the name of images.
+    known = {study.words.groups: "patients", study.words.cases: "cases"}
+    if not study.groups_known:
+        del known[study.words.groups]
+    parts = [count(data[field], noun) for noun, field in known.items() if field in data]
+    return f"{name}: {', '.join(parts)}" if parts else name

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from medtune_jax import applications, networks, tuning, weights
+from medtune_jax import applications, networks, weights
 from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, planned_subset
 from medtune_jax.errors import UserError
@@ -182,8 +182,10 @@ def _manifest(study: Study) -> dict[str, Any]:
             ],
             "weights": study.source.provenance,
         },
-        "depths": [depth.name for depth in plan.depths],
-        "all_depths": list(tuning.every_depth(plan.network)),
+        "depths": [
+            {"name": d.name, "label": d.label, "tuned": list(d.tuned), "scratch": d.scratch}
+            for d in plan.depths
+        ],
         "fractions": list(plan.fractions),
         "seeds": plan.seeds,
         "classes": list(dataset.classes),

@@ -240,10 +240,8 @@ def starting_params(
         return initial, tuple(initial)
     absent = [name for name in network.names if name not in source.params]
     drawn = networks.initial_params(network, key, filler, size, only={*absent, network.head})
-    params, manifest = weights.transplant(
-        source.params, {**network.abstract_params(size), **drawn}, network
-    )
-    return params, manifest.new
+    initial = {**network.abstract_params(size), **drawn}
+    return weights.transplant(source.params, initial, network)
 
 
 def _trained(study: Study, depth: tuning.Depth) -> tuple[str, ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ import jax
 
 from medtune_jax import __version__, weights
 from medtune_jax.errors import UserError
-from medtune_jax.paths import discard, scratch_beside
+from medtune_jax.paths import csv_bytes, discard, scratch_beside, write_whole
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
@@ -55,7 +53,7 @@ class Store:
             raise UserError(f"{self.directory} is a file: give a directory as --output")
         if path.is_file():
             before = _read_json(path)
-            if before["identity"] != manifest["identity"]:
+            if before.get("identity") != manifest["identity"]:
                 raise UserError(
                     f"{self.directory} holds another study ({_difference(before, manifest)}): "
                     f"choose another --output"
@@ -63,17 +61,14 @@ class Store:
             manifest = _merged(before, manifest)
         if jax.process_index():
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
+        write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def keep(self, files: dict[str, bytes]) -> None:
         """Write the application's files under application/, each whole."""
         if jax.process_index():
             return
         for name, content in files.items():
-            path = self.directory / "application" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, content)
+            write_whole(self.directory / "application" / name, content)
 
     def result(self, run: str) -> dict[str, Any] | None:
         """The result of a run, None when it has none yet."""
@@ -101,18 +96,14 @@ class Store:
             _write_json(scratch / "timing.json", outcome.timing)
             _write_json(scratch / "config.json", outcome.config)
             _write_json(scratch / "versions.json", versions())
-            _write_rows(
-                scratch / "history.csv",
-                [
-                    ("epoch", "batches", "loss", "validation"),
-                    *(
-                        (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.validation:.7g}")
-                        for e in outcome.history
-                    ),
-                ],
+            history = (
+                (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.validation:.7g}")
+                for e in outcome.history
             )
+            head = ("epoch", "batches", "loss", "validation")
+            (scratch / "history.csv").write_bytes(csv_bytes([head, *history]))
             if outcome.scores:
-                _write_rows(scratch / "scores.csv", outcome.scores)
+                (scratch / "scores.csv").write_bytes(csv_bytes(outcome.scores))
             if outcome.kept:
                 kept = outcome.kept
                 params, made_by = kept.params, kept.provenance
@@ -133,22 +124,22 @@ def versions() -> dict[str, str]:
 
 
 def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+    """Both sweeps' runs and depths: shallow to deep, then from scratch."""
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
-    names = {run["depth"] for run in runs.values()}
-    order = [*manifest["all_depths"], *sorted(names - set(manifest["all_depths"]))]
+    depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
     return {
         **manifest,
         "runs": list(runs.values()),
-        "depths": [name for name in order if name in names],
+        "depths": sorted(depths.values(), key=lambda d: (d["scratch"], len(d["tuned"]))),
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
         "seeds": max(run["seed"] for run in runs.values()) + 1,
     }
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+    if before.get("data", {}).get("fingerprint") != after["data"]["fingerprint"]:
         return "of other data"
-    if before["network"] != after["network"]:
+    if before.get("network") != after["network"]:
         return "of another network or other weights"
     return "with other settings"
 
@@ -162,14 +153,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def _write_rows(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(path)

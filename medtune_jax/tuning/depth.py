@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medtune_jax.errors import UserError
-from medtune_jax.networks import FILLERS, Network
+from medtune_jax.networks import INITIALIZERS, Network
 
 SCRATCH = "scratch"
 
@@ -52,10 +52,10 @@ def parse(network: Network, text: str) -> Depth:
 
 
 def _filler(network: Network, text: str) -> str:
-    filler = text.removeprefix(SCRATCH).removeprefix("-") or network.filler
-    if filler not in FILLERS:
+    filler = text.removeprefix(SCRATCH).removeprefix("-") or network.initializer
+    if filler not in INITIALIZERS:
         raise UserError(
-            f"depth '{text}' names no filler: use scratch or scratch-{{{','.join(FILLERS)}}}"
+            f"depth '{text}' names no filler: use scratch or scratch-{{{','.join(INITIALIZERS)}}}"
         )
     return filler
 

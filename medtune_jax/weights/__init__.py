@@ -6,9 +6,8 @@ from pathlib import Path
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights import bundled
 from medtune_jax.weights.checkpoint import Checkpoint, load, save
-from medtune_jax.weights.transplant import Manifest, transplant
+from medtune_jax.weights.transplant import transplant
 
 
 def pretrained(network: str, directory: str | Path = "", needed: bool = True) -> Checkpoint:
@@ -25,15 +24,18 @@ def pretrained(network: str, directory: str | Path = "", needed: bool = True) ->
                 f"set --config.network={checkpoint.network} or give another checkpoint"
             )
         return checkpoint
-    if network in bundled.BUNDLED:
-        return getattr(bundled, network)()
+    from medtune_jax.weights.bundled import bundled  # the readers of files take a while to import
+
+    if (at_hand := bundled(network)) is not None:
+        return at_hand
     if not needed:
-        own = networks.get(network).preprocessing
-        return Checkpoint(network, {}, own, {"source": "none: every run starts from scratch"})
+        preprocessing = networks.get(network).preprocessing
+        provenance = {"source": "none: every run starts from scratch"}
+        return Checkpoint(network, {}, preprocessing, provenance)
     raise UserError(
         f"no weights of {network} come with the package: convert or fetch some "
         f"(`medtune weights list`) and give --config.weights=DIR"
     )
 
 
-__all__ = ["Checkpoint", "Manifest", "load", "pretrained", "save", "transplant"]
+__all__ = ["Checkpoint", "load", "pretrained", "save", "transplant"]

@@ -14,11 +14,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.networks import Params, Preprocessing
+from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.paths import scratch_beside
 
 _RECORD = "medtune.json"
@@ -31,6 +30,7 @@ class Checkpoint:
     """Parameters of some or all stages of a network, and all one needs to use them.
 
     provenance: at least `source` (a name or address) and `sha256` (of the file it came from).
+    classes: outputs of its head, None without one. released: whether that is the head of the released weights.
     """
 
     network: str
@@ -38,6 +38,16 @@ class Checkpoint:
     preprocessing: Preprocessing
     provenance: dict[str, Any]
     classes: int | None = None
+    released: bool = False
+
+    def build(self) -> Network:
+        """The network that these are parameters of."""
+        return networks.get(self.network, None if self.released else self.classes)
+
+
+def refuse_existing(directory: str | Path) -> None:
+    if Path(directory).exists():
+        raise UserError(f"{directory} exists already: choose another output directory or remove it")
 
 
 @contextmanager
@@ -47,8 +57,7 @@ def written_whole(directory: str | Path) -> Iterator[Path]:
     Raises UserError when the folder exists already, or when the disk refuses (full, read-only, no permission).
     """
     directory = Path(directory).absolute()
-    if directory.exists():
-        raise UserError(f"{directory} exists already: choose another output directory or remove it")
+    refuse_existing(directory)
     try:
         with scratch_beside(directory) as scratch:
             yield scratch
@@ -90,8 +99,11 @@ def save(
     network: str,
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
+    released: bool = False,
 ) -> Path:
-    """Write a checkpoint whole or not at all. The folder must not exist yet."""
+    """Write a checkpoint whole or not at all. The folder must not exist yet. released: see `Checkpoint`."""
+    import orbax.checkpoint as ocp  # takes longer to import than all else
+
     directory = Path(directory).absolute()
     with written_whole(directory) as scratch:
         arrays = jax.tree.map(np.asarray, params)
@@ -103,6 +115,7 @@ def save(
         record = {
             "network": network,
             "classes": _classes(params, network),
+            "released": released,
             "preprocessing": _plain(preprocessing, scratch),
             "provenance": provenance,
         }
@@ -121,6 +134,8 @@ def load(directory: str | Path) -> Checkpoint:
             f"{directory} is no medtune checkpoint (it has no {_RECORD}): give a folder that "
             f"`convert.py` or `medtune weights fetch` wrote"
         )
+    import orbax.checkpoint as ocp
+
     try:
         record = json.loads((directory / _RECORD).read_text())
         with ocp.StandardCheckpointer() as checkpointer:
@@ -133,6 +148,8 @@ def load(directory: str | Path) -> Checkpoint:
             preprocessing=_preprocessing(record["preprocessing"], directory),
             provenance=record["provenance"],
             classes=record["classes"],
+            # Older records do not say; then only released networks had ImageNet's number of classes.
+            released=record.get("released", record["classes"] == 1000),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

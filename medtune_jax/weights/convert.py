@@ -17,14 +17,16 @@ from flax.traverse_util import unflatten_dict
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.networks.layers import Conv
-from medtune_jax.weights import names
+from medtune_jax.networks.layers import Conv, lrn
+from medtune_jax.networks.sources import Format
+from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
-from medtune_jax.weights.names import Slot
+from medtune_jax.weights.slots import Slot, slots
 
-_NORM_BEFORE_POOL = {"alexnet": True, "caffenet": False}
-"""The two networks that only the order of their first norm and pooling tells apart."""
-_EPSILON = {"googlenet_torchvision": 1e-3}  # its batch norms' own; a state dict does not hold it
+_BY_ORDER = (
+    "Layers were matched by their order: their names are unknown, and so is the preprocessing "
+    "they were trained with; {network}'s own ({order}) is recorded."
+)
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,7 @@ class Conversion:
         for row in self.rows:
             shape = " x ".join(map(str, row.shape))
             cells.append((row.ours or "-", row.source or "-", shape or "-", row.state))
-        widths = [max(len(cell[i]) for cell in cells) for i in range(3)]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(cell, (*widths, 0), strict=True))
-            for cell in cells
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
+        return "\n".join([*aligned(cells), *self.notes])
 
 
 def convert(
@@ -89,55 +86,48 @@ def convert(
             be folded exactly.
     """
     target = networks.get(network)
-    wanted = names.slots(network)
-    found, origin = match(layers, network, wanted)
-    _refuse_another_network(layers, found, network, wanted, norm_before_pool, where)
-    target, wanted = _with_classes(target, wanted, found)
-    notes = _fold(layers, found, network, where)
-    _refuse_gaps(target, wanted, found, network, where)
+    matched, format_ = match(layers, target)
+    _refuse_another_network(layers, matched, target, norm_before_pool, where)
+    target = _with_classes(target, matched)
+    notes = _fold(layers, matched, network, format_.epsilon, where)
+    _refuse_gaps(target, matched, where)
 
-    _check_strides(target, found, where)
-    partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in found}
-    loaded = [slot for slot in wanted if slot.name in found and slot.stage not in partial]
-    rows = _rows(layers, wanted, loaded, found)
+    _check_strides(target, matched, where)
+    wanted = slots(target)
+    partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
+    loaded = [slot for slot in wanted if slot.name in matched and slot.stage not in partial]
+    rows = _rows(layers, wanted, loaded, matched)
     layers.clear()
     flat = {}
     for slot in loaded:
-        kernel, bias = place(found.pop(slot.name), slot, where)
+        kernel, bias = place(matched.pop(slot.name), slot, where)
         flat[(*slot.path, "kernel")], flat[(*slot.path, "bias")] = kernel, bias
 
-    preprocessing = target.preprocessing
-    if origin == "torchvision":
-        preprocessing = names.torchvision_preprocessing(target)
-    if origin == "order":
-        notes = (*notes, _order_note(target))
+    preprocessing = format_.preprocessing or target.preprocessing
+    if format_.ordered and format_.preprocessing is None:
+        order = target.preprocessing.order
+        notes = (*notes, _BY_ORDER.format(network=network, order=order))
     if mean is not None:
         preprocessing = replace(preprocessing, mean=crop_mean(mean, preprocessing.size))
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
 
 
-def match(
-    layers: Mapping[str, Layer], network: str, wanted: Sequence[Slot]
-) -> tuple[dict[str, Layer], str]:
-    """Slot name -> layer, by Caffe's names, torchvision's names or the order, and which it was."""
-    by_caffe = {
-        slot.name: layers[name]
-        for slot in wanted
-        for name in names.caffe_names(network, slot)
-        if name in layers
-    }
-    by_torchvision = {
-        slot: layers[name]
-        for slot, name in names.torchvision_names(network, wanted).items()
-        if name in layers
-    }
-    by_order = _in_order(layers, wanted)
-    if by_order and len(by_order) > max(len(by_caffe), len(by_torchvision)):
-        gluon = all(name.startswith(("vgg0_", "squeezenet0_", "alexnet0_")) for name in layers)
-        return by_order, "torchvision" if gluon else "order"  # Gluon's input is torchvision's
-    if len(by_torchvision) > len(by_caffe):
-        return by_torchvision, "torchvision"
-    return by_caffe, "caffe"
+def match(layers: Mapping[str, Layer], network: Network) -> tuple[dict[str, Layer], Format]:
+    """Slot name -> layer, by the names of one of the network's formats or by the order, whichever finds most."""
+    wanted, formats = slots(network), network.sources.formats.values()
+    candidates = [(_by_name(layers, wanted, f.names), f) for f in (Format(), *formats)]
+    ordered = [f for f in formats if f.ordered and all(n.startswith(f.prefix) for n in layers)]
+    if ordered:
+        candidates.append((_in_order(layers, wanted), max(ordered, key=lambda f: len(f.prefix))))
+    return max(candidates, key=lambda candidate: len(candidate[0]))
+
+
+def _by_name(
+    layers: Mapping[str, Layer], wanted: Sequence[Slot], names: Mapping[str, str]
+) -> dict[str, Layer]:
+    """By the file's names of layers or, layer by layer, our own."""
+    named = [(s.name, name) for s in wanted for name in (s.name, names.get(s.name, s.name))]
+    return {ours: layers[name] for ours, name in named if name in layers}
 
 
 def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, Layer]:
@@ -193,83 +183,85 @@ def looks_like(
     weighted = sum(layer.weights.ndim > 1 for layer in layers.values())
     scores = {}
     for name in networks.NETWORKS:
-        if norm_before_pool is not None and _NORM_BEFORE_POOL.get(name) == (not norm_before_pool):
+        network = networks.get(name)
+        if _in_other_order(network, norm_before_pool):
             continue
-        wanted = [slot for slot in names.slots(name) if not slot.auxiliary]
-        found, _ = match(layers, name, wanted)
-        head = wanted[-1].name in found  # with any number of classes
-        scores[name] = (len(_fitting(found, wanted[:-1])) + head) / max(len(wanted), weighted)
+        *body, head = _main(network)  # the head may have any number of classes
+        matched, _ = match(layers, network)
+        fitting = len(_fitting(matched, body)) + (head.name in matched)
+        scores[name] = fitting / max(len(body) + 1, weighted)
     best = max(scores, key=lambda name: (scores[name], name == asked))
     return best if scores[best] > 0.5 else None
 
 
-def _fitting(found: Mapping[str, Layer], wanted: Sequence[Slot]) -> list[Slot]:
-    return [s for s in wanted if s.name in found and found[s.name].shape == s.source_shape]
+def _main(network: Network) -> list[Slot]:
+    return [slot for slot in slots(network) if not slot.auxiliary]
+
+
+def _in_other_order(network: Network, norm_before_pool: bool | None) -> bool:
+    """Whether norm and pooling come the other way round: all that tells some networks apart."""
+    ends = [layer for stage in network.stages for layer in stage.then]
+    return lrn in ends and norm_before_pool == (ends[0] is not lrn)
+
+
+def _fitting(matched: Mapping[str, Layer], wanted: Sequence[Slot]) -> list[Slot]:
+    return [s for s in wanted if s.name in matched and matched[s.name].shape == s.source_shape]
 
 
 def _refuse_another_network(
     layers: Mapping[str, Layer],
-    found: Mapping[str, Layer],
-    network: str,
-    wanted: Sequence[Slot],
+    matched: Mapping[str, Layer],
+    network: Network,
     norm_before_pool: bool | None,
     where: str,
 ) -> None:
-    own = _NORM_BEFORE_POOL.get(network)
-    other_order = None not in (own, norm_before_pool) and own != norm_before_pool
-    body = [slot for slot in wanted if not slot.auxiliary][:-1]
-    if not other_order and len(_fitting(found, body)) == len(body):
+    other_order = _in_other_order(network, norm_before_pool)
+    body = _main(network)[:-1]
+    if not other_order and len(_fitting(matched, body)) == len(body):
         return
-    likely = looks_like(layers, norm_before_pool, network)
-    if likely is not None and likely != network:
+    likely = looks_like(layers, norm_before_pool, network.name)
+    if likely is not None and likely != network.name:
         raise UserError(
-            f"{where} does not hold {network}: it looks like {likely}; pass --network {likely}."
+            f"{where} does not hold {network.name}: it looks like {likely}; pass --network {likely}."
         )
-    if other_order or not found:
-        listed = ", ".join(list(layers)[:4])
+    if other_order or not matched:
+        listed = ", ".join(list(layers)[:4]) + (", ..." if len(layers) > 4 else "")
         raise UserError(
-            f"{where} does not hold {network} nor another network known here (its layers: {listed}"
-            f"{', ...' if len(layers) > 4 else ''})."
+            f"{where} does not hold {network.name} nor another network known here (its layers: {listed}); the "
+            f"formats known for {network.name} are {', '.join(network.sources.formats)}."
         )
 
 
-def _with_classes(
-    target: Network, wanted: tuple[Slot, ...], found: Mapping[str, Layer]
-) -> tuple[Network, tuple[Slot, ...]]:
+def _with_classes(target: Network, matched: Mapping[str, Layer]) -> Network:
     """The network with as many classes as the file's classifier has outputs."""
-    head = [slot.name for slot in wanted if slot.stage == target.head]
-    classes = found[head[-1]].shape[0] if head[-1] in found else target.classes
-    if classes == target.classes:
-        return target, wanted
-    target = networks.get(target.name, classes)
-    return target, names.slots(target.name, classes)
+    head = _main(target)[-1].name
+    classes = matched[head].shape[0] if head in matched else target.classes
+    return target if classes == target.classes else networks.get(target.name, classes)
 
 
-def _refuse_gaps(
-    target: Network, wanted: Sequence[Slot], found: Mapping[str, Layer], network: str, where: str
-) -> None:
+def _refuse_gaps(target: Network, matched: Mapping[str, Layer], where: str) -> None:
     """Only a whole tail of stages may be absent."""
-    last = max(target.index(s.stage) for s in wanted if not s.auxiliary and s.name in found)
-    missing = [
-        slot.name
-        for slot in wanted
-        if not slot.auxiliary and slot.name not in found and target.index(slot.stage) <= last
-    ]
+    main = _main(target)
+    last = max(target.index(slot.stage) for slot in main if slot.name in matched)
+    missing = [s.name for s in main if s.name not in matched and target.index(s.stage) <= last]
     if missing:
         listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(
-            f"{where} lacks {len(missing)} of {network}'s layers ({listed}); use the complete file."
+            f"{where} lacks {len(missing)} of {target.name}'s layers ({listed}); use the complete file."
         )
 
 
 def _fold(
-    layers: dict[str, Layer], found: dict[str, Layer], network: str, where: str
+    layers: dict[str, Layer],
+    matched: dict[str, Layer],
+    network: str,
+    epsilon: float | None,
+    where: str,
 ) -> tuple[str, ...]:
     """Fold each batch norm into the convolution before it: exact with stored statistics."""
     norms = {name: layer for name, layer in layers.items() if layer.kind == "batch_norm"}
     if not norms:
         return ()
-    epsilon = _EPSILON.get(network)
     pairs = {name.removesuffix("conv") + "bn": name for name in layers if name.endswith(".conv")}
     if epsilon is None or not norms.keys() <= pairs.keys():
         raise UserError(
@@ -278,7 +270,7 @@ def _fold(
         )
     for name in norms:
         layers[pairs[name]] = fold(layers[pairs[name]], layers.pop(name), epsilon)
-    found.update({slot: layers[layer.name] for slot, layer in found.items()})
+    matched.update({slot: layers[layer.name] for slot, layer in matched.items()})
     return (f"{len(norms)} batch norms folded into their convolutions (statistics as stored).",)
 
 
@@ -293,9 +285,9 @@ def fold(convolution: Layer, norm: Layer, epsilon: float) -> Layer:
     return replace(convolution, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
 
 
-def _check_strides(target: Network, found: Mapping[str, Layer], where: str) -> None:
+def _check_strides(target: Network, matched: Mapping[str, Layer], where: str) -> None:
     for stage in target.stages:
-        layer, module = found.get(stage.name), stage.module
+        layer, module = matched.get(stage.name), stage.module
         if layer is None or not isinstance(module, Conv) or layer.stride is None:
             continue
         if layer.stride != (module.stride, module.stride):
@@ -314,10 +306,10 @@ def _rows(
     layers: Mapping[str, Layer],
     wanted: Sequence[Slot],
     loaded: list[Slot],
-    found: Mapping[str, Layer],
+    matched: Mapping[str, Layer],
 ) -> tuple[Row, ...]:
     rows = [
-        Row(slot.name, found[slot.name].name, found[slot.name].shape, "loaded")
+        Row(slot.name, matched[slot.name].name, matched[slot.name].shape, "loaded")
         if slot in loaded
         else Row(slot.name, "", (), "new")
         for slot in wanted
@@ -325,13 +317,6 @@ def _rows(
     used = {row.source for row in rows}
     unused = [layer for name, layer in layers.items() if name not in used]
     return (*rows, *(Row("", layer.name, layer.shape, "left out") for layer in unused))
-
-
-def _order_note(target: Network) -> str:
-    return (
-        "Layers were matched by their order: their names are unknown, and so is the preprocessing "
-        f"they were trained with; {target.name}'s own ({target.preprocessing.order}) is recorded."
-    )
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from medtune_jax.errors import UserError
+from medtune_jax.networks.sources import Release
 from medtune_jax.paths import discard, user_cache
-from medtune_jax.weights import bundled, catalog, checkpoint
-from medtune_jax.weights.catalog import Source
-from medtune_jax.weights.files import convert_file
+from medtune_jax.weights import catalog, checkpoint, pretrained
+from medtune_jax.weights.files import convert_file, digest
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
@@ -30,9 +30,9 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
     would go unnoticed); a whole file that could not be converted waits for the next try.
 
     Args:
-        name: a source of the catalog, or a network.
+        name: a file of the catalog, or a network.
         output: a directory that does not exist yet.
-        url: another address: a mirror of a source, or any file of a network. Proxies are taken
+        url: another address: a mirror of that file, or any file of a network. Proxies are taken
             from the environment (https_proxy, ...).
 
     Raises:
@@ -40,24 +40,23 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
             what `convert_file` refuses.
     """
     output = Path(output).absolute()
-    if output.exists():
-        raise UserError(f"{output} exists already: choose another output directory or remove it")
-    source = catalog.find(name, url or "")
-    address = url or source.url
+    checkpoint.refuse_existing(output)
+    network, release = catalog.find(name, url or "")
+    address = url or release.url
     if not address:
-        return _unpack(source, output)
+        return _unpack(network, output)
     _check_address(address)
     folder = user_cache() / hashlib.sha1(address.encode()).hexdigest()[:12]
-    file = folder / (source.file or "weights")
+    file = folder / (release.file or "weights")
     part = file.with_name(file.name + ".part")
-    keep = bool(source.sha1)
+    keep = bool(release.sha1)
     try:
-        if not (keep and file.is_file() and _sha1(file) == source.sha1):
+        if not (keep and file.is_file() and digest(file, "sha1") == release.sha1):
             _download(address, part, resume=keep)
-            _verify(part, source, address)
+            _verify(part, release, address)
             part.replace(file)
-        origin = {"url": address} | ({"licence": source.licence} if source.licence else {})
-        convert_file(file, source.network, output, origin=origin)
+        origin = {"url": address} | ({"licence": release.licence} if release.licence else {})
+        convert_file(file, network, output, origin=origin)
         keep = False
     except OSError as error:
         raise UserError(
@@ -69,10 +68,10 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
     return output
 
 
-def _unpack(source: Source, output: Path) -> Path:
-    stored = getattr(bundled, source.network)()
+def _unpack(network: str, output: Path) -> Path:
+    stored = pretrained(network)
     return checkpoint.save(
-        output, stored.params, stored.network, stored.preprocessing, stored.provenance
+        output, stored.params, network, stored.preprocessing, stored.provenance, stored.released
     )
 
 
@@ -150,19 +149,14 @@ def _write(file: BinaryIO, chunk: bytes, part: Path) -> None:
         raise OSError(error.errno, error.strerror, str(part)) from error
 
 
-def _verify(part: Path, source: Source, url: str) -> None:
+def _verify(part: Path, release: Release, url: str) -> None:
     """Refuse and delete a file that is not the one the catalog means."""
-    if not source.sha1:
+    if not release.sha1:
         return
-    found = _sha1(part)
-    if found != source.sha1:
+    sha1 = digest(part, "sha1")
+    if sha1 != release.sha1:
         part.unlink()
         raise UserError(
-            f"{url} is not the released {source.file}: its sha1 is {found}, not {source.sha1}; "
+            f"{url} is not the released {release.file}: its sha1 is {sha1}, not {release.sha1}; "
             f"the download was deleted, so fetch it again or from another address"
         )
-
-
-def _sha1(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha1").hexdigest()

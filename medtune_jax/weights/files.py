@@ -9,37 +9,15 @@ from pathlib import Path
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights import checkpoint, names
+from medtune_jax.networks.sources import Release
+from medtune_jax.weights import catalog, checkpoint
 from medtune_jax.weights.convert import Conversion, convert
 from medtune_jax.weights.formats import caffe, deep_compression, onnx, torch
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.formats.source import opened
+from medtune_jax.weights.slots import slots
 
-
-@dataclass(frozen=True)
-class Release:
-    """A released file, known by its sha1."""
-
-    name: str
-    network: str
-    accuracy: str
-
-
-RELEASES = {
-    "9116a64c0fbe4459d18f4bb6b56d647b63920377": Release(
-        "bvlc_alexnet.caffemodel", "alexnet", "57.1% top-1, 80.2% top-5"
-    ),
-    "405fc5acd08a3bb12de8ee5e23a96bec22f08204": Release(
-        "bvlc_googlenet.caffemodel", "googlenet", "68.7% top-1, 88.9% top-5"
-    ),
-    "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46": Release(
-        "bvlc_reference_caffenet.caffemodel", "caffenet", "57.4% top-1, 80.4% top-5"
-    ),
-    "9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24": Release(
-        "VGG_ILSVRC_16_layers.caffemodel", "vgg16", "91.9% top-5 (dense evaluation at 384 px)"
-    ),
-}
-"""The authors' own releases (model zoo readmes), with their accuracy on ImageNet's validation set."""
+_DEEP_COMPRESSION = "Deep Compression"
 
 
 @dataclass(frozen=True)
@@ -54,8 +32,9 @@ class WeightFile:
     norm_before_pool: bool | None = None
 
     @property
-    def release(self) -> Release | None:
-        return RELEASES.get(self.sha1)
+    def release(self) -> tuple[str, Release] | None:
+        """(network, release) if this is a released file, known by its hash."""
+        return next((row for row in catalog.table() if row[1].sha1 == self.sha1), None)
 
 
 def read(path: str | Path, network: str = "") -> WeightFile:
@@ -66,7 +45,7 @@ def read(path: str | Path, network: str = "") -> WeightFile:
     path = Path(path)
     format_ = _format(path)
     norm_before_pool = None
-    if format_ == "Deep Compression":
+    if format_ == _DEEP_COMPRESSION:
         layers = _read_deep_compression(path, network)
     elif format_ == "ONNX":
         norm_before_pool, layers = onnx.norm_before_pool(path), onnx.read(path)
@@ -74,7 +53,7 @@ def read(path: str | Path, network: str = "") -> WeightFile:
         layers = torch.read(path)
     else:
         norm_before_pool, layers = caffe.norm_before_pool(path), caffe.read(path)
-    sha1, sha256 = (_digest(path, algorithm) for algorithm in ("sha1", "sha256"))
+    sha1, sha256 = (digest(path, algorithm) for algorithm in ("sha1", "sha256"))
     return WeightFile(path, format_, layers, sha1, sha256, norm_before_pool)
 
 
@@ -93,14 +72,12 @@ def convert_file(
         UserError: see the readers and `convert`; or `output` exists or cannot be written.
     """
     networks.get(network)
-    if Path(output).exists():
-        raise UserError(f"{output} exists already; choose another output directory or remove it.")
+    checkpoint.refuse_existing(output)
     source = read(weights, network)
-    release = source.release
-    if release and release.network != network:
+    held, release = source.release or (network, None)
+    if release and held != network:
         raise UserError(
-            f"{weights} is the released {release.name}, which holds {release.network}; pass "
-            f"--network {release.network}."
+            f"{weights} is the released {release.file}, which holds {held}; pass --network {held}."
         )
     mean_image = caffe.read_mean(mean) if mean else None
     order = source.norm_before_pool
@@ -111,13 +88,14 @@ def convert_file(
         network=network,
         preprocessing=conversion.preprocessing,
         provenance={**_provenance(source, conversion), **(origin or {})},
+        released=conversion.network == networks.get(network),
     )
     return source, conversion
 
 
 def _provenance(source: WeightFile, conversion: Conversion) -> dict[str, object]:
     return {
-        "source": source.release.name if source.release else source.path.name,
+        "source": source.release[1].file if source.release else source.path.name,
         "format": source.format,
         "sha1": source.sha1,
         "sha256": source.sha256,
@@ -130,7 +108,7 @@ def _format(path: Path) -> str:
     with opened(path) as file:
         head = file.read(9)
     if path.suffix == ".net":
-        return "Deep Compression"
+        return _DEEP_COMPRESSION
     if head[:2] == b"PK" or head[:1] == b"\x80" or head[8:] == b"{":
         return "PyTorch"
     if head[:1] == b"\x08" or path.suffix == ".onnx":  # ONNX begins with ir_version, field 1
@@ -139,12 +117,16 @@ def _format(path: Path) -> str:
 
 
 def _read_deep_compression(path: Path, network: str) -> dict[str, Layer]:
-    if network != "squeezenet":
-        raise UserError(f"{path} is a Deep Compression file; only squeezenet's can be converted.")
-    slots = names.slots(network)
-    return deep_compression.decode(path, {slot.name: slot.source_shape for slot in slots})
+    target = networks.get(network)
+    if _DEEP_COMPRESSION not in target.sources.formats:
+        raise UserError(
+            f"{path} is a {_DEEP_COMPRESSION} file, which is not known for {network}; its formats "
+            f"are {', '.join(target.sources.formats)}."
+        )
+    shapes = {slot.name: slot.source_shape for slot in slots(target) if not slot.auxiliary}
+    return deep_compression.read(path, shapes)
 
 
-def _digest(path: Path, algorithm: str) -> str:
+def digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

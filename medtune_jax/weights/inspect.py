@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array
 from PIL import Image
 
-from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing, parameter_count
 from medtune_jax.weights.checkpoint import Checkpoint, load
-from medtune_jax.weights.names import Slot, slots
+from medtune_jax.weights.columns import aligned
+from medtune_jax.weights.slots import Slot, slots
 from medtune_jax.weights.transplant import transplant
 
 _TOP = 5
@@ -23,7 +23,7 @@ _TOP = 5
 def show(directory: str | Path) -> str:
     """A checkpoint in words: network, every layer with its kernel, preprocessing, provenance."""
     stored = load(directory)
-    network = _network(stored)
+    network = stored.build()
     _check_fit(stored, network)
     count = parameter_count(stored.params)
     lines = [
@@ -56,7 +56,7 @@ def run_image(
             that cannot be read, an output that cannot be written.
     """
     stored = load(directory)
-    network = _network(stored)
+    network = stored.build()
     _check_fit(stored, network)
     stop = next((name for name in network.names if name not in stored.params), None)
     if stop == network.names[0]:
@@ -71,10 +71,6 @@ def run_image(
         last = network.names[network.index(stop) - 1]
         return f"Ran up to {last}; the checkpoint lacks {stop}, so there are no classes. {written}"
     return "\n".join([*_top(taps[network.head], labels), written])
-
-
-def _network(stored: Checkpoint) -> Network:
-    return networks.get(stored.network, stored.classes or 1000)
 
 
 def _check_fit(stored: Checkpoint, network: Network) -> None:
@@ -112,18 +108,14 @@ def _value(value: object) -> str:
 def _table(stored: Checkpoint, network: Network) -> list[str]:
     outputs = network.shapes(stored.preprocessing.size)
     rows = [("layer", "kernel", "parameters", "stage output")]
-    wanted = slots(network.name, network.classes)
+    wanted = slots(network)
     for slot, after in zip(wanted, (*wanted[1:], None), strict=True):
         if slot.auxiliary and slot.stage not in stored.params:
             continue
         ends = after is None or after.stage != slot.stage
         output = _times(outputs.get(slot.stage, ())) if ends else ""
         rows.append(_row(slot, slot.stage in stored.params, output))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [
-        f"{layer:<{widths[0]}}  {kernel:<{widths[1]}}  {count:>{widths[2]}}  {output}".rstrip()
-        for layer, kernel, count, output in rows
-    ]
+    return aligned(rows, right=(2,))
 
 
 def _row(slot: Slot, held: bool, output: str) -> tuple[str, str, str, str]:

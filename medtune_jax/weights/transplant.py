@@ -1,8 +1,6 @@
-"""Copying pre-trained stages into a network, with a manifest of what went where."""
+"""Copying pre-trained stages into a network."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -11,39 +9,20 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """Stage names: copied from the source, drawn anew, and present in the source but not used."""
-
-    loaded: tuple[str, ...]
-    new: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-    def __str__(self) -> str:
-        rows = (("loaded", self.loaded), ("new", self.new), ("left out", self.left_out))
-        return "\n".join(f"{name + ':':<10}{' '.join(stages) or '-'}" for name, stages in rows)
-
-
 def transplant(
     source: Params, initial: Params, network: Network, keep_head: bool = False
-) -> tuple[Params, Manifest]:
-    """Replace the stages of `initial` by those of `source` that bear the same name.
+) -> tuple[Params, tuple[str, ...]]:
+    """Replace the stages of `initial` by those of `source` that bear the same name; returns also the names that stay.
 
     The head (last stage) stays new unless `keep_head`, because its classes are another task's (docs/paper.md, "The
-    scheme").
-    Raises UserError, naming the stage and both shapes, when a stage of the same name has other shapes.
+    scheme"). Raises UserError, naming the stage and both shapes, when a stage of the same name has other shapes.
     """
-    fresh = set() if keep_head else {network.head}
-    loaded = tuple(name for name in initial if name in source and name not in fresh)
-    for name in loaded:
-        _check_shapes(name, source[name], initial[name], network.name)
-    params = {name: source[name] if name in loaded else initial[name] for name in initial}
-    manifest = Manifest(
-        loaded=loaded,
-        new=tuple(name for name in initial if name not in loaded),
-        left_out=tuple(name for name in source if name not in loaded),
+    new = tuple(
+        name for name in initial if name not in source or (name == network.head and not keep_head)
     )
-    return params, manifest
+    for name in (name for name in initial if name not in new):
+        _check_shapes(name, source[name], initial[name], network.name)
+    return {name: (initial if name in new else source)[name] for name in initial}, new
 
 
 def _check_shapes(stage: str, source: Params, target: Params, network: str) -> None:

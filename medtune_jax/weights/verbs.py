@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medtune_jax.errors import UserError
-from medtune_jax.weights.catalog import Source
+from medtune_jax.networks.sources import Release
+from medtune_jax.weights.columns import aligned
 
 
 def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str:
@@ -31,20 +32,18 @@ def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str
     )
 
 
-def _listing(sources: Sequence[Source]) -> str:
-    """A table of the sources; below each its sha1 and address. What is not known is a dash."""
-    rows = [("name", "network", "size", "licence", "accuracy on ImageNet's validation set")]
-    for source in sources:
-        size = f"{source.size / 1e6:.1f} MB" if source.size else "-"
-        rows.append(
-            (source.name, source.network, size, source.licence or "-", source.accuracy or "-")
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    header, *body = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+def _listing(rows: Sequence[tuple[str, Release]]) -> str:
+    """A table of the known files; below each its sha1 and address. What is not known is a dash."""
+    cells = [("name", "network", "size", "licence", "accuracy on ImageNet's validation set")]
+    for network, release in rows:
+        size = f"{release.size / 1e6:.1f} MB" if release.size else "-"
+        licence, accuracy = release.licence or "-", release.accuracy or "-"
+        cells.append((release.name, network, size, licence, accuracy))
+    header, *body = aligned(cells)
     lines = [header]
-    for line, source in zip(body, sources, strict=True):
-        origin = source.url or "comes with the package"
-        lines += [line, f"    sha1 {source.sha1 or '-'}  {origin}"]
+    for line, (_, release) in zip(body, rows, strict=True):
+        origin = release.url or "comes with the package"
+        lines += [line, f"    sha1 {release.sha1 or '-'}  {origin}"]
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from torch.utils.data import DataLoader, TensorDataset
 
 from medtune_jax import study, tuning
-from medtune_jax.evaluation.roc import one_vs_rest_auc
+from medtune_jax.evaluation import AUC, log_odds
 from medtune_jax.networks import Rates
 from medtune_jax.phantoms.colonoscopy import write_image_folder
 from medtune_jax.study.prepare import Study, prepare
@@ -158,7 +158,7 @@ def _torch_run(planned: Study, depth: tuning.Depth, pixels: np.ndarray) -> Score
     def auc(name: str) -> float:
         scores = torch.cat([trainer.predict(prepared(x)) for x, _ in batches[name]])
         truth = torch.cat([y for _, y in batches[name]])
-        return one_vs_rest_auc(truth.numpy(), scores.cpu().numpy())
+        return AUC(truth.numpy(), log_odds.of_probabilities(scores.cpu().numpy()))
 
     schedule = torch.optim.lr_scheduler.ExponentialLR(trainer.optimizer, config.training.rate_decay)
     best, snapshot = -1.0, None

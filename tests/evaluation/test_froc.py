@@ -61,11 +61,11 @@ def detections(images, lesion_image, rows):
 @settings(max_examples=200)
 @given(marked_images())
 def test_curve_agrees_with_two_other_implementations(data):
-    curve = froc.froc_curve(detections(*data))
-    found = np.stack([curve.false_per_image, curve.sensitivity], axis=1)
-    assert found == pytest.approx(np.array(per_threshold(*data)))
-    assert found == pytest.approx(np.array(by_sets(*data)))
-    assert curve.thresholds[0] == np.inf and (np.diff(curve.thresholds) < 0).all()
+    points = per_threshold(*data)
+    assert by_sets(*data) == points
+    rates = sorted({rate for rate, _ in points})
+    best = [max(s for f, s in points if f <= rate + 1e-12) for rate in rates]
+    assert froc.sensitivities([detections(*data)], rates) == pytest.approx(best)
 
 
 @settings(max_examples=60)
@@ -99,10 +99,8 @@ def test_the_hit_rule_on_a_case_done_by_hand():
         score=[0.9, 0.9, 0.8, 0.8, 0.3, 0.1],
         lesion=[0, 0, -1, -1, 1, -1],
     )
-    curve = froc.froc_curve(found)
-    assert curve.thresholds.tolist() == [np.inf, 0.9, 0.8, 0.3, 0.1]
-    assert curve.false_per_image.tolist() == [0, 0, 0.5, 0.5, 0.75]
-    assert curve.sensitivity == pytest.approx(np.array([0, 1, 1, 2, 2]) / 3)
+    rates = [0, 0.49, 0.5, 0.75]
+    assert froc.sensitivities([found], rates) == pytest.approx(np.array([1, 1, 2, 2]) / 3)
 
 
 def random_test_set(rng, images=300, skill=1.5):
@@ -125,8 +123,8 @@ def test_interval_by_video_is_wider_when_videos_differ():
     easy = 2 * rng.normal(size=15)[videos]
     score = test.score + np.where(test.lesion >= 0, easy[test.image], 0)
     test = Detections(300, test.lesion_image, test.image, score, test.lesion)
-    by_frame = froc.sensitivity_at(test, [0.1], np.arange(300))[0]
-    by_video = froc.sensitivity_at(test, [0.1], videos)[0]
+    by_frame = froc.sensitivity_at([test], [0.1], np.arange(300))[0]
+    by_video = froc.sensitivity_at([test], [0.1], videos)[0]
     assert by_frame.estimate == by_video.estimate
     assert by_video.high - by_video.low > 1.2 * (by_frame.high - by_frame.low)
     assert by_video.low < by_video.estimate < by_video.high
@@ -135,17 +133,26 @@ def test_interval_by_video_is_wider_when_videos_differ():
 def test_paired_comparison():
     good, bad = (random_test_set(np.random.default_rng(1), skill=s) for s in (2.5, 1.0))
     videos = np.repeat(np.arange(30), 10)
-    better = froc.compare_froc(good, bad, 0.1, videos)
+    better = froc.sensitivity_difference([good], [bad], [0.1], videos)
     assert better.low > 0 and better.p < 0.01
-    assert froc.compare_froc(good, good, 0.1, videos, resamples=100).p == 1
+    assert froc.sensitivity_difference([good], [good], [0.1], videos, resamples=100).p == 1
     other = random_test_set(np.random.default_rng(2))
     with pytest.raises(UserError, match="same images"):
-        froc.compare_froc(good, other, 0.1, videos)
+        froc.sensitivity_difference([good], [other], [0.1], videos)
+
+
+def test_rates_and_seeds_are_averaged():
+    seeds = [random_test_set(np.random.default_rng(3), skill=s) for s in (1.0, 2.0)]
+    videos, rates = np.repeat(np.arange(30), 10), [0.1, 1.0]
+    each = [froc.sensitivities([seed], rates) for seed in seeds]
+    assert froc.sensitivities(seeds, rates) == pytest.approx(np.mean(each, axis=0))
+    found = froc.sensitivity_difference(seeds, seeds[:1], rates, videos, resamples=50)
+    assert found.estimate == pytest.approx(np.mean(each) - np.mean(each[0]))
 
 
 def test_no_candidate_at_all_is_all_misses():
     empty = Detections(5, [0, 3], [], [], [])
-    assert froc.sensitivity_at(empty, [0.1, 5], np.arange(5), resamples=50) == [(0, 0, 0)] * 2
+    assert froc.sensitivity_at([empty], [0.1, 5], np.arange(5), resamples=50) == [(0, 0, 0)] * 2
 
 
 @pytest.mark.parametrize(

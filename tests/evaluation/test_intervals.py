@@ -9,8 +9,9 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation import intervals
-from medtune_jax.evaluation.intervals import auc_statistic, group_bootstrap
+from medtune_jax.evaluation import AUC, difference, interval, intervals
+from medtune_jax.evaluation.intervals import group_bootstrap
+from medtune_jax.evaluation.log_odds import two_sided
 
 
 @settings(max_examples=60)
@@ -21,7 +22,7 @@ def test_weighted_auc_equals_repeated_images(seed, n, levels):
     scores = rng.integers(0, levels, labels.size)
     weights = rng.integers(0, 4, (5, labels.size))
     weights[:, :2] += 1
-    found = auc_statistic(labels, scores)(weights.astype(float))
+    found = AUC.statistic(labels, two_sided(scores))(weights.astype(float))
     for row, value in zip(weights, found, strict=True):
         expected = roc_auc_score(np.repeat(labels, row), np.repeat(scores, row))
         assert value == pytest.approx(expected)
@@ -34,12 +35,7 @@ def test_seeds_and_classes_are_averaged():
     expected = np.mean(
         [roc_auc_score(labels == c, scores[s, :, c]) for s in range(2) for c in range(3)]
     )
-    found = auc_statistic(labels, scores)(np.ones((1, 90)))[0]
-    assert found == pytest.approx(expected)
-    binary = labels == 1
-    pair = np.stack([1 - scores[:, :, 1], scores[:, :, 1]], axis=2)
-    columns = auc_statistic(binary, scores[:, :, 1])(np.ones((1, 90)))
-    assert auc_statistic(binary, pair)(np.ones((1, 90))) == pytest.approx(columns)
+    assert AUC.statistic(labels, scores)(np.ones((1, 90)))[0] == pytest.approx(expected)
 
 
 def test_groups_are_drawn_whole_and_with_replacement():
@@ -74,17 +70,17 @@ def test_auc_interval_matches_resampled_patients():
     for _ in range(800):
         rows = np.concatenate([members[g] for g in rng.integers(0, 30, 30)])
         slow.append(np.mean([roc_auc_score(labels[rows], s[rows]) for s in scores]))
-    fast = intervals.bootstrap_auc(labels, scores, groups, resamples=4000)
+    fast = interval(AUC, labels, two_sided(scores), groups, resamples=4000)
     assert [fast.low, fast.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.02)
     assert fast.estimate == pytest.approx(np.mean([roc_auc_score(labels, s) for s in scores]))
 
 
 def simulated(rng, patients=60, shift=1.0):
-    """Two methods of equal merit on correlated images of patients."""
+    """Groups, labels and the scores [N, 2] of two methods of equal merit on correlated images of patients."""
     groups = np.repeat(np.arange(patients), 3)
     labels = np.repeat(rng.permutation(np.arange(patients) % 2), 3)
     common = np.repeat(rng.normal(size=patients), 3) + shift * labels
-    return groups, labels, *(common + 0.5 * rng.normal(size=(2, groups.size)))
+    return groups, labels, *two_sided(common + 0.5 * rng.normal(size=(2, groups.size)))
 
 
 def test_interval_covers_the_true_auc_and_null_p_is_not_too_small():
@@ -94,9 +90,9 @@ def test_interval_covers_the_true_auc_and_null_p_is_not_too_small():
     covered, rejected = [], []
     for trial in range(300):
         groups, labels, one, other = simulated(rng, patients=120)
-        found = intervals.bootstrap_auc(labels, one, groups, resamples=400, seed=trial)
+        found = interval(AUC, labels, one, groups, resamples=400, seed=trial)
         covered.append(found.low <= truth <= found.high)
-        test = intervals.compare_auc(labels, one, other, groups, resamples=400, seed=trial)
+        test = difference(AUC, labels, one, other, groups, resamples=400, seed=trial)
         rejected.append(test.p < 0.05)
     assert 0.90 <= np.mean(covered) <= 0.985
     assert np.mean(rejected) <= 0.09
@@ -104,17 +100,17 @@ def test_interval_covers_the_true_auc_and_null_p_is_not_too_small():
 
 def test_a_real_difference_is_found():
     groups, labels, one, _ = simulated(np.random.default_rng(5))
-    noise = np.random.default_rng(6).normal(size=one.size)
-    found = intervals.compare_auc(labels, one, noise, groups)
+    noise = two_sided(np.random.default_rng(6).normal(size=len(one)))
+    found = difference(AUC, labels, one, noise, groups)
     assert found.low > 0 and found.p < 0.01
-    mirrored = intervals.compare_auc(labels, noise, one, groups)
+    mirrored = difference(AUC, labels, noise, one, groups)
     assert mirrored.estimate == pytest.approx(-found.estimate)
     assert mirrored.p == pytest.approx(found.p)
 
 
 def test_identical_methods_do_not_differ():
     groups, labels, one, _ = simulated(np.random.default_rng(7))
-    found = intervals.compare_auc(labels, one, one, groups, resamples=200)
+    found = difference(AUC, labels, one, one, groups, resamples=200)
     assert found == (0, 0, 0, 1)
 
 
@@ -125,11 +121,11 @@ def test_holm_agrees_with_statsmodels(p):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(UserError, match="at least 2 patients"):
+    with pytest.raises(UserError, match="at least 2 groups"):
         group_bootstrap(lambda w: w, ["only"] * 4)
     with pytest.raises(UserError, match="none of it"):
         group_bootstrap(lambda w: w, np.arange(4), needed=[np.zeros(4, bool)])
     with pytest.raises(UserError, match="one label per image"):
-        auc_statistic(np.ones(3), np.ones((2, 4)))
+        AUC.statistic(np.ones(3), np.ones((4, 2)))
     with pytest.raises(UserError, match="NaN"):
-        auc_statistic(np.array([0, 1]), np.array([0.1, np.nan]))
+        AUC.statistic(np.array([0, 1]), np.array([[0.1, 0], [np.nan, 0]]))

@@ -55,6 +55,16 @@ def test_log_odds_are_those_of_the_softmax():
     assert log_odds.probabilities(log_odds.of_logits(logits)) == pytest.approx(p, abs=1e-12)
 
 
+def test_probabilities_beside_a_one_still_tell_images_apart():
+    """Only what was exactly 0 is tied."""
+    p = np.array([[1e-30, 1.0, 1e-12], [1e-25, 1.0, 1e-20], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    found = log_odds.of_probabilities(p)
+    assert found[0, 1] < found[1, 1] < found[2, 1] == found[3, 1]
+    assert np.isfinite(found).all()
+    p = softmax(RNG.normal(size=(50, 3)) * 3, axis=-1)
+    assert log_odds.of_probabilities(p) == pytest.approx(np.log(p / (1 - p)), abs=1e-9)
+
+
 def test_saturated_scores_keep_their_order():
     """float32 probabilities of all of these are exactly 1, float64 ones of most."""
     logits = np.float32(np.stack([np.zeros(40), np.linspace(20, 60, 40)], 1))

@@ -1,13 +1,16 @@
-"""AUC, ROC and sensitivities against scikit-learn and loops over pairs."""
+"""Curves and sensitivities against their metrics and scikit-learn."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation import roc
+from medtune_jax.evaluation import AUC, AUPRC, roc
+from medtune_jax.evaluation.log_odds import two_sided
 
 
 def labelled_scores(levels: int = 6):
@@ -20,37 +23,32 @@ def labelled_scores(levels: int = 6):
     )
 
 
-def pairs_auc(labels, scores):
-    wins = [(p > n) + 0.5 * (p == n) for p in scores[labels == 1] for n in scores[labels == 0]]
-    return np.mean(wins)
+def interface(classes):
+    """One binary task of three classes: the last two against the first."""
+    return [(1, 2)]
 
 
-@given(labelled_scores())
-def test_auc_counts_pairs(data):
-    labels, scores = data
-    assert roc.auc(labels, scores) == pytest.approx(pairs_auc(labels, scores))
+@pytest.mark.parametrize("tasks", [None, interface])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(
+    ("metric", "curve"), [(AUC, roc.mean_roc), (AUPRC, roc.mean_precision)], ids=("roc", "pr")
+)
+def test_the_area_under_a_curve_is_its_metric(metric, curve, ties, tasks):
+    """Whatever the binary tasks, over classes and seeds."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 400)
+    scores = rng.normal(size=(2, 400, 3)) + np.eye(3)[labels]
+    scores = np.round(scores, 1) if ties else scores
+    metric = replace(metric, tasks=tasks) if tasks else metric
+    assert curve(metric, labels, scores).mean() == pytest.approx(metric(labels, scores), abs=2e-3)
 
 
-def test_one_vs_rest_is_the_macro_mean():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, 300)
-    probabilities = rng.dirichlet(np.ones(4), 300) + 0.3 * np.eye(4)[labels]
-    expected = roc_auc_score(
-        labels,
-        probabilities / probabilities.sum(axis=1, keepdims=True),
-        multi_class="ovr",
-        average="macro",
+def test_a_precision_recall_curve_is_made_of_thresholds():
+    labels, scores = np.array([1, 0, 1, 0]), two_sided(np.array([3.0, 2.0, 1.0, 0.0]))
+    height = roc.mean_precision(AUPRC, labels, scores)
+    assert height[roc.GRID < 0.5] == pytest.approx(1) and height[roc.GRID > 0.5] == pytest.approx(
+        2 / 3
     )
-    scaled = probabilities / probabilities.sum(axis=1, keepdims=True)
-    assert roc.one_vs_rest_auc(labels, scaled) == pytest.approx(expected)
-
-
-def test_two_classes_use_the_positive_column():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, 50)
-    positive = rng.random(50) + 0.2 * labels
-    both = np.stack([1 - positive, positive], axis=1)
-    assert roc.one_vs_rest_auc(labels, both) == pytest.approx(roc_auc_score(labels, positive))
 
 
 @settings(max_examples=50)
@@ -93,10 +91,8 @@ def test_sensitivities_of_seeds_are_averaged():
 
 def test_bad_input_is_named():
     with pytest.raises(UserError, match="same class"):
-        roc.auc(np.ones(4), np.arange(4))
+        roc.roc_points(np.ones(4), np.arange(4))
     with pytest.raises(UserError, match="NaN"):
-        roc.auc(np.array([0, 1]), np.array([0.0, np.nan]))
+        roc.roc_points(np.array([0, 1]), np.array([0.0, np.nan]))
     with pytest.raises(UserError, match="one length"):
         roc.roc_points(np.array([0, 1]), np.arange(3))
-    with pytest.raises(UserError, match="Class 2"):
-        roc.one_vs_rest_auc(np.array([0, 1, 1]), np.ones((3, 3)))

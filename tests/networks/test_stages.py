@@ -7,9 +7,10 @@ import pytest
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.networks.fillers import refill
+from medtune_jax.networks.initializers import refill
 from medtune_jax.networks.layers import Conv, Dense, row_keys
 from medtune_jax.networks.stages import Network, Preprocessing, Stage
+from tests.networks.reference import assert_near
 
 ALL = sorted(networks.NETWORKS)
 
@@ -39,7 +40,7 @@ def test_two_spans_are_the_whole(squeeze, stop):
     network, params, x = squeeze
     whole = network.apply(params, x)
     middle = network.apply(params, x, stop=stop)
-    np.testing.assert_array_equal(network.apply(params, middle, start=stop), whole)
+    assert_near(network.apply(params, middle, start=stop), whole)
     assert whole.shape == (2, 3)
     assert float(jnp.abs(whole).max()) > 0
 
@@ -49,7 +50,7 @@ def test_taps_are_the_inputs_of_the_next_stage(squeeze):
     taps = {}
     network.apply(params, x, taps=taps)
     assert tuple(taps) == network.names
-    np.testing.assert_array_equal(taps["fire4"], network.apply(params, x, stop="fire5"))
+    assert_near(taps["fire4"], network.apply(params, x, stop="fire5"))
     shapes = network.shapes(63)
     assert {name: value.shape[1:] for name, value in taps.items()} == shapes
 
@@ -67,6 +68,23 @@ def test_known_parameter_counts():
     """AlexNet 60,965,224 and SqueezeNet 1.0 1,248,424: the numbers of the released Caffe models."""
     for name, count in (("alexnet", 60_965_224), ("squeezenet", 1_248_424)):
         assert networks.parameter_count(networks.get(name).abstract_params()) == count
+
+
+def test_a_new_head_is_linear_whatever_its_classes():
+    """SqueezeNet was released with a ReLU on its scores, which a task of 1,000 classes of one's own must not get."""
+    assert networks.get("squeezenet").stages[-1].module.relu
+    for classes in (2, 1000):
+        assert not networks.get("squeezenet", classes).stages[-1].module.relu
+    assert networks.get("alexnet") == networks.get("alexnet", 1000)
+
+
+def test_layers_are_in_the_order_of_their_definition():
+    """The order of files without names; a tree that JAX returns has its keys sorted."""
+    params = networks.get("googlenet").abstract_params(auxiliary=True)
+    assert list(params) == [*networks.get("googlenet").names, "loss1", "loss2"]
+    assert list(params["loss1"]) == ["conv", "fc", "classifier"]
+    branches = ["1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj"]
+    assert list(params["inception_4b"]) == branches
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -112,9 +130,9 @@ def test_dropout_only_with_a_key(squeeze):
     still = network.apply(params, x)
     moved = network.apply(params, x, keys=keys)
     assert not np.allclose(still, moved)
-    np.testing.assert_array_equal(moved, network.apply(params, x, keys=keys))
+    assert_near(moved, network.apply(params, x, keys=keys))
     # Up to conv10 nothing is random.
-    np.testing.assert_array_equal(
+    assert_near(
         network.apply(params, x, stop="conv10", keys=keys), network.apply(params, x, stop="conv10")
     )
 
@@ -122,9 +140,8 @@ def test_dropout_only_with_a_key(squeeze):
 def test_run_is_apply_stage_by_stage(squeeze):
     network, params, x = squeeze
     middle = network.run(params, x, stop="fire5")
-    np.testing.assert_allclose(middle, network.apply(params, x, stop="fire5"), rtol=1e-4, atol=1e-5)
-    scores = network.run(params, middle, "fire5")
-    np.testing.assert_allclose(scores, network.apply(params, x), rtol=1e-4, atol=1e-5)
+    assert_near(middle, network.apply(params, x, stop="fire5"))
+    assert_near(network.run(params, middle, "fire5"), network.apply(params, x))
 
 
 def test_only_some_stages_are_drawn_as_all_would_be(squeeze):
@@ -142,12 +159,12 @@ def test_preprocessing_is_bgr_minus_the_mean():
 
 
 @pytest.mark.parametrize(
-    ("filler", "deviation"), [("xavier", (1 / 54) ** 0.5), ("msra", (2 / 54) ** 0.5)]
+    ("initializer", "deviation"), [("xavier", (1 / 54) ** 0.5), ("msra", (2 / 54) ** 0.5)]
 )
-def test_fillers_have_their_deviations(filler, deviation):
+def test_initializers_have_their_deviations(initializer, deviation):
     """The fan-in of a 3 x 3 kernel over 6 channels is 54."""
     stage = {"kernel": jnp.zeros((3, 3, 6, 500)), "bias": jnp.ones(500)}
-    filled = refill(stage, jax.random.key(0), filler)
+    filled = refill(stage, jax.random.key(0), initializer)
     kernel = filled["kernel"]
     np.testing.assert_array_equal(filled["bias"], 1)
     assert abs(float(kernel.std()) / deviation - 1) < 0.03
@@ -162,7 +179,7 @@ def test_initial_params_follow_the_key_and_keep_the_biases():
     jax.tree.map(np.testing.assert_array_equal, one, same)
     assert not np.array_equal(one["conv1"]["kernel"], other["conv1"]["kernel"])
     assert not one["conv1"]["bias"].any()
-    with pytest.raises(UserError, match="unknown filler 'he'"):
+    with pytest.raises(UserError, match="unknown initializer 'he'"):
         networks.initial_params(network, jax.random.key(0), "he")
 
 

@@ -29,8 +29,8 @@ def test_crops_equal_scipy_on_sources_of_different_sizes():
     source = rng.integers(0, 2, 12)
     crops = Crops(stack, shapes, source, _random_affines(rng, 12, 2), 9)
     index = np.array([3, 0, 11, 7])
-    found = jax.jit(crops.fetch)(crops.arrays(), index)
-    for patch, i in zip(np.asarray(found), index, strict=True):
+    pixels = jax.jit(crops.fetch)(crops.arrays(), index)
+    for patch, i in zip(np.asarray(pixels), index, strict=True):
         for channel in range(3):
             image = images[source[i]][..., channel]
             expected = _expected(image, crops.affines[i], 9)
@@ -46,20 +46,20 @@ def test_planes_equal_scipy_and_fill_three_channels():
     source = rng.integers(0, 2, 8)
     affines = _random_affines(rng, 8, 3, (2,))
     planes = Planes(stack, shapes, source, affines, 7, (-200.0, 500.0))
-    found = np.asarray(jax.jit(planes.fetch)(planes.arrays(), np.arange(8)))
+    pixels = np.asarray(jax.jit(planes.fetch)(planes.arrays(), np.arange(8)))
     for i in range(8):
         for channel, plane in enumerate((0, 1, 1)):
             hu = _expected(blocks[source[i]], affines[i, plane], 7)
             expected = 255 * np.clip((hu + 200) / 700, 0, 1)
-            np.testing.assert_allclose(found[i, ..., channel], expected, atol=1e-2)
+            np.testing.assert_allclose(pixels[i, ..., channel], expected, atol=1e-2)
 
 
 def test_a_crop_at_the_images_own_scale_is_a_slice():
     image = np.random.default_rng(2).integers(0, 256, (12, 15)).astype(np.uint8)
     affines = crop_affines([[5, 7]], [[5, 5]], 5)
     crops = Crops(image[None], np.array([[12, 15]], np.int32), np.zeros(1, int), affines, 5)
-    found = np.asarray(crops.fetch(crops.arrays(), np.array([0])))
-    np.testing.assert_allclose(found[0], np.repeat(image[3:8, 5:10, None], 3, -1), atol=1e-3)
+    pixels = np.asarray(crops.fetch(crops.arrays(), np.array([0])))
+    np.testing.assert_allclose(pixels[0], np.repeat(image[3:8, 5:10, None], 3, -1), atol=1e-3)
 
 
 def test_fingerprint_changes_with_a_recipe():

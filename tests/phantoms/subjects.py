@@ -19,8 +19,8 @@ def write_subjects(directory: Path, subjects: int, rois: int = 3, seed: int = 0)
             imsave(image, roi.image, check_contrast=False)
             for interface, rows in (("LI", roi.li), ("MA", roi.ma)):
                 points = ((x, f"{y:.4f}") for x, y in enumerate(rows))
-                image.with_suffix(f".{interface}.csv").write_bytes(csv_bytes(("x", "y"), points))
+                image.with_suffix(f".{interface}.csv").write_bytes(csv_bytes([("x", "y"), *points]))
             calibration.append((f"{folder.name}/{image.name}", f"{roi.mm_per_pixel:.6f}"))
-    table = csv_bytes(("image", "mm_per_pixel"), calibration)
+    table = csv_bytes([("image", "mm_per_pixel"), *calibration])
     (directory / "calibration.csv").write_bytes(table)
     return directory

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from medtune_jax.evaluation.roc import one_vs_rest_auc
+from medtune_jax.evaluation import AUC, Metric, log_odds
+from medtune_jax.evaluation.scores import TestSet, score_rows
+from medtune_jax.paths import csv_bytes
 
 SQUEEZENET = ("conv1", *(f"fire{i}" for i in range(2, 10)), "conv10")
 DEPTHS = (*reversed(SQUEEZENET), "scratch")
@@ -29,15 +30,28 @@ def write_study(
     missing: Sequence[tuple[str, float, int]] = (),
     collapsed: Sequence[tuple[str, float, int]] = (),
     groups_known: bool = True,
+    metric: Metric = AUC,
+    words: tuple[str, str] = ("patient", "image"),
+    scale: float = 1.0,
+    doubtful: int = 0,
+    figures: Callable[[int], dict[str, float]] = lambda seed: {},
     speed: Callable[[str], float] = lambda depth: 8.0 if "scratch" in depth else 2.0,
     rng_seed: int = 0,
 ) -> Path:
     """`skill(depth, fraction)` is the distance of the true class's scores from the others' in
-    standard deviations of an image's score; `speed(depth)` the epochs that training takes."""
+    standard deviations of an image's score; `speed(depth)` the epochs that training takes.
+
+    scale: of the logits; 100 saturates probabilities. doubtful: images, the first ones, that are not judged.
+    figures: the application's own figures of a run by seed.
+    """
     rng = np.random.default_rng(rng_seed)
     labels = np.repeat(rng.permutation(np.arange(patients) % len(classes)), 2)
-    names = [f"img{i:04d}.png" for i in range(labels.size)]
-    groups = [f"P{i // 2:03d}" for i in range(labels.size)]
+    test = TestSet(
+        np.array([f"img{i:04d}.png" for i in range(labels.size)]),
+        np.array([f"P{i // 2:03d}" for i in range(labels.size)]),
+        labels,
+        np.arange(labels.size) >= doubtful,
+    )
     common = rng.normal(size=(labels.size, len(classes)))
     runs = []
     for depth in depths:
@@ -54,10 +68,16 @@ def write_study(
                 logits = logits + common + 0.5 * rng.normal(size=common.shape)
                 if key in collapsed:  # dead for two images in three
                     logits[np.arange(labels.size) % 3 > 0] = 0
-                _write_run(
-                    folder, runs[-1], key in failed, logits, (names, groups, labels), classes,
-                    speed(depth) * fraction, rng,
-                )  # fmt: skip
+                scores = log_odds.of_logits(scale * logits).astype(np.float32)
+                result = {"network": "squeezenet", "metric": metric.name, **runs[-1]}
+                if key in failed:
+                    _write_failure(folder, result)
+                    continue
+                result |= {"test": metric(labels[test.judged], scores[test.judged])}
+                result |= figures(seed)
+                _write_run(folder, result, speed(depth) * fraction, rng)
+                rows = score_rows(test, classes, scores)
+                (folder / "scores.csv").write_bytes(csv_bytes(rows))
     manifest = {
         "identity": "abc",
         "application": "image_folder",
@@ -70,17 +90,20 @@ def write_study(
             ],
             "weights": {"source": "bundled SqueezeNet", "sha256": "0" * 64},
         },
-        "depths": list(depths),
+        "metric": metric.name,
+        "depths": [_depth(name, stages) for name in depths],
         "fractions": list(fractions),
         "seeds": seeds,
         "classes": list(classes),
+        "words": dict(zip(("group", "case"), words, strict=True)),
         "data": {
             "fingerprint": "f" * 64,
-            "cases": 800,
-            "patients": 400,
-            "train_images": 640,
-            "test_images": labels.size,
             "per_class": {name: 400 for name in classes},
+            "contents": {
+                **({f"{words[0]}s": (320, patients)} if groups_known else {}),
+                f"{words[1]}s": (640, labels.size),
+                "patches": (2560, 4 * labels.size),
+            },
             "groups_known": groups_known,
         },
         "config": {"network": "squeezenet", "training": {"batch": 32, "epochs": 30}},
@@ -90,25 +113,30 @@ def write_study(
     return directory
 
 
-def _write_run(folder, identity, failed, logits, test, classes, speed, rng) -> None:
-    names, groups, labels = test
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = exponent / exponent.sum(axis=1, keepdims=True)
-    auc = one_vs_rest_auc(labels, probabilities)
-    result = {"network": "squeezenet", **identity}
-    if failed:
-        result |= {"status": "failed", "reason": "diverged at step 12 <rate 0.001>"}
-        result |= {"val_auc": None, "test_auc": None}
-        _json(folder / "result.json", result)
-        _json(folder / "timing.json", {})
-        return
+def _depth(name, stages) -> dict:
+    scratch, _, filler = name.partition("-")
+    if scratch == "scratch":
+        label = f"scratch ({filler})" if filler else scratch
+        return {"name": name, "label": label, "tuned": list(stages), "scratch": True}
+    tuned = list(stages[list(stages).index(name) :])
+    label = f"{name}-{stages[-1]}" if len(tuned) > 1 else f"only {name}"
+    return {"name": name, "label": label, "tuned": tuned, "scratch": False}
+
+
+def _write_failure(folder, result) -> None:
+    reason = {"status": "failed", "reason": "diverged at step 12 <rate 0.001>"}
+    _json(folder / "result.json", {**result, **reason, "validation": None, "test": None})
+    _json(folder / "timing.json", {})
+
+
+def _write_run(folder, result, speed, rng) -> None:
     epochs = np.arange(1, 21)
-    curve = auc - (auc - 0.5) * np.exp(-epochs / speed) + 0.004 * rng.normal(size=20)
+    best = result["test"]
+    curve = best - (best - 0.5) * np.exp(-epochs / speed) + 0.004 * rng.normal(size=20)
     result |= {
         "status": "done",
         "reason": None,
-        "val_auc": float(curve.max()),
-        "test_auc": auc,
+        "validation": float(curve.max()),
         "best_epoch": int(epochs[curve.argmax()]),
         "epochs": 20,
         "steps": 320,
@@ -118,25 +146,10 @@ def _write_run(folder, identity, failed, logits, test, classes, speed, rng) -> N
     _json(folder / "result.json", result)
     _json(folder / "timing.json", {"seconds": 5 + 10 * speed, "epoch_seconds": 0.3 * speed})
     _json(folder / "versions.json", {"jax": "0.10.0", "python": "3.11.7", "device": "cpu"})
-    _rows(
-        folder / "history.csv",
-        ["epoch", "batches", "loss", "val_auc"],
-        [[e, 16 * e, 0.6 / e, value] for e, value in zip(epochs, curve, strict=True)],
-    )
-    _rows(
-        folder / "scores.csv",
-        ["image", "patient", "label", *classes],
-        [
-            [name, group, classes[label], *row]
-            for name, group, label, row in zip(names, groups, labels, probabilities, strict=True)
-        ],
-    )
+    head = ("epoch", "batches", "loss", "validation")
+    rows = [(e, 16 * e, 0.6 / e, value) for e, value in zip(epochs, curve, strict=True)]
+    (folder / "history.csv").write_bytes(csv_bytes([head, *rows]))
 
 
 def _json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value))
-
-
-def _rows(path: Path, head: list, rows: list) -> None:
-    with path.open("w", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([head, *rows])

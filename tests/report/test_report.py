@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,10 +12,14 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation import AUC, AUPRC, log_odds
+from medtune_jax.evaluation.log_odds import two_sided
 from medtune_jax.report import SECTIONS, Section, write_report
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.figures import by_depth
+from medtune_jax.report.figures import PRECISION_RECALL, ROC, by_depth, curves
 from medtune_jax.report.load import load_study
+from medtune_jax.report.results import COLUMNS, write_results
+from medtune_jax.words import count
 from tests.report.fake_study import DEPTHS, SQUEEZENET, write_study
 
 
@@ -60,10 +65,10 @@ def test_results_has_a_row_for_every_planned_run(study_dir):
     assert [len(found) for found in by_status.values()] == [63, 1, 2]
     done = by_status["done"][0]
     result = json.loads((study_dir / "runs" / done["run"] / "result.json").read_text())
-    assert float(done["test_auc"]) == result["test_auc"]
-    assert float(done["val_auc"]) == result["val_auc"] and float(done["seconds"]) > 0
+    assert float(done["test"]) == result["test"] and done["metric"] == "auc"
+    assert float(done["validation"]) == result["validation"] and float(done["seconds"]) > 0
     failed = by_status["failed"][0]
-    assert failed["reason"] == "diverged at step 12 <rate 0.001>" and failed["test_auc"] == ""
+    assert failed["reason"] == "diverged at step 12 <rate 0.001>" and failed["test"] == ""
 
 
 def test_results_order_is_shallow_to_deep_large_to_small(study_dir):
@@ -152,12 +157,12 @@ def test_numbers_on_the_page_are_those_of_the_scores(study_dir, page):
 
 
 def test_test_data_do_not_choose_the_depth(study_dir, tmp_path):
-    """Spoiling the test scores of the chosen depth must not change the choice."""
+    """Spoiling the test figures of the chosen depth must not change the choice."""
     directory = write_study(tmp_path, skill=middle_is_best, seeds=2, fractions=(1.0,))
     chosen = Evidence(load_study(directory), resamples=20).recommendations
     for folder in (directory / "runs").glob("fire6-*"):
         path = folder / "result.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "test_auc": 0.01}))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "test": 0.01}))
     assert Evidence(load_study(directory), resamples=20).recommendations == chosen
 
 
@@ -193,7 +198,8 @@ def test_one_run_of_one_depth(tmp_path):
     )
     text = text_of(write_report(directory).read_text())
     assert "Tune only the last stage, conv10" in text
-    assert "name no patients" in text and "Paired tests" not in text
+    assert "name no patients: every image counts as its own patient" in text
+    assert "squeezenet on neg / pos: 800 images" in text and "Paired tests" not in text
 
 
 def test_many_depths_do_not_overlap(tmp_path):
@@ -248,6 +254,109 @@ def test_only_scratch_is_shown_without_advice(tmp_path):
     assert "no depth to recommend" in text and "AUC by depth" in text
 
 
+def test_the_applications_figures_are_columns(tmp_path):
+    """Of any run, in the order they appear, after the fixed ones."""
+    directory = write_study(
+        tmp_path,
+        depths=("conv10",),
+        fractions=(1.0,),
+        figures=lambda seed: {"sensitivity_at_1": 0.5, "regions": [1]} if seed else {"error_um": 7},
+    )
+    table = write_results(load_study(directory)).read_text().splitlines()
+    assert table[0] == ",".join((*COLUMNS, "error_um", "sensitivity_at_1"))
+    assert [row.split(",")[-2:] for row in table[1:]] == [["7", ""], ["", "0.5"], ["", "0.5"]]
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 100.0}, {"doubtful": 41, "metric": AUPRC}])
+def test_a_result_is_the_metric_of_its_scores(tmp_path, options):
+    """Also where probabilities saturate and where some images are not judged."""
+    directory = write_study(tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), **options)
+    study = load_study(directory)
+    assert not any(run.differs for run in study.runs)
+    metric, judged = options.get("metric", AUC), study.test.judged
+    for run in study.runs:
+        probabilities = log_odds.probabilities(run.scores[judged])[:, 1].astype(np.float32)
+        assert run.result["test"] == pytest.approx(
+            metric(study.test.labels[judged], run.scores[judged]), abs=1e-12
+        )
+        if options.get("scale"):  # what ranking by probabilities would give
+            tied = metric(study.test.labels, two_sided(probabilities))
+            assert abs(tied - run.result["test"]) > 1e-3
+    evidence = Evidence(study, resamples=20)
+    mean = np.mean([run.result["test"] for run in study.cell("conv10", 1.0)])
+    assert evidence.test("conv10", 1.0).estimate == pytest.approx(mean)
+
+
+def test_a_figure_that_is_not_of_its_scores_is_said(tmp_path):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=2)
+    assert "is not that of scores.csv" not in text_of(write_report(directory).read_text())
+    damage(directory, "result.json", lambda t: re.sub(r'"test": [\d.]+', '"test": 0.25', t))
+    text = text_of(write_report(directory).read_text())
+    assert "test AUC that result.json records is not that of scores.csv in 1 run" in text
+    assert "0.2500 recorded" in text and table_rows(directory)[0]["test"] != "0.25"
+
+
+def test_curve_legend_and_table_are_one_definition(tmp_path):
+    """Three classes of which the metric tells one pair from the third, and images in doubt."""
+    metric = replace(AUC, tasks=lambda classes: [(1, 2)])
+    directory = write_study(
+        tmp_path,
+        classes=("wall", "intima", "media"),
+        depths=("conv10", "conv1"),
+        fractions=(1.0,),
+        doubtful=30,
+        metric=metric,
+    )
+    text = text_of(write_report(directory, metric=metric).read_text())
+    assert "intima or media against wall" in text and "FPR 0.10" in text
+    evidence = Evidence(load_study(directory, metric), resamples=20)
+    ax = curves(evidence, ROC).figure.axes[0]
+    drawn = [line for line in ax.lines if ":" in str(line.get_label())]
+    assert drawn
+    for line in drawn:
+        x, y = line.get_xdata(), line.get_ydata()
+        area = np.trapezoid(np.append(y, 1), np.append(x, 1))
+        assert area == pytest.approx(float(line.get_label().split(": ")[1]), abs=5e-3)
+    figure = evidence.test("conv1", 1.0).estimate
+    assert any(line.get_label().endswith(f": {figure:.3f}") for line in drawn)
+
+
+def test_auprc_has_its_own_curves(tmp_path):
+    """No ROC curve is labelled with the area under another curve."""
+    directory = write_study(
+        tmp_path, depths=("conv10", "conv1"), fractions=(1.0,), metric=AUPRC, skill=lambda *_: 0.8
+    )
+    text = text_of(write_report(directory).read_text())
+    assert text.index("Precision-recall curves") < text.index("ROC curves")
+    assert "Test AUPRC" in text and "test AUC" not in text
+    evidence = Evidence(load_study(directory), resamples=20)
+    labels = [t.get_text() for t in curves(evidence, ROC).figure.axes[0].get_legend().texts]
+    assert labels and not any(re.search(r"0\.\d", label) for label in labels)
+    for line in curves(evidence, PRECISION_RECALL).figure.axes[0].lines:
+        shown = float(line.get_label().split(": ")[1])
+        assert line.get_ydata().mean() == pytest.approx(shown, abs=3e-3)
+
+
+def test_the_page_speaks_the_applications_words(tmp_path):
+    directory = write_study(
+        tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), words=("video", "frame")
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "on neg / pos: 400 videos (320 to train on, 80 to test), 800 frames (640, 160)" in text
+    assert "3,200 patches (2,560, 640)" in text
+    assert "95% interval by video" in text and "Paired by video" in text
+    assert not re.search("patient|images", text)
+
+
+def test_numbers_and_nouns_agree():
+    assert [count(n, noun) for n, noun in ((1, "patches"), (2, "patches"), (1, "videos"))] == [
+        "1 patch",
+        "2 patches",
+        "1 video",
+    ]
+    assert count(12345, "images") == "12,345 images"
+
+
 def test_applications_add_sections(study_dir, tmp_path):
     directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1)
 
@@ -273,7 +382,7 @@ def damage(directory, name, change):
     ("name", "change", "message"),
     [
         ("result.json", lambda t: t[:20], "result.json is damaged"),
-        ("scores.csv", lambda t: t.replace("pos\n", "positive\n", 1), "no column 'pos'"),
+        ("scores.csv", lambda t: t.replace(",pos,", ",positive,", 1), "no column 'pos'"),
         ("scores.csv", lambda t: t.replace("P000,neg", "P000,odd"), "unknown class"),
         ("scores.csv", lambda t: t.replace("P001", "P999"), "other test images"),
         ("history.csv", lambda t: t.replace("batches", "steps"), "no column 'batches'"),

@@ -17,18 +17,23 @@ def outcome(status="done", reason=None, **more):
     )
 
 
+def depth(name):
+    stages = ("conv1", "fire9", "conv10")
+    tuned = stages[stages.index(name) :] if name in stages else stages
+    return {"name": name, "label": name, "tuned": tuned, "scratch": name not in stages}
+
+
 def manifest(identity="one", depths=("conv10",), seeds=1, fingerprint="f", network="squeezenet"):
     runs = [
-        {"run": f"{depth}-{seed}", "depth": depth, "fraction": 1.0, "seed": seed}
-        for depth in depths
+        {"run": f"{name}-{seed}", "depth": name, "fraction": 1.0, "seed": seed}
+        for name in depths
         for seed in range(seeds)
     ]
     return {
         "identity": identity,
         "network": {"name": network},
         "data": {"fingerprint": fingerprint},
-        "depths": list(depths),
-        "all_depths": ["conv10", "fire9", "scratch"],
+        "depths": [depth(name) for name in depths],
         "fractions": [1.0],
         "seeds": seeds,
         "runs": runs,
@@ -52,10 +57,10 @@ def test_a_run_is_written_with_all_its_files(tmp_path):
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     place = Store(tmp_path)
 
-    def full(path, rows):
+    def full(rows):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_write_rows", full)
+    monkeypatch.setattr(store, "csv_bytes", full)
     with pytest.raises(OSError, match="No space"):
         place.write("r", outcome())
     assert place.result("r") is None
@@ -104,7 +109,7 @@ def test_a_larger_sweep_of_the_study_adds_its_runs(tmp_path):
     place.open(manifest(depths=("scratch",), seeds=2))
     place.open(manifest(depths=("fire9", "conv10")))
     merged = json.loads((tmp_path / "study.json").read_text())
-    assert merged["depths"] == ["conv10", "fire9", "scratch"]
+    assert [depth["name"] for depth in merged["depths"]] == ["conv10", "fire9", "scratch"]
     assert merged["seeds"] == 2
     assert len(merged["runs"]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]

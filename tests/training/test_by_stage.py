@@ -31,7 +31,7 @@ NETWORK = Network(
         Stage("head", Dense(3, std=0.3, relu=False)),
     ),
     preprocessing=Preprocessing(SIZE),
-    filler="gaussian",
+    initializer="gaussian",
     auxiliary=(
         Auxiliary("one", Stage("side1", Side()), 0.3),
         Auxiliary("two", Stage("side2", Side()), 0.4),

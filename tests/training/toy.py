@@ -24,7 +24,7 @@ NETWORK = Network(
         Stage("head", Dense(2, std=0.1, relu=False), dropout=0.2),
     ),
     preprocessing=Preprocessing(SIZE, "RGB", (2.0,) * 3, 1 / 64),
-    filler="gaussian",
+    initializer="gaussian",
 )
 
 

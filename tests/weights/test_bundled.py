@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from importlib.resources import files
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,6 @@ from PIL import Image
 
 from medtune_jax import networks, weights
 from medtune_jax.errors import UserError
-from medtune_jax.weights import bundled
 
 DIGEST = "296cbac87a7dcbce00bb1e65c3ed6560fc8974255a9810044cf94c66a654ce3e"
 
@@ -51,7 +51,8 @@ def test_decoded_values_are_pinned(checkpoint):
 
 
 def test_provenance_is_that_of_the_file(checkpoint):
-    data = bundled._FILE.read_bytes()
+    folder = files(weights) / "data" / "squeezenet"
+    data = (folder / "compressed_SqueezeNet.net").read_bytes()
     assert len(data) == 675_763
     assert checkpoint.provenance["sha256"] == hashlib.sha256(data).hexdigest()
     assert checkpoint.preprocessing.order == "BGR"
@@ -90,8 +91,8 @@ def test_natural_images(shared, checkpoint):
     network = networks.get("squeezenet")
     score = jax.jit(lambda x: network.apply(checkpoint.params, network.preprocessing(x)))
     scores = np.concatenate([score(jnp.asarray(part)) for part in np.split(pixels, 8)])
-    found = classes[scores[:, classes].argmax(1)]
-    top1 = (found == [int(row["imagenet_index"]) for row in rows]).mean()
+    answers = classes[scores[:, classes].argmax(1)]
+    top1 = (answers == [int(row["imagenet_index"]) for row in rows]).mean()
     assert top1 >= 0.25, f"top-1 {top1:.3f}"
 
 

@@ -1,47 +1,47 @@
 """The table of sources agrees with the networks, the releases and the bundled file."""
 
 import hashlib
-from importlib.resources import files
+import re
+from pathlib import Path
 
 import pytest
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights import bundled, catalog
-from medtune_jax.weights.files import RELEASES
+from medtune_jax.weights import catalog, pretrained
 from medtune_jax.weights.verbs import weights_verb
 
-
-def test_every_release_is_listed_with_its_hash_and_network():
-    rows = {row.sha1: row for row in catalog.table() if row.sha1}
-    assert rows.keys() == RELEASES.keys()
-    for sha1, release in RELEASES.items():
-        row = rows[sha1]
-        assert (row.file, row.network, row.accuracy) == (
-            release.name,
-            release.network,
-            release.accuracy,
-        )
-        assert row.url.endswith("/" + release.name)
+WEIGHTS = Path(catalog.__file__).parent
 
 
-def test_rows_name_known_networks_once():
+def test_every_release_is_listed_with_its_network():
     rows = catalog.table()
-    assert len({row.name for row in rows}) == len(rows)
-    assert {row.network for row in rows} <= networks.NETWORKS.keys()
+    assert len({release.name for _, release in rows}) == len(rows)
+    for network, release in rows:
+        assert release in networks.get(network).sources.releases
+        assert release.bundled or release.url.endswith("/" + release.file)
+        assert release.bundled or len(release.sha1) == 40
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.rglob("*.py")), ids=lambda path: path.stem)
+def test_weights_are_mechanism(path):
+    """What is known of one network stands in the network's own file."""
+    text = path.read_text().lower()
+    known = {re.match("[a-z]+", name)[0] for name in networks.NETWORKS}
+    assert "vgg" in known and not [name for name in known if name in text]
 
 
 def test_bundled_row_is_the_bundled_file():
-    (row,) = (row for row in catalog.table() if row.bundled)
-    data = (files("medtune_jax.weights") / "data" / row.network / row.file).read_bytes()
-    stored = bundled.squeezenet().provenance
+    ((network, row),) = (row for row in catalog.table() if row[1].bundled)
+    data = (WEIGHTS / "data" / network / row.file).read_bytes()
+    stored = pretrained(network).provenance
     assert len(data) == row.size
     assert hashlib.sha256(data).hexdigest() == stored["sha256"]
     assert row.licence == stored["licence"]
 
 
 def test_what_the_readmes_of_the_releases_say():
-    rows = {row.network: row for row in catalog.table()}
+    rows = dict(catalog.table())
     assert rows["caffenet"].sha1 == "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46"
     assert rows["caffenet"].accuracy == "57.4% top-1, 80.4% top-5"
     assert rows["alexnet"].accuracy == "57.1% top-1, 80.2% top-5"
@@ -52,18 +52,19 @@ def test_what_the_readmes_of_the_releases_say():
 def test_the_verb_lists_every_source_in_two_lines():
     header, *lines = weights_verb(["list"], "", "", "").splitlines()
     assert header.split()[:4] == ["name", "network", "size", "licence"]
-    for source, line, origin in zip(catalog.table(), lines[::2], lines[1::2], strict=True):
-        assert line.split()[:2] == [source.name, source.network]
-        assert line.endswith(source.accuracy) and header.index("accuracy") < len(line)
-        assert origin.split()[1] == (source.sha1 or "-")
-        assert origin.endswith(source.url or "comes with the package")
+    rows = catalog.table()
+    for (network, release), line, origin in zip(rows, lines[::2], lines[1::2], strict=True):
+        assert line.split()[:2] == [release.name, network]
+        assert line.endswith(release.accuracy) and header.index("accuracy") < len(line)
+        assert origin.split()[1] == (release.sha1 or "-")
+        assert origin.endswith(release.url or "comes with the package")
 
 
 def test_find():
-    assert catalog.find("alexnet").name == "bvlc_alexnet"
-    assert catalog.find("bvlc_alexnet", "http://mirror/x").sha1
-    anything = catalog.find("alexnet", "http://host/dir/my.caffemodel?x=1")
-    assert (anything.network, anything.file, anything.sha1) == ("alexnet", "my.caffemodel", "")
+    assert catalog.find("alexnet")[1].name == "bvlc_alexnet"
+    assert catalog.find("bvlc_alexnet", "http://mirror/x")[1].sha1
+    network, anything = catalog.find("alexnet", "http://host/dir/my.caffemodel?x=1")
+    assert (network, anything.file, anything.sha1) == ("alexnet", "my.caffemodel", "")
     with pytest.raises(UserError, match="no address is known for weights of alexnet_torchvision"):
         catalog.find("alexnet_torchvision")
     with pytest.raises(UserError, match="unknown weights 'nonsense': choose one of squeezenet"):

@@ -42,6 +42,17 @@ def test_round_trip(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
+def test_a_head_of_ones_own_is_told_from_the_released_one(tmp_path):
+    """Both may have 1,000 classes; a record written before this was kept means the released head."""
+    params = {"conv10": {"kernel": np.zeros((1, 1, 512, 1000)), "bias": np.zeros(1000)}}
+    directory = _save(tmp_path / "own", params)
+    assert checkpoint.load(directory).build() == networks.get("squeezenet", 1000)
+    record = json.loads((directory / "medtune.json").read_text())
+    del record["released"]
+    (directory / "medtune.json").write_text(json.dumps(record))
+    assert checkpoint.load(directory).build() == networks.get("squeezenet")
+
+
 def test_without_a_head_there_are_no_classes(tmp_path):
     directory = _save(tmp_path / "out", {"conv1": _params()["conv1"]})
     assert checkpoint.load(directory).classes is None

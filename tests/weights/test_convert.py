@@ -6,17 +6,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import caffe_files
 import jax
 import numpy as np
 import pytest
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights import checkpoint, names
+from medtune_jax.weights import checkpoint, pretrained
 from medtune_jax.weights.convert import convert, crop_mean, fold
 from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats.layer import Layer, kind_of
-from tests.weights import caffe_files
+from medtune_jax.weights.slots import slots
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "medtune_jax/weights/data/squeezenet/compressed_SqueezeNet.net"
@@ -25,13 +26,13 @@ BUNDLED = ROOT / "medtune_jax/weights/data/squeezenet/compressed_SqueezeNet.net"
 def _layers(network: str, torchvision: bool = False, seed: int = 0) -> dict[str, Layer]:
     """A layer for every slot, under Caffe's or torchvision's names; zeros unless seeded."""
     generator = np.random.default_rng(seed) if seed else None
-    slots = names.slots(network)
-    theirs = names.torchvision_names(network, slots)
+    target = networks.get(network)
+    format_ = target.sources.formats["torchvision" if torchvision else "Caffe"]
     result = {}
-    for slot in slots:
+    for slot in slots(target):
         if torchvision and slot.auxiliary:
             continue
-        name = theirs[slot.name] if torchvision else names.caffe_names(network, slot)[-1]
+        name = format_.names.get(slot.name, slot.name)
         weights = np.zeros(slot.source_shape, np.float32)
         bias = np.zeros(slot.source_shape[0], np.float32)
         if generator:
@@ -77,12 +78,11 @@ def test_torchvision_names_bring_their_preprocessing(network):
 
 def test_torchvision_names_are_torchvisions():
     """Against the shapes that modules of these names have in torchvision's sources."""
-    slots = names.slots("googlenet_torchvision")
-    theirs = names.torchvision_names("googlenet_torchvision", slots)
+    theirs = networks.get("googlenet_torchvision").sources.formats["torchvision"].names
     assert theirs["conv2/3x3"] == "conv3.conv"
     assert theirs["inception_4b/5x5"] == "inception4b.branch3.1.conv"
     assert theirs["classifier"] == "fc"
-    vgg = names.torchvision_names("vgg16", names.slots("vgg16"))
+    vgg = networks.get("vgg16").sources.formats["torchvision"].names
     assert (vgg["conv5_3"], vgg["fc8"]) == ("features.28", "classifier.6")
 
 
@@ -196,7 +196,8 @@ def test_only_the_order_tells_alexnet_from_caffenet():
 
 def test_a_file_of_no_known_network():
     layers = {"ip1": Layer("ip1", "inner_product", np.zeros((3, 4), np.float32))}
-    with pytest.raises(UserError, match=r"nor another network known here \(its layers: ip1\)"):
+    says = r"nor another network known here \(its layers: ip1\); .* alexnet are Caffe, ONNX\.$"
+    with pytest.raises(UserError, match=says):
         convert(layers, "alexnet")
 
 
@@ -212,11 +213,9 @@ def test_mean_image_is_cropped_in_the_centre():
 
 def test_bundled_file_to_checkpoint(tmp_path):
     """The Deep Compression file gives what the package's own loader gives."""
-    from medtune_jax.weights import bundled
-
     convert_file(BUNDLED, "squeezenet", tmp_path / "out")
     stored = checkpoint.load(tmp_path / "out")
-    jax.tree.map(np.testing.assert_array_equal, stored.params, bundled.squeezenet().params)
+    jax.tree.map(np.testing.assert_array_equal, stored.params, pretrained("squeezenet").params)
     assert stored.provenance["format"] == "Deep Compression"
     with pytest.raises(UserError, match="exists already"):
         convert_file(BUNDLED, "squeezenet", tmp_path / "out")
@@ -275,7 +274,9 @@ def test_full_disk_leaves_nothing(tmp_path):
 
 
 def test_deep_compression_of_another_network(tmp_path):
-    with pytest.raises(UserError, match="only squeezenet's"):
+    with pytest.raises(
+        UserError, match=r"Compression file, .* alexnet; its formats are Caffe, ONNX\.$"
+    ):
         convert_file(BUNDLED, "alexnet", tmp_path / "out")
 
 

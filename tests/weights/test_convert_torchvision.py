@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from medtune_jax import networks
-from medtune_jax.weights import checkpoint, names
+from medtune_jax.weights import checkpoint
 from medtune_jax.weights.files import convert_file
+from medtune_jax.weights.slots import slots
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
@@ -15,10 +16,10 @@ functional = torch.nn.functional
 def _state(network: str, batch_norm: bool) -> dict:
     """A state dict under torchvision's names with seeded weights."""
     torch.manual_seed(0)
-    slots = names.slots(network)
-    theirs = names.torchvision_names(network, slots)
+    target = networks.get(network)
+    theirs = target.sources.formats["torchvision"].names
     state = {}
-    for slot in slots:
+    for slot in slots(target):
         name, shape = theirs[slot.name], slot.source_shape
         state[f"{name}.weight"] = torch.randn(shape) * (2 / np.prod(shape[1:])) ** 0.5
         if not (batch_norm and name.endswith("conv")):

@@ -1,6 +1,5 @@
 """Downloads from a server on this machine: whole, cut and resumed, wrong, absent."""
 
-import dataclasses
 import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 
 from medtune_jax.errors import UserError
+from medtune_jax.networks.sources import Release
 from medtune_jax.paths import user_cache
-from medtune_jax.weights import bundled, catalog, checkpoint
+from medtune_jax.weights import catalog, checkpoint, pretrained
 from medtune_jax.weights.fetch import fetch
 
 DATA = (
@@ -70,12 +70,10 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def listed(server, monkeypatch):
-    """A source with a known hash on the local server."""
-    source = catalog.Source(
-        "local", "squeezenet", "x.net", server.url + "/x.net", hashlib.sha1(DATA).hexdigest()
-    )
-    monkeypatch.setattr(catalog, "_SOURCES", (source,))
-    return source
+    """A release with a known hash on the local server."""
+    release = Release("local", "x.net", server.url + "/x.net", hashlib.sha1(DATA).hexdigest())
+    monkeypatch.setattr(catalog, "table", lambda: [("squeezenet", release)])
+    return release
 
 
 def _parts():
@@ -85,7 +83,7 @@ def _parts():
 def test_whole_download_becomes_a_checkpoint(server, listed, tmp_path, capsys):
     fetch("local", tmp_path / "out")
     stored = checkpoint.load(tmp_path / "out")
-    jax.tree.map(np.testing.assert_array_equal, stored.params, bundled.squeezenet().params)
+    jax.tree.map(np.testing.assert_array_equal, stored.params, pretrained("squeezenet").params)
     assert stored.provenance["url"] == listed.url
     assert stored.provenance["sha1"] == listed.sha1
     shown = capsys.readouterr()
@@ -163,11 +161,10 @@ def test_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
 
 
 def test_failed_conversion_keeps_a_verified_file(server, listed, tmp_path, monkeypatch):
-    wrong = dataclasses.replace(listed, network="alexnet")
-    monkeypatch.setattr(catalog, "_SOURCES", (wrong,))
-    with pytest.raises(UserError, match="only squeezenet's"):
+    monkeypatch.setattr(catalog, "table", lambda: [("alexnet", listed)])
+    with pytest.raises(UserError, match="Deep Compression file, which is not known for alexnet"):
         fetch("local", tmp_path / "out")
-    monkeypatch.setattr(catalog, "_SOURCES", (listed,))
+    monkeypatch.setattr(catalog, "table", lambda: [("squeezenet", listed)])
     fetch("local", tmp_path / "out")
     assert len(server.ranges) == 1
 
@@ -184,5 +181,5 @@ def test_before_any_download(server, tmp_path):
 
 def test_bundled_needs_no_network(server, tmp_path):
     fetch("squeezenet", tmp_path / "out")
-    assert checkpoint.load(tmp_path / "out").provenance == bundled.squeezenet().provenance
+    assert checkpoint.load(tmp_path / "out").provenance == pretrained("squeezenet").provenance
     assert server.ranges == []

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+import caffe_files
+import fuzz_readers as fuzz
 import numpy as np
 import pytest
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import caffe
-from tests.weights import caffe_files, fuzz
 
 SHARED = Path(
     os.environ.get("MEDTUNE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")

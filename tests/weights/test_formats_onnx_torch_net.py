@@ -4,12 +4,12 @@ import os
 import pickle
 from pathlib import Path
 
+import fuzz_readers as fuzz
 import numpy as np
 import pytest
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import deep_compression, onnx, torch
-from tests.weights import fuzz
 
 SHARED = Path(
     os.environ.get("MEDTUNE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
@@ -171,8 +171,9 @@ def test_tensor_must_stay_in_its_storage(tmp_path):
 
 
 def test_deep_compression(tmp_path):
-    data = fuzz.net_file()
-    layers = deep_compression.decode(data, fuzz._SHAPES)
+    data, path = fuzz.net_file(), tmp_path / "small.net"
+    path.write_bytes(data)
+    layers = deep_compression.read(path, fuzz._SHAPES)
     for name, shape in fuzz._SHAPES.items():
         flat = layers[name].weights.reshape(-1)
         assert layers[name].shape == shape
@@ -185,14 +186,15 @@ def test_deep_compression(tmp_path):
         (data + b"\0", "1 bytes are left"),
         (data[:-1], "ends inside the gaps of layer 'conv2'"),
         (data[:40], "ends inside the codebook"),
-        (b"", "table of stored weights"),
+        (data[:5], "table of stored weights"),
         (b"\xff" * 4 + data[4:], "stores 4294967295 weights"),
         (data[:-1] + b"\xff", "places a weight at position"),
     ):
+        path.write_bytes(damaged)
         with pytest.raises(UserError, match=says):
-            deep_compression.decode(damaged, fuzz._SHAPES)
+            deep_compression.read(path, fuzz._SHAPES)
     with pytest.raises(UserError, match="Cannot read"):
-        deep_compression.decode(tmp_path / "absent", fuzz._SHAPES)
+        deep_compression.read(tmp_path / "absent", fuzz._SHAPES)
 
 
 @pytest.mark.skipif(

@@ -9,14 +9,16 @@ from PIL import Image
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights import bundled, checkpoint, inspect
+from medtune_jax.weights import checkpoint, inspect, pretrained
 
 
 def _save(directory, params=None, preprocessing=None):
-    stored = bundled.squeezenet()
+    stored = pretrained("squeezenet")
     params = stored.params if params is None else params
     preprocessing = preprocessing or stored.preprocessing
-    return checkpoint.save(directory, params, "squeezenet", preprocessing, stored.provenance)
+    return checkpoint.save(
+        directory, params, "squeezenet", preprocessing, stored.provenance, released=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def picture(tmp_path):
 
 
 def _partial(*stages):
-    return {name: bundled.squeezenet().params[name] for name in stages}
+    return {name: pretrained("squeezenet").params[name] for name in stages}
 
 
 def test_show(squeezenet):
@@ -58,7 +60,7 @@ def test_show_says_what_is_absent_and_a_mean_image(tmp_path):
 
 def test_run_image(squeezenet, picture, tmp_path):
     text = inspect.run_image(squeezenet, picture, tmp_path / "acts.npz")
-    stored, network = bundled.squeezenet(), networks.get("squeezenet")
+    stored, network = pretrained("squeezenet"), networks.get("squeezenet")
     acts = np.load(tmp_path / "acts.npz")
     assert tuple(acts) == ("input", *network.names)
 

@@ -1,17 +1,12 @@
 """Every stage agrees with OpenCV's Caffe importer and with onnxruntime, from an image file on."""
 
-import sys
-from pathlib import Path
-
+import caffe_files
 import pytest
 
 from medtune_jax.weights.files import convert_file
-from tests.weights import caffe_files
 
 pytest.importorskip("cv2")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-import parity  # noqa: E402
+import parity
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,8 @@
 """VGG-16 agrees with OpenCV; a file of its own because its weights take half a gigabyte."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("cv2")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import parity
 
 

@@ -1,7 +1,6 @@
 """Real ImageNet weights, converted: GoogLeNet against OpenCV and real photographs, AlexNet's convolutions."""
 
 import csv
-import sys
 from pathlib import Path
 
 import jax
@@ -14,8 +13,6 @@ from medtune_jax.errors import UserError
 from medtune_jax.weights import checkpoint
 from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats import caffe
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 
 def _folder(shared: Path, name: str) -> Path:

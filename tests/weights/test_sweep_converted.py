@@ -2,6 +2,7 @@
 
 import csv
 
+import caffe_files
 import pytest
 
 from medtune_jax.errors import UserError
@@ -9,7 +10,6 @@ from medtune_jax.report import SECTIONS, write_report
 from medtune_jax.study import default_config, sweep
 from medtune_jax.weights import checkpoint
 from medtune_jax.weights.files import convert_file
-from tests.weights import caffe_files
 
 
 @pytest.fixture(scope="module")

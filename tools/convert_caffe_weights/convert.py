@@ -36,10 +36,10 @@ def main(arguments: list[str]) -> None:
     print(conversion)
     counts = {state: len(conversion.names(state)) for state in ("loaded", "new", "left out")}
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    release = source.release
-    known = (
-        f"the released {release.name} ({release.accuracy})" if release else "not a known release"
-    )
+    known = "not a known release"
+    if source.release:
+        _, release = source.release
+        known = f"the released {release.file} ({release.accuracy})"
     print(f"{source.format} file, sha1 {source.sha1}: {known}.")
     print(f"Checkpoint written to {_OUTPUT.value}.")
 

@@ -26,7 +26,7 @@ from medtune_jax.paths import scratch_beside, user_cache
 from medtune_jax.phantoms.ctpa import write_dicom_study
 from medtune_jax.progress import reported, say
 
-# A candidate this near to an embolus hits it (docs/paper.md, section 2).
+# A candidate this near to an embolus hits it (docs/paper.md, 2).
 HIT_MM = 5.0
 _FORMAT = 2  # part of the key: to be raised when what is kept changes
 

@@ -12,7 +12,7 @@ DEFAULTS = {
     "phantoms": {
         "patients": 60,
         "healthy": 4,
-        "emboli": 5,  # a patient, on average
+        "emboli": 5,  # per patient, on average
         "seed": 0,
         "shape": (96, 160, 160),  # voxels (z, y, x)
         "spacing": (1.5, 1.2, 1.2),  # mm

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from medtune_jax.applications.embolism.vessel import Frame
 from medtune_jax.errors import UserError
+from medtune_jax.fields import items
 from medtune_jax.patches import Planes, padded
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class PatchGrid:
 
     widths_mm: physical widths of the square patch; shifts: along the first axis of the frame, as
     a share of the width; rotations: how many further images turn about that axis, evenly over a
-    full turn; size: pixels a side. The paper's factors do not multiply out to its totals, so
+    full turn; size: pixels per side. The paper's factors do not multiply out to its totals, so
     each is a field.
     """
 
@@ -105,7 +106,7 @@ def plane_affines(
     """Sampling recipes of one candidate: float32 [variants, planes, 3, 3].
 
     Each matrix maps a pixel (row, column, 1) to voxel coordinates (z, y, x); its columns are the
-    step a row, the step a column, and the voxel of pixel (0, 0). Pixel centres are width / size
+    step per row, the step per column, and the voxel of pixel (0, 0). Pixel centres are width / size
     mm apart, and the middle of the grid is the candidate. Variants run over widths, then shifts,
     then rotations; the planes, in `PLANES`, are the channels.
     """
@@ -155,7 +156,7 @@ def _turned(axes: np.ndarray, angle: float) -> np.ndarray:
 def _numbers(text: str, field: str, fits: Callable[[float], bool]) -> tuple[float, ...]:
     """'10, 15' -> (10.0, 15.0); UserError unless every number fits."""
     try:
-        values = tuple(float(part) for part in str(text).split(",") if part.strip())
+        values = tuple(map(float, items(str(text))))
     except ValueError:
         values = ()
     if not values or not all(map(fits, values)):

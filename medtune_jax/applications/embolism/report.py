@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from medtune_jax.applications.drawings import picture
+from medtune_jax.applications.drawings import detectors, froc_panels, picture
 from medtune_jax.applications.embolism.truth import read_truth
 from medtune_jax.applications.kept import study_file
 from medtune_jax.applications.truth import Truth
 from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
-from medtune_jax.report import markup, palette
+from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
 from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
@@ -74,7 +73,7 @@ def froc(evidence: Evidence) -> Section | None:
     if not fractions:
         return None
     results = froc_evidence(evidence)
-    drawing = _curves(results, fractions)
+    drawing = _curves(results)
     caption = (
         "Sensitivity for emboli against false positives per volume, mean over seeds; a candidate's score is the mean "
         "over its variants, a hit lies in the embolus or within 5 mm, an embolus counts once. Shaded: 95% interval by "
@@ -82,10 +81,8 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
-        depths = _depths(evidence, fraction)
-        judges: list[Detector] = [*((depth, fraction) for depth in depths), HAND_CRAFTED]
         parts.append(markup.paragraph(f"With {fraction_name(fraction)} of the training emboli:"))
-        parts.append(_table(results, judges))
+        parts.append(_table(results, detectors(evidence, fraction)))
     parts.append(
         markup.paragraph(
             "Smaller type: 95% intervals by bootstrap over patients; in the second line of a cell the maximum-"
@@ -101,32 +98,30 @@ def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
     fractions = _fractions(evidence)
     results, study = froc_evidence(evidence), evidence.study
-    found: list[tuple[float, str, str, Difference]] = []
+    gains: list[tuple[float, str, str, Difference]] = []
     for fraction in fractions:
-        depth, scratch = evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)
-        deepest = evidence.deepest(fraction)
-        for one in dict.fromkeys([depth, deepest]):
-            if one is None:
-                continue
+        tuned = (evidence.recommendations[fraction].depth, evidence.deepest(fraction))
+        scratch = evidence.best_scratch(fraction)
+        rivals: list[Detector] = [] if scratch is None else [(scratch, fraction)]
+        if fraction == fractions[0]:
             # The baseline learns from all training emboli: it is no rival of networks that had fewer.
-            rivals = ((scratch, fraction) if scratch else None, HAND_CRAFTED)
-            for rival in rivals if fraction == fractions[0] else rivals[:1]:
-                if rival is not None:
-                    gain = results.difference((one, fraction), rival, PER_VOLUME)
-                    found.append((fraction, one, results.label(rival), gain))
-    if not found:
+            rivals.append(HAND_CRAFTED)
+        for depth, rival in product(dict.fromkeys(d for d in tuned if d is not None), rivals):
+            gain = results.difference((depth, fraction), rival, PER_VOLUME)
+            gains.append((fraction, depth, results.label(rival), gain))
+    if not gains:
         return None
-    corrected = holm([difference.p for *_, difference in found])
+    corrected = holm([gain.p for *_, gain in gains])
     rows = [
         (
             fraction_name(fraction),
-            study.label(one),
-            other,
-            markup.interval(Interval(*difference[:3])),
-            markup.p_value(difference.p),
+            study.label(depth),
+            rival,
+            markup.interval(Interval(*gain[:3])),
+            markup.p_value(gain.p),
             markup.p_value(p),
         )
-        for (fraction, one, other, difference), p in zip(found, corrected, strict=True)
+        for (fraction, depth, rival, gain), p in zip(gains, corrected, strict=True)
     ]
     head = ("Training emboli", "Depth", "Minus", "Difference of mean sensitivity", "p", "Holm p")
     text = (
@@ -150,28 +145,21 @@ def _fractions(evidence: Evidence) -> list[float]:
     return [f for f in evidence.study.fractions if f in evidence.recommendations]
 
 
-def _depths(evidence: Evidence, fraction: float) -> list[str]:
-    return [depth for depth in evidence.study.depths if evidence.has(depth, fraction)]
-
-
 def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> markup.Markup:
     rows = []
     for judge in judges:
-        pairs = zip(
-            results.sensitivity(judge, PER_VOLUME),
-            model_intervals(results.models(judge)),
-            strict=True,
-        )
+        counted = results.sensitivity(judge, PER_VOLUME)
+        modelled = _model_intervals(results.models(judge))
         cells = [
-            markup.interval(found, 2) + markup.Markup("<br>") + markup.interval(model, 2)
-            for found, model in pairs
+            markup.interval(one, 2) + markup.Markup("<br>") + markup.interval(other, 2)
+            for one, other in zip(counted, modelled, strict=True)
         ]
         rows.append((results.label(judge), *cells))
     head = ("False positives per volume", *(f"{rate:g}" for rate in PER_VOLUME))
     return markup.table(head, rows, "numbers")
 
 
-def model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
+def _model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
     """Edwards' sensitivity at 1..5: estimate and bounds are means over the seeds' fits, None without a fit."""
     if not fitted:
         return [None] * len(PER_VOLUME)
@@ -179,34 +167,14 @@ def model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
     return [Interval(*row) for row in by_seed.mean(axis=0)]
 
 
-def _curves(results: FrocEvidence[Truth], fractions: Sequence[float]) -> Drawing:
-    evidence = results.evidence
-    shown = list(dict.fromkeys([fractions[0], fractions[-1]]))
-    figure = Figure(figsize=(5.2 * len(shown), 4.6), layout="constrained")
-    for ax, fraction in zip(
-        np.atleast_1d(figure.subplots(1, len(shown), sharey=True)), shown, strict=True
-    ):
-        _draw(ax, results, fraction, evidence.recommendations[fraction].depth)
-        ax.set_title(f"{fraction_name(fraction)} of the training emboli", fontsize=10)
-    figure.axes[0].set_ylabel("Sensitivity (emboli found)")
-    figure.axes[0].legend(loc="lower right", fontsize=8, frameon=False)
-    return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)
-
-
-def _draw(ax: Axes, results: FrocEvidence[Truth], fraction: float, recommended: str) -> None:
-    lines: dict[Detector, palette.Line] = {
-        (depth, fraction): line
-        for depth, line in palette.depths(results.evidence.study).items()
-        if results.evidence.has(depth, fraction)
-    }
-    for judge, (colour, style) in {**lines, HAND_CRAFTED: palette.ROLES[HAND_CRAFTED]}.items():
-        curve = results.curve(judge, GRID)
-        name = results.label(judge)
-        ax.plot(GRID, curve, color=colour, ls=style, lw=1.6, label=name, drawstyle="steps-post")
-    chosen = (recommended, fraction)
+def _curves(results: FrocEvidence[Truth]) -> Drawing:
+    """Every depth and the hand-crafted score, with the interval of the recommended depth shaded."""
+    figure, panels = froc_panels(results, GRID, "training emboli")
     rates = GRID[::5]
-    low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
-    ax.fill_between(rates, low, high, step="post", color=lines[chosen].colour, alpha=0.18, lw=0)
-    ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives per volume")
-    ax.grid(color=palette.GRID, linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+    for ax, fraction, colours in panels:
+        chosen = (results.evidence.recommendations[fraction].depth, fraction)
+        low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
+        ax.fill_between(rates, low, high, step="post", color=colours[chosen], alpha=0.18, lw=0)
+        ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives per volume")
+    panels[0][0].set_ylabel("Sensitivity (emboli found)")
+    return Drawing("froc", "FROC curves by tuning depth, of scratch and of the baseline.", figure)

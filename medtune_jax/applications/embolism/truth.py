@@ -53,7 +53,7 @@ def truth_files(truth: Truth) -> dict[str, bytes]:
     scores = zip(truth.candidates, (f"{score:.7g}" for score in truth.hand_crafted), strict=True)
     return {
         TRUTH: (json.dumps(plain, indent=1) + "\n").encode(),
-        BASELINE: csv_bytes(("candidate", "score"), scores),
+        BASELINE: csv_bytes([("candidate", "score"), *scores]),
     }
 
 

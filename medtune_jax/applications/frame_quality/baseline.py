@@ -76,7 +76,7 @@ def baseline_file(
                 (f"{fraction:g}", seed, name, f"{score:.6g}")
                 for name, score in zip(cases.names[test], scores, strict=True)
             ]
-    return {BASELINE: csv_bytes(("fraction", "seed", "frame", "score"), rows)}
+    return {BASELINE: csv_bytes([("fraction", "seed", "frame", "score"), *rows])}
 
 
 def read_baseline(study: Path) -> dict[float, np.ndarray]:

@@ -41,7 +41,7 @@ def truth_files(cases: Cases, crops: int) -> dict[str, bytes]:
     stream = io.BytesIO()
     mosaic(pictures, ACROSS, background=0, cell=TILE).save(stream, "JPEG", quality=85)
     return {
-        FRAMES: csv_bytes(("frame", "video", "quality", "height", "width"), rows),
+        FRAMES: csv_bytes([("frame", "video", "quality", "height", "width"), *rows]),
         PICTURES: stream.getvalue(),
         SUMMARY: json.dumps(summary, indent=1).encode(),
     }

@@ -113,7 +113,7 @@ def predict(
         for path, m in zip(paths, measurements, strict=True)
     ]
     head = ("image", "unit", "mean", "maximum", "low_confidence", "warnings")
-    (output / "thickness.csv").write_bytes(csv_bytes(head, rows))
+    (output / "thickness.csv").write_bytes(csv_bytes([head, *rows]))
     return summary(measurements)
 
 
@@ -175,6 +175,6 @@ def _write(base: Path, measurement: Measurement) -> None:
         (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
         for x, (li, ma, distance, low) in enumerate(rows)
     ]
-    base.with_name(f"{base.name}.contours.csv").write_bytes(csv_bytes(head, lines))
+    base.with_name(f"{base.name}.contours.csv").write_bytes(csv_bytes([head, *lines]))
     picture = overlay(roi.image, roi.li, roi.ma, contours.low_confidence)
     picture.save(base.with_name(f"{base.name}.overlay.png"))

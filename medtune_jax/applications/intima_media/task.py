@@ -77,7 +77,9 @@ def load(config: ConfigDict, size: int) -> Dataset:
         extra={"rois": testing, "pixels": pixels},
         files={
             REGIONS: pack(testing, pixels),
-            BASELINES: csv_bytes(tuple(baselines[0]), (tuple(row.values()) for row in baselines)),
+            BASELINES: csv_bytes(
+                [tuple(baselines[0]), *(tuple(row.values()) for row in baselines)]
+            ),
             "warnings.txt": "\n".join(line for roi in rois for line in warn_about(roi)).encode(),
         },
     )

@@ -1,6 +1,6 @@
 """The frames of a polyp study, and which of their videos are the test set.
 
-They come from the user's own videos (one folder a video, with or without train/ and test/), from
+They come from the user's own videos (one folder per video, with or without train/ and test/), from
 images and masks in two folders, from a data set that `medtune data prepare` made, or are generated
 (phantoms). Videos never cross the split; where the data fix no split, it is drawn by video.
 """
@@ -134,7 +134,7 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 
 
 def _folder(root: Path) -> FileFrames:
-    """Frames with masks: two folders of images, video files beside their masks, or one folder a video."""
+    """Frames with masks: two folders of images, video files beside their masks, or one folder per video."""
     if (root / "images").is_dir() and (root / "masks").is_dir():
         return FileFrames(layouts.paired(root))
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):

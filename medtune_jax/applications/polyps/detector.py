@@ -8,10 +8,8 @@ probability of a lesion. This score alone is the hand-crafted baseline of the st
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 import scipy.ndimage as ndi
 from PIL import Image
@@ -76,16 +74,6 @@ class CandidateDetector:
         table = boxes[kept] / frame.scale
         table[:, :2] += 0.5 / frame.scale - 0.5  # pixel centres, not corners, are whole numbers
         return [Candidate(*values) for values in np.column_stack([table, score[kept]]).tolist()]
-
-    def save(self, path: str | Path) -> None:
-        """Writes the detector with joblib: load such a file only from a place you trust."""
-        joblib.dump((self.classifier.forest, self.judge), path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "CandidateDetector":
-        """Reads what `save` wrote."""
-        forest, judge = joblib.load(path)
-        return cls(BoundaryClassifier(forest), judge)
 
 
 def fit(
@@ -201,9 +189,9 @@ def _describe(frame: WorkingFrame, maps: VoteMaps, peaks: Peaks, boxes: np.ndarr
     level, row, col = peaks
     directed = np.sort(maps.directed[level, :, row, col], axis=1)
     neighbours = maps.surround[:, row, col].T
-    own = maps.surround[level, row, col]
+    here = maps.surround[level, row, col]
     size = np.log(boxes[:, 2:])
-    columns = [directed, neighbours, own, RADII[level], size, size[:, 0] - size[:, 1]]
+    columns = [directed, neighbours, here, RADII[level], size, size[:, 0] - size[:, 1]]
     columns += _context(frame, peaks)
     return np.column_stack(columns).astype(np.float32)
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
-from medtune_jax.applications.drawings import pictures
+from medtune_jax.applications.drawings import ROOM, clean, froc_panels, pictures
 from medtune_jax.applications.polyps.detector import Candidate
 from medtune_jax.applications.polyps.show import Shown, draw_detections
 from medtune_jax.applications.polyps.truth import FrameTruth
@@ -19,8 +18,8 @@ from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.report import palette
-from medtune_jax.report.figures import Drawing, fraction_name
-from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, Detector, FrocEvidence
+from medtune_jax.report.figures import Drawing
+from medtune_jax.report.froc import FIRST_SEED, Detector, FrocEvidence
 
 _HIGHEST = 10.0
 _POINTS = 60
@@ -28,32 +27,15 @@ _BOXES = 4
 _FRAME_WIDTH = 480
 
 
-def froc_curves(results: FrocEvidence[FrameTruth], fractions: Sequence[float]) -> Drawing:
-    """One panel per fraction: every depth and the hand-crafted score, intervals at the operating points."""
-    figure = Figure(figsize=(4.7 * len(fractions) + 0.4, 5.2), layout=_layout())
-    panels = np.atleast_1d(figure.subplots(1, len(fractions), sharey=True))
+def froc_curves(results: FrocEvidence[FrameTruth]) -> Drawing:
+    """Every depth and the hand-crafted score, with intervals at the operating points."""
     rates = _rates(results)
-    for ax, fraction in zip(panels, fractions, strict=True):
-        lines: dict[Detector, palette.Line] = {HAND_CRAFTED: palette.ROLES[HAND_CRAFTED]}
-        for depth, line in palette.depths(results.evidence.study).items():
-            if results.evidence.has(depth, fraction):
-                lines[depth, fraction] = line
-        for place, (detector, (colour, style)) in enumerate(lines.items()):
-            ax.plot(
-                rates,
-                results.curve(detector, rates),
-                color=colour,
-                ls=style,
-                lw=1.6,
-                label=results.label(detector),
-                drawstyle="steps-post",
-            )
-            _bars(ax, results, detector, colour, 1.06 ** (place - len(lines) / 2))
+    figure, panels = froc_panels(results, rates, "training videos")
+    for ax, _, colours in panels:
+        for place, (detector, colour) in enumerate(colours.items()):
+            _bars(ax, results, detector, colour, 1.06 ** (place - len(colours) / 2))
         _axes(ax, rates)
-        ax.set_title(f"{fraction_name(fraction)} of the training videos", fontsize=10)
-    panels[0].set_ylabel("Sensitivity")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    panels[0][0].set_ylabel("Sensitivity")
     return Drawing("froc", "FROC curves by tuning depth, and the hand-crafted score.", figure)
 
 
@@ -61,7 +43,7 @@ def froc_models(
     results: FrocEvidence[FrameTruth], models: Mapping[Detector, FrocModel | None]
 ) -> Drawing:
     """One panel per detector: counted curve and maximum-likelihood model, each with its band."""
-    figure = Figure(figsize=(3.4 * len(models) + 0.4, 3.8), layout=_layout())
+    figure = Figure(figsize=(3.4 * len(models) + 0.4, 3.8), layout=ROOM)
     panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
     rates = _rates(results)
     for ax, (detector, model) in zip(panels, models.items(), strict=True):
@@ -111,11 +93,6 @@ def _overlay(truth: FrameTruth, probability: np.ndarray, one: Shown) -> Image.Im
     return draw_detections(image, [Candidate(*row) for row in candidates.tolist()], mask)
 
 
-def _layout() -> ConstrainedLayoutEngine:
-    """Room between panels for the outermost labels of their axes."""
-    return ConstrainedLayoutEngine(wspace=0.06)
-
-
 def _rates(results: FrocEvidence[FrameTruth]) -> np.ndarray:
     """Rates for a logarithmic axis, from the smallest that the number of frames can tell from none."""
     lowest = min(PER_FRAME[0], 1 / len(results.truth.images))
@@ -135,5 +112,4 @@ def _axes(ax: Axes, rates: np.ndarray) -> None:
     ax.set(xscale="log", ylim=(-0.02, 1.02), xlim=(rates[0] * 0.8, _HIGHEST))
     ax.set_xlabel("False positives per frame")
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.grid(visible=True, color=palette.GRID, lw=0.7)
-    ax.spines[["top", "right"]].set_visible(False)
+    clean(ax)

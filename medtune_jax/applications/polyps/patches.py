@@ -88,7 +88,7 @@ def stratified_sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """At most `maximum` different training patches, half of them positive, spread over the strata.
 
-    positive: bool [n] and stratum [n] (the video, say), one a candidate; patches_each: the number
+    positive: bool [n] and stratum [n] (the video, say), one per candidate; patches_each: the number
     of its patches. Each class gets maximum / 2 patches, or as many as the rarer class has; within
     a class every stratum gives the same number until it is exhausted, so that a long video does
     not drown the others. Returns (candidate index, variant index), shuffled.

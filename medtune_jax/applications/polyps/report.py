@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from medtune_jax.applications.drawings import picture
+from medtune_jax.applications.drawings import detectors, picture
 from medtune_jax.applications.polyps import drawings
 from medtune_jax.applications.polyps.show import PATCHES, read_shown
-from medtune_jax.applications.polyps.truth import FrameTruth
+from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.evaluation.froc import PER_FRAME
-from medtune_jax.evaluation.intervals import Difference, Interval, holm
+from medtune_jax.evaluation.intervals import Difference, holm
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -25,7 +25,7 @@ def froc(evidence: Evidence) -> Section | None:
     if evidence.main_fraction is None:
         return None
     results = _read(evidence)
-    curves = drawings.froc_curves(results, _shown(evidence))
+    curves = drawings.froc_curves(results)
     truth = results.truth
     caption = (
         f"Sensitivity by lesion against false positives per frame, on {len(truth.images)} test "
@@ -42,8 +42,10 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
-        detectors = _detectors(evidence, fraction)
-        rows = [(results.label(d), *_cells(results, d)) for d in detectors]
+        rows = [
+            (results.label(d), *map(markup.interval, results.sensitivity(d, PER_FRAME)))
+            for d in detectors(evidence, fraction)
+        ]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
     parts.append(markup.paragraph(rules, "note"))
@@ -56,8 +58,8 @@ def likelihood(evidence: Evidence) -> Section | None:
     if fraction is None:
         return None
     results = _read(evidence)
-    detectors = _leading(evidence, fraction)
-    fitted = {detector: results.models(detector, FIRST_SEED) for detector in detectors}
+    leading = _leading(evidence, fraction)
+    fitted = {detector: results.models(detector, FIRST_SEED) for detector in leading}
     models = {detector: each[0] if each else None for detector, each in fitted.items()}
     drawing = drawings.froc_models(results, models)
     rows = [
@@ -152,30 +154,14 @@ SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 
 def _read(evidence: Evidence) -> FrocEvidence[FrameTruth]:
-    truth = FrameTruth.read(evidence.study.directory / "application")
+    truth = read_truth(evidence.study.directory)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
-
-
-def _shown(evidence: Evidence) -> list[float]:
-    """The largest and the smallest fraction with results."""
-    known = [f for f in evidence.study.fractions if f in evidence.recommendations]
-    return list(dict.fromkeys([known[0], known[-1]]))
-
-
-def _detectors(evidence: Evidence, fraction: float) -> list[Detector]:
-    depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
-    return [HAND_CRAFTED, *((depth, fraction) for depth in depths)]
 
 
 def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     """Hand-crafted, the recommended depth and scratch."""
     depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
-
-
-def _cells(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Markup]:
-    intervals: list[Interval] = results.sensitivity(detector, PER_FRAME)
-    return [markup.interval(interval) for interval in intervals]
 
 
 def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Difference]:

@@ -19,7 +19,7 @@ from medtune_jax.applications.polyps.patches import (
     variants,
 )
 from medtune_jax.applications.polyps.show import picture_files
-from medtune_jax.applications.polyps.truth import truth_of
+from medtune_jax.applications.polyps.truth import truth_files, truth_of
 from medtune_jax.applications.protocol import Application, Dataset, Words
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
@@ -64,7 +64,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         also={"frames": (int((~cases.test).sum()), int(cases.test.sum()))},
         extra={"truth": truth},
     )
-    dataset.files.update(truth.files() | picture_files(dataset, cases))
+    dataset.files.update(truth_files(truth) | picture_files(dataset, cases))
     return dataset
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medtune_jax.applications.kept import study_file
 from medtune_jax.applications.polyps.candidates import CandidateTable
 from medtune_jax.applications.polyps.cases import Cases, lesions, mask_of
 from medtune_jax.applications.truth import Truth
@@ -60,38 +61,6 @@ class FrameTruth(Truth):
         """int [I]: how many lesions each frame has, found or not."""
         return np.bincount(self.lesion_image, minlength=len(self.images))
 
-    def files(self) -> dict[str, bytes]:
-        """The two tables."""
-        first = np.cumsum(self.lesions) - self.lesions
-        lesion = np.full(len(self.candidates), -1)
-        candidate, number = self.hits.T
-        lesion[candidate] = number - first[self.candidate_image[candidate]]
-        boxes = (tuple(f"{value:.3f}" for value in box) for box in self.boxes)
-        scores = (f"{score:.9g}" for score in self.hand_crafted)
-        columns = (self.candidates, self.images[self.candidate_image], lesion, boxes, scores)
-        rows = ((n, f, k, *b, s) for n, f, k, b, s in zip(*columns, strict=True))
-        frames = zip(self.images, self.groups, self.lesions, strict=True)
-        return {FRAMES: csv_bytes(_FRAME, frames), CANDIDATES: csv_bytes(_CANDIDATE, rows)}
-
-    @classmethod
-    def read(cls, folder: Path) -> FrameTruth:
-        """What `files` wrote; UserError when a table is missing or damaged."""
-        frames, marks = _columns(folder / FRAMES, _FRAME), _columns(folder / CANDIDATES, _CANDIDATE)
-        place = {name: index for index, name in enumerate(frames["frame"])}
-        try:
-            return cls.of(
-                frames=np.array(frames["frame"]),
-                videos=np.array(frames["video"]),
-                lesions=np.array(frames["lesions"], int),
-                candidates=np.array(marks["candidate"]),
-                frame=np.array([place[name] for name in marks["frame"]], int),
-                lesion=np.array(marks["lesion"], int),
-                boxes=np.array([marks[name] for name in _CANDIDATE[3:7]], float).T,
-                hand_crafted=np.array(marks["hand_crafted"], float),
-            )
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{folder} is damaged ({error}): run the sweep again.") from error
-
 
 def truth_of(cases: Cases, table: CandidateTable, minimum_area: int) -> FrameTruth:
     """The truth of the test frames."""
@@ -108,9 +77,41 @@ def truth_of(cases: Cases, table: CandidateTable, minimum_area: int) -> FrameTru
     )
 
 
-def _columns(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run the sweep again.")
-    with path.open(newline="", encoding="utf-8") as stream:
+def truth_files(truth: FrameTruth) -> dict[str, bytes]:
+    """The two tables."""
+    first = np.cumsum(truth.lesions) - truth.lesions
+    lesion = np.full(len(truth.candidates), -1)
+    candidate, number = truth.hits.T
+    lesion[candidate] = number - first[truth.candidate_image[candidate]]
+    boxes = (tuple(f"{value:.3f}" for value in box) for box in truth.boxes)
+    scores = (f"{score:.9g}" for score in truth.hand_crafted)
+    columns = (truth.candidates, truth.images[truth.candidate_image], lesion, boxes, scores)
+    rows = ((n, f, k, *b, s) for n, f, k, b, s in zip(*columns, strict=True))
+    frames = zip(truth.images, truth.groups, truth.lesions, strict=True)
+    return {FRAMES: csv_bytes([_FRAME, *frames]), CANDIDATES: csv_bytes([_CANDIDATE, *rows])}
+
+
+def read_truth(study: Path) -> FrameTruth:
+    """What `truth_files` wrote into a study's directory; UserError where a table is missing or damaged."""
+    try:
+        frames, marks = _columns(study, FRAMES, _FRAME), _columns(study, CANDIDATES, _CANDIDATE)
+        place = {name: index for index, name in enumerate(frames["frame"])}
+        return FrameTruth.of(
+            frames=np.array(frames["frame"]),
+            videos=np.array(frames["video"]),
+            lesions=np.array(frames["lesions"], int),
+            candidates=np.array(marks["candidate"]),
+            frame=np.array([place[name] for name in marks["frame"]], int),
+            lesion=np.array(marks["lesion"], int),
+            boxes=np.array([marks[name] for name in _CANDIDATE[3:7]], float).T,
+            hand_crafted=np.array(marks["hand_crafted"], float),
+        )
+    except (KeyError, ValueError) as error:
+        table = study / "application" / CANDIDATES
+        raise UserError(f"{table} is damaged ({error}): run the sweep again.") from error
+
+
+def _columns(study: Path, name: str, fields: Sequence[str]) -> dict[str, list[str]]:
+    with study_file(study, name).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    return {name: [row[name] for row in rows] for name in names}
+    return {field: [row[field] for row in rows] for field in fields}

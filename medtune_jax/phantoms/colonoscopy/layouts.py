@@ -139,6 +139,6 @@ def _write_once(
     begun.write_text(wanted)
     written = parallel(write, [(task,) for task in tasks], batch=1)
     rows = [row for rows in reported(written, len(tasks), "phantoms: videos") for row in rows]
-    (target / table[0]).write_bytes(csv_bytes(table[1], rows))
+    (target / table[0]).write_bytes(csv_bytes([table[1], *rows]))
     begun.rename(record)
     return target

@@ -17,7 +17,7 @@ def periodic_noise(
 ) -> Array:
     """Smooth Gaussian noise [H, W] that wraps on both axes; zero mean, unit standard deviation.
 
-    `scale` is the standard deviation in pixels of the smoothing kernel (one, or one an axis).
+    `scale` is the standard deviation in pixels of the smoothing kernel (one, or one per axis).
     """
     rows, columns = np.broadcast_to(scale, 2)
     white = rng.standard_normal(shape, dtype=np.float32)

@@ -65,7 +65,7 @@ def video(
     Raises UserError for an argument out of range.
     """
     _check(frames, size, polyps, defect_rate)
-    # One stream a subject: changing one argument leaves the other subjects as they are.
+    # One stream per subject: changing one argument leaves the other subjects as they are.
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
     on_wall, on_site, on_path, on_spell, on_lens, on_noise = streams
     wall = make_wall(on_wall, _texels(size))
@@ -219,7 +219,7 @@ def _window(rng: np.random.Generator, size: tuple[int, int]) -> Array:
 
 
 def _texels(size: tuple[int, int]) -> int:
-    """Texels around the tube: two to four a pixel of the frame's width."""
+    """Texels around the tube: two to four per pixel of the frame's width."""
     return 256 if max(size) <= 128 else 512 if max(size) < 256 else 1024
 
 

@@ -64,15 +64,15 @@ def ctpa_phantom(
     defects = place_emboli(arteries, extent, mm, emboli, rng)
 
     image = paint_chest(shape, mm, anatomy, rng)
-    found = paint_nodes(image, mm, arteries, mimics, rng)
-    found += paint_dim_veins(image, mm, arteries, mimics, rng)
+    lookalikes = paint_nodes(image, mm, arteries, mimics, rng)
+    lookalikes += paint_dim_veins(image, mm, arteries, mimics, rng)
 
     cover = np.zeros(shape, np.float32)
     segments = (arteries.start, arteries.end, arteries.radius)
     for _, box, distance in capsule_distances(*segments, shape, mm):
         np.maximum(cover[box], coverage(distance, float(mm.mean())), out=cover[box])
     lumen = np.full(shape, anatomy.artery_hu, np.float32)
-    found += mix_flow(lumen, mm, arteries, defects, mimics // 2, rng)
+    lookalikes += mix_flow(lumen, mm, arteries, defects, mimics // 2, rng)
     labels = paint_emboli(lumen, cover, mm, defects)
     image += cover * (lumen - image)
     del cover, lumen
@@ -80,7 +80,7 @@ def ctpa_phantom(
     beside_heart = (np.array(HEART[0]) + np.array([0.02, 0.05, 0.17])) * extent
     image, motion = move_heart(image, mm, beside_heart, 0.12 * float(extent[2]))
     hu = scan(image, mm, noise_hu, rng)
-    return Phantom(hu, labels, spacing, tuple(defects), (*found, motion), anatomy)
+    return Phantom(hu, labels, spacing, tuple(defects), (*lookalikes, motion), anatomy)
 
 
 def scan(

@@ -58,7 +58,7 @@ def read(path: str | Path) -> dict[str, Layer]:
 def norm_before_pool(path: str | Path) -> bool | None:
     """Whether the first LRN comes before the first pooling; None if the file does not say.
 
-    It is all that tells AlexNet from CaffeNet: their layers have the same names and shapes.
+    It is all that tells some networks apart: their layers have the same names and shapes.
     """
     with opened(path) as file:
         for number, length in messages(file, (_V1_LAYERS, _V2_LAYER), str(path)):

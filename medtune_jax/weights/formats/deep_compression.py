@@ -24,15 +24,15 @@ import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats.layer import Layer, kind_of
+from medtune_jax.weights.formats.source import opened
 
 _CODES = 256
 
 
-def decode(source: str | Path | bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Layer]:
-    """Decode a Deep Compression file.
+def read(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Layer]:
+    """Read a Deep Compression file.
 
     Args:
-        source: path of the file, or its bytes.
         shapes: layer name -> weight shape (out, in, kH, kW), in the file's (prototxt's) order.
 
     Returns:
@@ -42,8 +42,8 @@ def decode(source: str | Path | bytes, shapes: Mapping[str, tuple[int, ...]]) ->
         UserError: the file cannot be read, is shorter or longer than these shapes ask for, or
             places a weight outside its layer.
     """
-    data, where = _bytes_of(source)
-    cursor = _Cursor(data, where)
+    with opened(path) as file:
+        cursor = _Cursor(file.read(), str(path))
     counts = cursor.take(np.dtype("<u4"), len(shapes), "the table of stored weights")
     layers = {
         name: _decode_layer(cursor, name, tuple(shape), int(count))
@@ -51,7 +51,7 @@ def decode(source: str | Path | bytes, shapes: Mapping[str, tuple[int, ...]]) ->
     }
     if cursor.left:
         raise UserError(
-            f"{where}: {cursor.left} bytes are left after the last layer, so this is not a Deep "
+            f"{path}: {cursor.left} bytes are left after the last layer, so this is not a Deep "
             f"Compression file of a network with these {len(shapes)} layers."
         )
     return layers
@@ -103,12 +103,3 @@ class _Cursor:
         array = np.frombuffer(self.data, dtype, count, self.at)
         self.at += count * dtype.itemsize
         return array
-
-
-def _bytes_of(source: str | Path | bytes) -> tuple[bytes, str]:
-    if isinstance(source, bytes):
-        return source, "Deep Compression data"
-    try:
-        return Path(source).read_bytes(), str(source)
-    except OSError as error:
-        raise UserError(f"Cannot read {source}: {error.strerror}.") from error

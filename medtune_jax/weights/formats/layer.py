@@ -15,7 +15,7 @@ class Layer:
     """The parameters of one layer as the file stores them; converting is another room's work.
 
     Attributes:
-        name: the file's own name, for example ``inception_3a/1x1`` or ``features.0``.
+        name: the file's own name, for example ``conv2/3x3`` or ``features.0``.
         kind: ``convolution``, ``inner_product``, ``batch_norm`` (weights and bias are its scale and
             shift) or ``other``.
         weights: float32, (out, in / group, kH, kW) or (out, in).

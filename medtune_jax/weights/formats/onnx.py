@@ -1,6 +1,6 @@
 """Reader of ONNX files: the weights of a graph's convolutions and inner products, in graph order.
 
-Exporters name weights as they like (`conv1_w_0`, `vgg0_conv0_weight`, `features.0.weight`) and may
+Exporters name weights as they like (`conv1_w_0`, `net0_conv0_weight`, `features.0.weight`) and may
 or may not list them among the graph's inputs. So the graph is followed instead: each Conv, Gemm or
 MatMul node leads to its weights, and the layer's name is the weight's name less its ending.
 """

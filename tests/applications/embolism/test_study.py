@@ -123,7 +123,7 @@ def test_orthogonal_slices_see_the_same_candidates(settings):
     settings.data.representation = "orthogonal"
     orthogonal = EMBOLISM.load(settings, 32)
     np.testing.assert_array_equal(vessel.names, orthogonal.names)
-    np.testing.assert_array_equal(vessel.patches.blocks, orthogonal.patches.blocks)
+    np.testing.assert_array_equal(vessel.patches.sources, orthogonal.patches.sources)
     assert vessel.patches.affines.shape[1:] == (2, 3, 3)
     assert orthogonal.patches.affines.shape[1:] == (3, 3, 3)
     assert vessel.fingerprint() != orthogonal.fingerprint()

@@ -5,7 +5,7 @@ import pytest
 
 from medtune_jax.applications.polyps import task
 from medtune_jax.applications.polyps.report import SECTIONS, froc
-from medtune_jax.applications.polyps.truth import FrameTruth
+from medtune_jax.applications.polyps.truth import read_truth
 from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
@@ -42,7 +42,7 @@ def evidence(study):
 
 @pytest.fixture
 def results(study, evidence):
-    truth = FrameTruth.read(study / "application")
+    truth = read_truth(study)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from medtune_jax.applications.polyps.truth import FrameTruth
+from medtune_jax.applications.polyps.truth import FrameTruth, read_truth, truth_files
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import sensitivities
+from medtune_jax.paths import write_whole
 
 
 @pytest.fixture
@@ -47,17 +48,17 @@ def test_what_can_be_reached(truth):
 
 
 def test_the_tables_say_all(truth, tmp_path):
-    for name, content in truth.files().items():
-        (tmp_path / name).write_bytes(content)
-    again = FrameTruth.read(tmp_path)
+    for name, content in truth_files(truth).items():
+        write_whole(tmp_path / "application" / name, content)
+    again = read_truth(tmp_path)
     for field in FrameTruth.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(again, field), getattr(truth, field))
 
 
 def test_damaged_tables(truth, tmp_path):
     with pytest.raises(UserError, match=r"frames.csv is missing"):
-        FrameTruth.read(tmp_path)
-    for name, content in truth.files().items():
-        (tmp_path / name).write_bytes(content.replace(b"v/b,", b"v/x,", 1))
+        read_truth(tmp_path)
+    for name, content in truth_files(truth).items():
+        write_whole(tmp_path / "application" / name, content.replace(b"v/b,", b"v/x,", 1))
     with pytest.raises(UserError, match="is damaged"):
-        FrameTruth.read(tmp_path)
+        read_truth(tmp_path)

@@ -1,4 +1,4 @@
-"""Caffe nets for tests: a deploy prototxt and a caffemodel with seeded random weights.
+"""Caffe nets to compare with: a deploy prototxt and a caffemodel with seeded random weights.
 
 The layers are written down from BVLC's and the authors' deploy files, not derived from our
 networks, so that a mistake in ours shows. `write` makes the caffemodel in V0, V1 or V2 form.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtune_jax.study.recommend import recommend, regret
+from medtune_jax.evaluation.recommend import recommend, regret
 
 ORDER = ("conv10", "fire9", "fire8", "fire7", "fire6", "fire5")
 
