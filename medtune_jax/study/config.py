@@ -13,12 +13,13 @@ from medtune_jax.errors import UserError
 def default_config(application: str = "image_folder") -> ConfigDict:
     """All fields of an application's study, with their defaults; UserError for an unknown application.
 
-    Lists are comma-separated text, so that they can be given on the command line: --config.sweep.fractions=1.0,0.25
+    To set a field that is not there is an AttributeError that names the nearest. Lists are comma-separated text, so
+    that they can be given on the command line: --config.sweep.fractions=1.0,0.25
     """
     config = shared_fields()
     config.application = application
     config.data.update(applications.get(application).defaults)
-    return config
+    return config.lock()
 
 
 def shared_fields() -> ConfigDict:
