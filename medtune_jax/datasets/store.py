@@ -159,8 +159,7 @@ class _TfdsFrames(Frames):
         if record.get("masked"):
             mask = np.asarray(Image.open(io.BytesIO(record["mask"]))) > 0
         label = self._class(record)
-        name = text(record.get("name", record.get("id", index)))
-        video = text(record.get("video", name))
+        name, video = self._name(record, index), self._video(record, index)
         return Frame(video, name, image, mask, self._judged(label), label)
 
     def _class(self, record: dict[str, Any]) -> str | None:
@@ -172,23 +171,18 @@ class _TfdsFrames(Frames):
         return None if self._informative is None else int(label in self._informative)
 
     @cached_property
-    def _videos(self) -> list[str]:
-        return [
-            text(self._record(i).get("video", self._record(i).get("name", i)))
-            for i in range(len(self))
-        ]
-
-    @property
-    def videos(self) -> list[str]:
-        return list(self._videos)
+    def videos(self) -> list[str]:  # type: ignore[override]
+        return [self._video(self._record(i), i) for i in range(len(self))]
 
     @cached_property
-    def _quality(self) -> list[int | None]:
+    def quality(self) -> list[int | None]:  # type: ignore[override]
         return [self._judged(self._class(self._record(i))) for i in range(len(self))]
 
-    @property
-    def quality(self) -> list[int | None]:
-        return list(self._quality)
+    def _video(self, record: dict[str, Any], index: int) -> str:
+        return text(record.get("video", self._name(record, index)))
+
+    def _name(self, record: dict[str, Any], index: int) -> str:
+        return text(record.get("name", record.get("id", index)))
 
 
 def _prepared(name: str, data_dir: str | Path):
