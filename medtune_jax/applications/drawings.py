@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
@@ -68,6 +70,15 @@ def froc_panels(
     return figure, panels
 
 
+def bars(
+    ax: Axes, places: np.ndarray, intervals: Sequence[Interval], colour: str, **style: Any
+) -> None:
+    """95% intervals as upright bars at `places` of the horizontal axis."""
+    estimate, low, high = np.array(intervals).T
+    reach = [np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)]
+    ax.errorbar(places, estimate, reach, color=colour, elinewidth=1, capsize=1.5, **style)
+
+
 def clean(ax: Axes) -> None:
     """A light grid and no frame."""
     ax.grid(visible=True, color=palette.GRID, lw=0.7)
@@ -86,15 +97,23 @@ def picture(name: str, description: str, path: Path) -> Drawing:
 
 
 def pictures(
-    name: str, description: str, titled: Mapping[str, np.ndarray | Image.Image], across: int
+    name: str,
+    description: str,
+    titled: Mapping[str, np.ndarray | Image.Image],
+    across: int,
+    tile: tuple[float, float] = (3.4, 2.8),
+    marked: Collection[str] = (),
 ) -> Drawing:
-    """Pictures side by side, `across` in a row, each below its title."""
+    """Pictures side by side, `across` in a row, each below its title; `marked` titles stand out.
+
+    tile: width and height of one with its title, in inches.
+    """
     down = -(-len(titled) // across)
-    figure = Figure(figsize=(3.4 * across, 2.8 * down), layout="constrained")
+    figure = Figure(figsize=(tile[0] * across, tile[1] * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).flat
     for ax in panels:
         ax.set_axis_off()
     for ax, (title, pixels) in zip(figure.axes, titled.items(), strict=False):
         ax.imshow(pixels)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title, fontsize=8, color="#9a3f00" if title in marked else "#222222")
     return Drawing(name, description, figure)

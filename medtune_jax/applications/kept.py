@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import zipfile
 from pathlib import Path
@@ -18,6 +19,12 @@ def study_file(study: Path, name: str) -> Path:
     if not path.is_file():
         raise UserError(f"{path} is missing: run the same sweep again, which writes it anew")
     return path
+
+
+def study_rows(study: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table that the application wrote, cells by column; UserError where it is missing."""
+    with study_file(study, name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def read_kept(path: Path) -> dict[str, np.ndarray] | None:

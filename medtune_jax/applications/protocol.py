@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,6 +119,11 @@ class Prediction(NamedTuple):
 
     run: Callable[..., str]
     options: tuple[Option, ...] = ()
+
+
+def sections_of(package: str) -> Callable[[], Sequence[SectionMaker]]:
+    """SECTIONS of an application's `report`, imported only when a report is written: it imports Matplotlib."""
+    return lambda: import_module(f"{package}.report").SECTIONS
 
 
 @dataclass(frozen=True, kw_only=True)

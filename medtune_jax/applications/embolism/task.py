@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,15 +24,12 @@ from medtune_jax.applications.embolism.patches import patch_grid, planes
 from medtune_jax.applications.embolism.show import montages, show
 from medtune_jax.applications.embolism.truth import candidate_name, truth_files, truth_of
 from medtune_jax.applications.embolism.vessel import VesselConfig
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.words import Words
-
-if TYPE_CHECKING:
-    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("false", "embolus")
 
@@ -77,13 +74,6 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     """Sensitivity at 1..5 false positives per volume. An embolus that no candidate hits is a miss (see `froc`)."""
     truth: Truth = dataset.extra["truth"]
     return truth.figures(dataset.test_set[0].names, scores[:, 1], PER_VOLUME)
-
-
-def sections() -> Sequence[SectionMaker]:
-    """What the report adds: emboli and candidates, FROC, tuning against scratch and the baseline."""
-    from medtune_jax.applications.embolism.report import SECTIONS
-
-    return SECTIONS
 
 
 def held_out(patients: Mapping[str, Patient], fraction: float, seed: int) -> set[str]:
@@ -146,6 +136,6 @@ EMBOLISM = Application(
     load=load,
     evaluate=evaluate,
     words=Words("patient", "candidate"),
-    sections=sections,
+    sections=sections_of(__package__),
     show=show,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medtune_jax.applications.embolism.cases import Patient
-from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.kept import study_file, study_rows
 from medtune_jax.applications.truth import Truth
 from medtune_jax.paths import csv_bytes
 
@@ -60,8 +59,7 @@ def truth_files(truth: Truth) -> dict[str, bytes]:
 def read_truth(study: Path) -> Truth:
     """What `truth_files` wrote into a study's directory; UserError where a file is missing."""
     plain = json.loads(study_file(study, TRUTH).read_bytes())
-    with study_file(study, BASELINE).open(newline="", encoding="utf-8") as stream:
-        score = {row["candidate"]: float(row["score"]) for row in csv.DictReader(stream)}
+    score = {row["candidate"]: float(row["score"]) for row in study_rows(study, BASELINE)}
     images = np.array(plain["volumes"], str)
     return Truth(
         images=images,

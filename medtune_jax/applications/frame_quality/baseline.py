@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from medtune_jax.applications.frame_quality.cases import Cases
 from medtune_jax.applications.frame_quality.truth import test_frames
-from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.kept import study_rows
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import planned_subset
 from medtune_jax.errors import UserError
@@ -82,10 +81,9 @@ def baseline_file(
 def read_baseline(study: Path) -> dict[float, np.ndarray]:
     """Scores [S, F] of the test frames, in the order of their names, by training fraction and seed."""
     scores: dict[float, dict[int, list[tuple[str, float]]]] = {}
-    with study_file(study, BASELINE).open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            seeds = scores.setdefault(float(row["fraction"]), {})
-            seeds.setdefault(int(row["seed"]), []).append((row["frame"], float(row["score"])))
+    for row in study_rows(study, BASELINE):
+        seeds = scores.setdefault(float(row["fraction"]), {})
+        seeds.setdefault(int(row["seed"]), []).append((row["frame"], float(row["score"])))
     return {
         fraction: np.array([[score for _, score in sorted(rows)] for rows in seeds.values()])
         for fraction, seeds in scores.items()

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from medtune_jax.applications.drawings import bars, clean, pictures, shown_fractions
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
 from medtune_jax.evaluation import Metric, difference, interval, log_odds
@@ -40,8 +41,7 @@ def against_baseline(evidence: Evidence) -> Section | None:
         return None
     study = evidence.study
     summary, baselines = read_summary(study.directory), read_baseline(study.directory)
-    shown = list(dict.fromkeys([fractions[0], fractions[-1]]))
-    drawing = _roc_drawing(evidence, shown, baselines)
+    drawing = _roc_drawing(evidence, shown_fractions(evidence), baselines)
     caption = (
         f"A frame's score is the mean probability of its {summary['crops']} random crops; the same "
         f"{summary['test_frames']} frames of {summary['test_videos']} test videos for every judge. "
@@ -178,39 +178,25 @@ def _draw_roc(
             [np.interp(_GRID, c.false_positive_rate, c.sensitivity) for c in curves], axis=0
         )
         ax.plot(np.append(0, _GRID), np.append(0, mean), color=colour, ls=style, lw=1.6, label=name)
-        estimate, low, high = np.array(sensitivity_at(test.labels, scores, test.groups)).T
-        ax.errorbar(
-            np.array(FALSE_POSITIVE_RATES) + 0.005 * (number - (len(judges) - 1) / 2),
-            estimate,
-            yerr=[np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)],
-            fmt="none",
-            ecolor=colour,
-            elinewidth=1,
-            capsize=1.5,
-        )
+        places = np.array(FALSE_POSITIVE_RATES) + 0.005 * (number - (len(judges) - 1) / 2)
+        bars(ax, places, sensitivity_at(test.labels, scores, test.groups), colour, fmt="none")
     ax.set(xlabel="False positive rate", ylabel="Sensitivity")
     ax.set(xlim=(-0.005, 0.5), ylim=(0, 1.01))  # nobody works where half of the bad frames pass
-    ax.grid(color=palette.GRID, lw=0.7)
-    ax.spines[["top", "right"]].set_visible(False)
+    clean(ax)
     ax.legend(loc="lower right", fontsize=8, frameon=False)
 
 
 def _montage(
-    pictures: Sequence[np.ndarray], test: TestSet, mean: np.ndarray, order: np.ndarray
+    shown: Sequence[np.ndarray], test: TestSet, mean: np.ndarray, order: np.ndarray
 ) -> Drawing:
-    down = -(-len(pictures) // _ACROSS)
-    figure = Figure(figsize=(10.8, 1.75 * down), layout="constrained")
-    axes = np.ravel(figure.subplots(down, _ACROSS, squeeze=False))
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, picture, i in zip(axes, pictures, order, strict=False):
-        ax.imshow(picture)
-        truth = "informative" if test.labels[i] else "not informative"
-        wrong = (mean[i] > 0.5) != bool(test.labels[i])
-        ax.set_title(
-            f"{test.names[i]}\n{mean[i]:.2f}, truth: {truth}",
-            fontsize=7.5,
-            color="#9a3f00" if wrong else "#222222",
-        )
-    description = "Test frames in order of the error of their score, with score and truth."
-    return Drawing("frames_most_wrong", description, figure)
+    truth = np.where(test.labels == 1, "informative", "not informative")
+    titles = [f"{test.names[i]}\n{mean[i]:.2f}, truth: {truth[i]}" for i in order]
+    wrong = (mean[order] > 0.5) != (test.labels[order] == 1)
+    return pictures(
+        "frames_most_wrong",
+        "Test frames in order of the error of their score, with score and truth.",
+        dict(zip(titles, shown, strict=True)),
+        _ACROSS,
+        tile=(1.8, 1.75),
+        marked=np.array(titles)[wrong].tolist(),
+    )

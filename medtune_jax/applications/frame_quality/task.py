@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,13 +12,10 @@ from medtune_jax.applications.frame_quality.cases import CLASSES, read_cases
 from medtune_jax.applications.frame_quality.config import DEFAULTS
 from medtune_jax.applications.frame_quality.patches import random_crops
 from medtune_jax.applications.frame_quality.truth import truth_files
-from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.applications.protocol import Application, Dataset, Words, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivities
 from medtune_jax.patches import Crops, padded
-
-if TYPE_CHECKING:
-    from medtune_jax.report.section import SectionMaker
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
@@ -60,19 +56,12 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     }
 
 
-def sections() -> Sequence[SectionMaker]:
-    """What the report adds: networks against the hand-crafted judge, and the worst mistakes."""
-    from medtune_jax.applications.frame_quality.report import SECTIONS
-
-    return SECTIONS
-
-
 FRAME_QUALITY = Application(
     name="frame_quality",
     defaults=DEFAULTS,
     load=load,
     evaluate=evaluate,
     words=Words("video", "frame"),
-    sections=sections,
+    sections=sections_of(__package__),
     show=show,
 )

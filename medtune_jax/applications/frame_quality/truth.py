@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from medtune_jax.applications.frame_quality.cases import Cases
-from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.kept import study_file, study_rows
 from medtune_jax.paths import csv_bytes
 from medtune_jax.pictures import mosaic
 
@@ -61,8 +60,7 @@ def read_summary(study: Path) -> dict[str, Any]:
 
 def read_pictures(study: Path, which: Sequence[int] | np.ndarray) -> list[np.ndarray]:
     """Pictures uint8 [h, w, 3] of test frames by their number. UserError where a file is missing."""
-    with study_file(study, FRAMES).open(newline="", encoding="utf-8") as stream:
-        sizes = [(int(row["height"]), int(row["width"])) for row in csv.DictReader(stream)]
+    sizes = [(int(row["height"]), int(row["width"])) for row in study_rows(study, FRAMES)]
     sheet = np.asarray(Image.open(study_file(study, PICTURES)).convert("RGB"))
     return [_from_sheet(sheet, int(i), *sizes[i]) for i in which]
 

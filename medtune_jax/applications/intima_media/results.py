@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from functools import cached_property
 
@@ -13,7 +12,7 @@ from medtune_jax.applications.intima_media.baseline import BASELINES
 from medtune_jax.applications.intima_media.contours import Contours
 from medtune_jax.applications.intima_media.scan import patch_names
 from medtune_jax.applications.intima_media.truth import REGIONS, network_contours, unpack
-from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.kept import study_file, study_rows
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM
 from medtune_jax.report.load import StudyResults
@@ -29,7 +28,7 @@ class BoundaryResults:
 
     def __init__(self, study: StudyResults) -> None:
         self.rois, self.pixels = unpack(study_file(study.directory, REGIONS).read_bytes())
-        self._baselines = study_file(study.directory, BASELINES).read_text(encoding="utf-8")
+        self._baselines = study_rows(study.directory, BASELINES)
         self.study = study
         self.subjects = np.array([roi.subject for roi in self.rois])
 
@@ -53,7 +52,7 @@ class BoundaryResults:
     def baselines(self) -> dict[str, dict[str, NDArray[np.float64]]]:
         """{method: {field: values in pixels [regions]}}; learnt constants make a method of its own."""
         errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in csv.DictReader(self._baselines.splitlines()):
+        for row in self._baselines:
             name = row["method"] + (CALIBRATED if row["calibrated"] == "True" else "")
             for field in ("li_px", "ma_px", "thickness_px"):
                 errors[name][field].append(float(row[field]))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -30,14 +29,11 @@ from medtune_jax.applications.intima_media.truth import (
     network_rows,
     pack,
 )
-from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.applications.protocol import Application, Dataset, Words, sections_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
 from medtune_jax.paths import csv_bytes
-
-if TYPE_CHECKING:
-    from medtune_jax.report.section import SectionMaker
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
 
@@ -107,13 +103,6 @@ def evaluate(dataset: Dataset, scores: NDArray) -> dict[str, Any]:
     return figures | {"regions": rows}
 
 
-def sections() -> Sequence[SectionMaker]:
-    """What the report adds: boundary errors, tests against the baselines, examples, thickness."""
-    from medtune_jax.applications.intima_media.report import SECTIONS
-
-    return SECTIONS
-
-
 INTIMA_MEDIA = Application(
     name="intima_media",
     defaults=DEFAULTS,
@@ -121,7 +110,7 @@ INTIMA_MEDIA = Application(
     metric=replace(AUC, tasks=interface_against_background),
     evaluate=evaluate,
     words=Words("subject", "pixel"),
-    sections=sections,
+    sections=sections_of(__package__),
     show=show,
     predict=PREDICTION,
 )

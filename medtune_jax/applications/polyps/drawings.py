@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
-from medtune_jax.applications.drawings import ROOM, clean, froc_panels, pictures
+from medtune_jax.applications.drawings import ROOM, bars, clean, froc_panels, pictures
 from medtune_jax.applications.polyps.detector import Candidate
 from medtune_jax.applications.polyps.show import Shown, draw_detections
 from medtune_jax.applications.polyps.truth import FrameTruth
@@ -33,7 +33,8 @@ def froc_curves(results: FrocEvidence[FrameTruth]) -> Drawing:
     figure, panels = froc_panels(results, rates, "training videos")
     for ax, _, colours in panels:
         for place, (detector, colour) in enumerate(colours.items()):
-            _bars(ax, results, detector, colour, 1.06 ** (place - len(colours) / 2))
+            places = np.array(PER_FRAME) * 1.06 ** (place - len(colours) / 2)
+            bars(ax, places, results.sensitivity(detector, PER_FRAME), colour, fmt=".", ms=4)
         _axes(ax, rates)
     panels[0][0].set_ylabel("Sensitivity")
     return Drawing("froc", "FROC curves by tuning depth, and the hand-crafted score.", figure)
@@ -97,15 +98,6 @@ def _rates(results: FrocEvidence[FrameTruth]) -> np.ndarray:
     """Rates for a logarithmic axis, from the smallest that the number of frames can tell from none."""
     lowest = min(PER_FRAME[0], 1 / len(results.truth.images))
     return np.geomspace(lowest, _HIGHEST, _POINTS)
-
-
-def _bars(
-    ax: Axes, results: FrocEvidence[FrameTruth], detector: Detector, colour: str, shift: float
-) -> None:
-    estimate, low, high = np.array(results.sensitivity(detector, PER_FRAME)).T
-    reach = [np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)]
-    places = np.array(PER_FRAME) * shift
-    ax.errorbar(places, estimate, yerr=reach, fmt=".", ms=4, lw=1, capsize=1.5, color=colour)
 
 
 def _axes(ax: Axes, rates: np.ndarray) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -20,16 +19,13 @@ from medtune_jax.applications.polyps.patches import (
 )
 from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_files, truth_of
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.patches import Crops, padded
 from medtune_jax.words import Words
-
-if TYPE_CHECKING:
-    from medtune_jax.report.section import SectionMaker
 
 CLASSES = ("no polyp", "polyp")
 
@@ -75,13 +71,6 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     return truth.figures(dataset.test_set[0].names, scores[:, 1], PER_FRAME)
 
 
-def sections() -> Sequence[SectionMaker]:
-    """What the report adds: FROC, networks against the hand-crafted score, detections and patches to look at."""
-    from medtune_jax.applications.polyps.report import SECTIONS
-
-    return SECTIONS
-
-
 def _training_patches(
     cases: Cases, table: CandidateTable, kinds: Variants, data: ConfigDict
 ) -> np.ndarray:
@@ -116,6 +105,6 @@ POLYPS = Application(
     load=load,
     evaluate=evaluate,
     words=Words("video", "candidate"),
-    sections=sections,
+    sections=sections_of(__package__),
     show=show,
 )

@@ -5,14 +5,12 @@ Kept in the study's directory as two tables, so that the report can be made agai
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medtune_jax.applications.kept import study_file
+from medtune_jax.applications.kept import study_rows
 from medtune_jax.applications.polyps.candidates import CandidateTable
 from medtune_jax.applications.polyps.cases import Cases, lesions, mask_of
 from medtune_jax.applications.truth import Truth
@@ -94,7 +92,10 @@ def truth_files(truth: FrameTruth) -> dict[str, bytes]:
 def read_truth(study: Path) -> FrameTruth:
     """What `truth_files` wrote into a study's directory; UserError where a table is missing or damaged."""
     try:
-        frames, marks = _columns(study, FRAMES, _FRAME), _columns(study, CANDIDATES, _CANDIDATE)
+        frames, marks = (
+            {field: [row[field] for row in study_rows(study, name)] for field in fields}
+            for name, fields in ((FRAMES, _FRAME), (CANDIDATES, _CANDIDATE))
+        )
         place = {name: index for index, name in enumerate(frames["frame"])}
         return FrameTruth.of(
             frames=np.array(frames["frame"]),
@@ -109,9 +110,3 @@ def read_truth(study: Path) -> FrameTruth:
     except (KeyError, ValueError) as error:
         table = study / "application" / CANDIDATES
         raise UserError(f"{table} is damaged ({error}): run the sweep again.") from error
-
-
-def _columns(study: Path, name: str, fields: Sequence[str]) -> dict[str, list[str]]:
-    with study_file(study, name).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    return {field: [row[field] for row in rows] for field in fields}
