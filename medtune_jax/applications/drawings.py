@@ -22,12 +22,6 @@ from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence, Rates,
 ROOM = ConstrainedLayoutEngine(wspace=0.06)
 
 
-def shown_fractions(evidence: Evidence) -> list[float]:
-    """The largest and the smallest fraction with results."""
-    known = [f for f in evidence.study.fractions if f in evidence.recommendations]
-    return list(dict.fromkeys([known[0], known[-1]]))
-
-
 def detectors(evidence: Evidence, fraction: float) -> list[Detector]:
     """The hand-crafted score, then every depth that has results at this fraction."""
     depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
@@ -42,7 +36,7 @@ def froc_panels(
     rates: false positives per image. data: what there is a fraction of.
     """
     evidence = results.evidence
-    fractions = shown_fractions(evidence)
+    fractions = evidence.shown_fractions
     known = palette.depths(evidence.study)
     figure = Figure(figsize=(4.7 * len(fractions) + 0.4, 5.2), layout=ROOM)
     panels = []

@@ -44,7 +44,7 @@ def _folder(name: str, directory: str) -> Path:
     if directory:
         from medtune_jax.datasets import store  # TFDS takes seconds to import
 
-        return store.find_prepared(name, directory)
+        return Path(store.find_prepared(name, directory).data_dir)
     raise UserError(
         f"there is no folder {name}; for a prepared data set, say where it is: "
         f"medtune data show {Path(name).name} --dir DIR"

@@ -26,6 +26,19 @@ def test_split(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: in
     return test
 
 
+def check_groups(
+    labels: np.ndarray, groups: np.ndarray, classes: Sequence[str], where: str, group: str
+) -> None:
+    """UserError unless every class has two groups, one to train on and one to test on. group: what they are called."""
+    for index, name in enumerate(classes):
+        count = len(np.unique(groups[labels == index]))
+        if count < 2:
+            raise UserError(
+                f"{where}: class '{name}' has {count} {group}(s), too few for a training and a test set: it needs two "
+                "or more"
+            )
+
+
 @dataclass(frozen=True)
 class Subset:
     """Indices of patches to train on (balanced) and to validate on."""

@@ -5,14 +5,11 @@ through `as_data_source`. A data set is a subclass that says where its files lie
 whom to cite, and what its records hold.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 
 class ManualDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -55,14 +52,6 @@ class ManualDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     def _generate_examples(self, items: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(self.records(items))
-
-
-def png(array: np.ndarray) -> io.BytesIO:
-    """An image uint8 [H, W] or [H, W, 3] as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG")
-    buffer.seek(0)
-    return buffer
 
 
 def text(value: object) -> str:

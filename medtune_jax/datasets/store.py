@@ -36,7 +36,7 @@ def prepare(name: str, manual_dir: str | Path, data_dir: str | Path) -> Path:
 
 def load(name: str, data_dir: str | Path, split: str = "train") -> Frames:
     """A data set that `prepare` made. Raises UserError when it or the split is not there."""
-    prepared = _prepared(name, data_dir)
+    prepared = find_prepared(name, data_dir)
     _check_split(prepared, split)
     return _TfdsFrames(prepared, [split])
 
@@ -62,14 +62,20 @@ def open_prepared(directory: str | Path) -> Frames:
     return _TfdsFrames(builder, sorted(builder.info.splits))
 
 
-def find_prepared(name: str, data_dir: str | Path) -> Path:
-    """The folder of a prepared data set. Raises UserError when it is not there."""
-    return Path(_prepared(name, data_dir).data_dir)
+def find_prepared(name: str, data_dir: str | Path) -> Any:
+    """The builder of a prepared data set. Raises UserError when it is not there."""
+    try:
+        return tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
+    except tfds.core.DatasetNotFoundError:
+        raise UserError(
+            f"{data_dir}: data set {name!r} is not prepared there; "
+            "prepare it first (medtune data prepare NAME --dir FOLDER --output DIR)."
+        ) from None
 
 
 def splits(name: str, data_dir: str | Path) -> list[str]:
     """The names of the splits of a prepared data set, sorted. Raises UserError if it is not there."""
-    return sorted(_prepared(name, data_dir).info.splits)
+    return sorted(find_prepared(name, data_dir).info.splits)
 
 
 def read_tfds_images(
@@ -89,7 +95,7 @@ def read_tfds_images(
     not needed, but it must have been prepared with file_format="array_record". Raises UserError
     otherwise.
     """
-    builder = _prepared(name, data_dir)
+    builder = find_prepared(name, data_dir)
     wanted = [f for f in (image_feature, label_feature, group_feature) if f is not None]
     for feature in wanted:
         if feature not in builder.info.features:
@@ -112,7 +118,7 @@ def read_tfds_images(
 
 def tfds_class_names(name: str, data_dir: str | Path, label_feature: str = "label") -> list[str]:
     """The names of the classes of a prepared TFDS data set, in label order."""
-    feature = dict(_prepared(name, data_dir).info.features).get(label_feature)
+    feature = dict(find_prepared(name, data_dir).info.features).get(label_feature)
     if not isinstance(feature, tfds.features.ClassLabel):
         raise UserError(f"feature {label_feature!r} of data set {name!r} is no class label.")
     return list(feature.names)
@@ -183,16 +189,6 @@ class _TfdsFrames(Frames):
 
     def _name(self, record: dict[str, Any], index: int) -> str:
         return text(record.get("name", record.get("id", index)))
-
-
-def _prepared(name: str, data_dir: str | Path):
-    try:
-        return tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
-    except tfds.core.DatasetNotFoundError:
-        raise UserError(
-            f"{data_dir}: data set {name!r} is not prepared there; "
-            "prepare it first (medtune data prepare NAME --dir FOLDER)."
-        ) from None
 
 
 def _check_split(builder, split: str) -> None:

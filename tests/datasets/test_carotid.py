@@ -10,7 +10,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from medtune_jax.datasets.carotid import (
     Roi,
-    check_roi,
+    check_size,
     crop_around,
     read_cubs,
     read_dicom,
@@ -80,11 +80,11 @@ def test_images_of_one_folder_are_one_subject(study):
     ("text", "message"),
     [
         ("x,y\n0,20\n1,abc\n", r"LI\.csv, line 3: y is 'abc'"),
-        ("x,y\n0,20\n1\n", r"line 3: y is None"),
+        ("x,y\n0,20\n1\n", r"line 3: y is ''"),
         ("x,y\n0,nan\n", r"line 2: y is 'nan'"),
-        ("a,b\n0,20\n", "lacks the column 'x'"),
+        ("a,b\n0,20\n", "has no column 'x'"),
         ("x,y\n", "holds no point"),
-        ("", "lacks the column"),
+        ("", "has no column"),
         ("x,y\n0,20\n500,20\n", r"\(500, 20\), outside the image of 92 x 60"),
         ("x,y\n0,59\n91,59\n", "MA lies on or above LI at column 0"),
     ],
@@ -100,7 +100,7 @@ def test_bad_contour_files_are_named(study, text, message):
     [
         ("image,mm_per_pixel\nsubject0000/roi0.png,66.7\n", "line 2: 66.7 mm per pixel"),
         ("image,mm_per_pixel\nsubject0000/roi0.png,\n", "line 2: mm_per_pixel is ''"),
-        ("image,mm\nsubject0000/roi0.png,0.06\n", "lacks the column 'mm_per_pixel'"),
+        ("image,mm\nsubject0000/roi0.png,0.06\n", "has no column 'mm_per_pixel'"),
     ],
 )
 def test_bad_calibration_is_named(study, text, message):
@@ -144,9 +144,9 @@ def test_contours_that_cannot_be_are_refused():
 
 def test_region_smaller_than_a_patch_is_refused():
     roi = with_contours(blank(height=30), LINE, LINE + np.array([0, 5]))
-    check_roi(roi, patch=30)
+    check_size(roi, patch=30)
     with pytest.raises(UserError, match="92 x 30 px, smaller than a patch of 32"):
-        check_roi(roi, patch=32)
+        check_size(roi, patch=32)
 
 
 def test_crop_keeps_contours_on_their_pixels():

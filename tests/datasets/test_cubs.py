@@ -57,5 +57,5 @@ def test_one_expert_must_be_named(prepared):
 
 
 def test_an_unprepared_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="CUBS is not prepared there"):
+    with pytest.raises(UserError, match="data set 'cubs' is not prepared there"):
         cubs.read_prepared(tmp_path)

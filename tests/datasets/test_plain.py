@@ -105,12 +105,10 @@ def test_missing_and_empty_folders_tell_the_layout(tmp_path):
         plain.read(tmp_path)
 
 
-def test_splits_share_no_video(tmp_path):
+def test_a_folder_of_train_and_test_is_two_parts(tmp_path):
     save(tmp_path / "train" / "one" / "a.png", picture(0))
     save(tmp_path / "test" / "two" / "a.png", picture(1))
-    splits = plain.read_splits(tmp_path)
+    splits = plain.parts(tmp_path, plain.read)
+    assert list(plain.parts(tmp_path / "test", plain.read)) == ["all"]
     assert [f.video for f in splits["train"]] == ["one"]
     assert [f.video for f in splits["test"]] == ["two"]
-    save(tmp_path / "test" / "one" / "b.png", picture(2))
-    with pytest.raises(UserError, match="video 'one' is in the training and in the test split"):
-        plain.read_splits(tmp_path)

@@ -70,7 +70,7 @@ def cohort(evidence: Evidence) -> Section:
 
 def froc(evidence: Evidence) -> Section | None:
     """FROC curves and the sensitivities at 1..5 false positives, by bootstrap and by Edwards' model."""
-    fractions = _fractions(evidence)
+    fractions = list(evidence.recommendations)
     if not fractions:
         return None
     results = froc_evidence(evidence)
@@ -97,7 +97,7 @@ def froc(evidence: Evidence) -> Section | None:
 
 def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
-    fractions = _fractions(evidence)
+    fractions = list(evidence.recommendations)
     results, study = froc_evidence(evidence), evidence.study
     gains: list[tuple[float, str, str, Difference]] = []
     for fraction in fractions:
@@ -140,10 +140,6 @@ def froc_evidence(evidence: Evidence) -> FrocEvidence[Truth]:
 
 
 SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)
-
-
-def _fractions(evidence: Evidence) -> list[float]:
-    return [f for f in evidence.study.fractions if f in evidence.recommendations]
 
 
 def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> Markup:

@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from medtune_jax.applications.frame_quality.features import quality_features
-from medtune_jax.applications.splits import test_split
+from medtune_jax.applications.splits import check_groups, test_split
 from medtune_jax.datasets import Frame, Frames
 from medtune_jax.datasets.colonoscopy import plain
-from medtune_jax.datasets.frames import check_disjoint
+from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 
@@ -70,10 +70,17 @@ def read_cases(data: ConfigDict) -> Cases:
         test = np.array([part is parts["test"] for part, _ in known])
         check_disjoint(groups[~test].tolist(), groups[test].tolist())
     else:
-        _check_enough(labels, groups, where)
+        check_groups(labels, groups, CLASSES, where, "video")
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
-        _check_side(labels[chosen], groups[chosen], side, where)
+        present = [CLASSES[label] for label in np.unique(labels[chosen])]
+        check_classes(present, CLASSES, f"{where}, {side} set")
+        only = np.unique(groups[chosen])
+        if len(only) < 2:
+            raise UserError(
+                f"{where}: the {side} set has one video only ({only[0]}); it needs two, "
+                "one to train and one to validate on, or for an interval over videos."
+            )
     return Cases(
         images,
         labels,
@@ -97,9 +104,7 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 
         return store.load_parts(data.tfds, data.dir)
     root = Path(data.dir) if data.dir else phantom_videos(data.phantom)
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        return dict(plain.read_splits(root, data.seconds_between_frames))
-    return {"all": plain.read(root, data.seconds_between_frames)}
+    return dict(plain.parts(root, lambda part: plain.read(part, data.seconds_between_frames)))
 
 
 def phantom_videos(phantom: ConfigDict) -> Path:
@@ -134,25 +139,3 @@ def scaled(image: np.ndarray, height: int) -> np.ndarray:
         return image
     width = max(1, round(image.shape[1] * height / len(image)))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _check_enough(labels: np.ndarray, videos: np.ndarray, where: str) -> None:
-    """A split by video needs every class in two videos."""
-    for label, name in enumerate(CLASSES):
-        count = len(np.unique(videos[labels == label]))
-        if count < 2:
-            raise UserError(
-                f"{where}: {name} frames come from {count} video(s); a split into training and test "
-                "set by video needs two of each class."
-            )
-
-
-def _check_side(labels: np.ndarray, videos: np.ndarray, side: str, where: str) -> None:
-    for label, name in enumerate(CLASSES):
-        if label not in labels:
-            raise UserError(f"{where}: the {side} set has no {name} frame; add some.")
-    if len(np.unique(videos)) < 2:
-        raise UserError(
-            f"{where}: the {side} set has one video only ({videos[0]}); it needs two, "
-            "one to train and one to validate on, or for an interval over videos."
-        )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medtune_jax.applications.drawings import bars, clean, pictures, shown_fractions
+from medtune_jax.applications.drawings import bars, clean, pictures
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
 from medtune_jax.evaluation import Metric, difference, interval, log_odds
@@ -36,12 +36,12 @@ class Judged(NamedTuple):
 
 def against_baseline(evidence: Evidence) -> Section | None:
     """ROC by frame, and each depth's distance to the hand-crafted judge, by training fraction."""
-    fractions = [f for f in evidence.study.fractions if f in evidence.recommendations]
+    fractions = list(evidence.recommendations)
     if not fractions:
         return None
     study = evidence.study
     summary, baselines = read_summary(study.directory), read_baseline(study.directory)
-    drawing = _roc_drawing(evidence, shown_fractions(evidence), baselines)
+    drawing = _roc_drawing(evidence, evidence.shown_fractions, baselines)
     caption = (
         f"A frame's score is the mean probability of its {summary['crops']} random crops; the same "
         f"{summary['test_frames']} frames of {summary['test_videos']} test videos for every judge. "

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from medtune_jax.applications.image_folder.reader import read_images
-from medtune_jax.applications.image_folder.table import Row, Table, read_table
+from medtune_jax.applications.image_folder.table import Row, Table, read_listing
 from medtune_jax.datasets import Frame, contact_sheet
 
 _SIDE = 176
@@ -36,4 +36,4 @@ def show(directory: Path) -> Image.Image | None:
     folders = any(path.is_dir() for path in directory.iterdir())
     if not folders and not (directory / "labels.csv").is_file():
         return None
-    return contact_sheet(_Rows(directory, read_table(directory)), tile=_SIDE)
+    return contact_sheet(_Rows(directory, read_listing(directory)), tile=_SIDE)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from medtune_jax.applications.image_folder.reader import SUFFIXES
+from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 
 _REQUIRED = ("image", "label", "patient")
@@ -31,7 +31,7 @@ class Table:
     patients_known: bool
 
 
-def read_table(directory: Path, patient_pattern: str = "") -> Table:
+def read_listing(directory: Path, patient_pattern: str = "") -> Table:
     """From `labels.csv` (image,label,patient[,split]), else from one sub-folder a class.
 
     patient_pattern: with sub-folders, a regular expression whose first group in the file name is the patient.
@@ -40,40 +40,25 @@ def read_table(directory: Path, patient_pattern: str = "") -> Table:
     if not directory.is_dir():
         raise UserError(f"there is no folder {directory}: set --config.data.dir to your images")
     listing = directory / "labels.csv"
-    table = (
-        Table(_from_csv(listing), True)
-        if listing.is_file()
-        else _from_folders(directory, patient_pattern)
-    )
+    if listing.is_file():
+        rows = (cells for _, cells in read_table(listing, _REQUIRED, ("split",)))
+        table = Table(tuple(_row(row, number, listing) for number, row in enumerate(rows, 2)), True)
+    else:
+        table = _from_folders(directory, patient_pattern)
     _check_classes(table, directory)
     _check_splits(table.rows, listing)
     return table
 
 
-def _from_csv(listing: Path) -> tuple[Row, ...]:
-    with listing.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        missing = [name for name in _REQUIRED if name not in columns]
-        if missing:
-            raise UserError(
-                f"{listing} has no column '{missing[0]}': its first line must name image,label,patient[,split] "
-                f"(found: {', '.join(columns) or 'nothing'})"
-            )
-        return tuple(_row(record, number, listing) for number, record in enumerate(reader, 2))
-
-
-def _row(record: dict[str, str | None], number: int, listing: Path) -> Row:
-    values = {name: (record.get(name) or "").strip() for name in (*_REQUIRED, "split")}
+def _row(cells: dict[str, str], number: int, listing: Path) -> Row:
     for name in _REQUIRED:
-        if not values[name]:
+        if not cells[name]:
             raise UserError(f"{listing} row {number} has an empty '{name}': fill it in")
-    if values["split"] not in ("", *_SPLITS):
+    if cells["split"] not in ("", *_SPLITS):
         raise UserError(
-            f"{listing} row {number}: split '{values['split']}' must be train, test or empty"
+            f"{listing} row {number}: split '{cells['split']}' must be train, test or empty"
         )
-    return Row(**values)
+    return Row(**cells)
 
 
 def _from_folders(directory: Path, pattern: str) -> Table:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets.carotid import Roi, check_roi, read_cubs, read_plain
+from medtune_jax.datasets.carotid import Roi, check_roi, check_size, read_cubs, read_plain
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 
@@ -24,7 +24,8 @@ def regions_of(data: ConfigDict) -> list[Roi]:
     """
     rois = _read(data) if data.dir else phantom_regions(data.subjects, data.rois, data.phantom_seed)
     for roi in rois:
-        check_roi(roi, int(np.ceil(data.patch)))
+        check_size(roi, data.patch)
+        check_roi(roi)
     subjects = {roi.subject for roi in rois}
     if len(subjects) < FEWEST_SUBJECTS:
         raise UserError(

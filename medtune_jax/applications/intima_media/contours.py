@@ -92,13 +92,12 @@ def extract_contours(
 
 
 def best_rows(
-    li_confidence: NDArray, ma_confidence: NDArray, minimum_gap: float = 2.0, subpixel: bool = True
+    li_confidence: NDArray, ma_confidence: NDArray, minimum_gap: float = 2.0
 ) -> tuple[Rows, Rows, Rows]:
     """The best pair of rows of each column with LI at least `minimum_gap` above MA.
 
-    Where the two separate maxima are in order, they are the pair. Returns the rows of LI and of MA
-    and the lower of their two confidences, each [W]. `subpixel` refines a row by the parabola
-    through its neighbours.
+    Where the two separate maxima are in order, they are the pair. Returns the rows of LI and of MA,
+    each refined by the parabola through its neighbours, and the lower of their two confidences, each [W].
     """
     gap, height = int(np.ceil(minimum_gap)), len(li_confidence)
     if height <= gap:
@@ -110,8 +109,6 @@ def best_rows(
     li = np.argmax(np.where(allowed, li_confidence, -np.inf), axis=0)
     columns = np.arange(li_confidence.shape[1])
     score = np.minimum(li_confidence[li, columns], ma_confidence[ma, columns])
-    if not subpixel:
-        return li.astype(float), ma.astype(float), score
     return parabola_peak(li_confidence, li), parabola_peak(ma_confidence, ma), score
 
 

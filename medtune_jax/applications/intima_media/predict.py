@@ -20,7 +20,7 @@ from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_abo
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.scan import confidence_maps
 from medtune_jax.applications.protocol import Option, Prediction, Trained
-from medtune_jax.datasets.carotid import SUFFIXES, Roi, read_new
+from medtune_jax.datasets.carotid import SUFFIXES, Roi, check_size, read_new
 from medtune_jax.errors import UserError
 from medtune_jax.paths import csv_bytes
 
@@ -49,7 +49,7 @@ def measure(
     """LI, MA and their distance in one image. Raises UserError for mm without calibration."""
     if mode not in MODES:
         raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
-    check_patch(roi, classifier.patch)
+    check_size(roi, classifier.patch)
     if unit == "mm" and roi.mm_per_pixel is None:
         raise UserError(
             f"{roi.name} has no calibration: state --mm_per_pixel, add it to calibration.csv, or "
@@ -65,16 +65,6 @@ def measure(
         wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
         tuple(_warnings(roi, contours.low_confidence)),
     )
-
-
-def check_patch(roi: Roi, patch: float) -> None:
-    """Refuse an image smaller than a patch."""
-    if min(roi.image.shape) < patch:
-        height, width = roi.image.shape
-        raise UserError(
-            f"{roi.name} is {width} x {height} px, smaller than a patch of {patch:g} px: cut a "
-            "larger region."
-        )
 
 
 def predict(

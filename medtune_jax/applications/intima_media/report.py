@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from medtune_jax.applications.intima_media import drawings
-from medtune_jax.applications.intima_media.results import CALIBRATED, BoundaryResults
+from medtune_jax.applications.intima_media.results import BoundaryResults
 from medtune_jax.evaluation.boundary import bland_altman
 from medtune_jax.evaluation.paired import PairedTest, compare_with
 from medtune_jax.report import markup
@@ -45,16 +45,10 @@ def boundary_error(evidence: Evidence) -> Section | None:
         (
             study.label(depth),
             *(
-                _mean(results, results.of_depth(depth, f, f"{which}_px"))
+                _mean(results, results.of_depth(depth, f, f"{which}_{kind}"))
                 if evidence.has(depth, f)
                 else "–"
-                for f in fractions
-                for which in INTERFACES
-            ),
-            *(
-                _mean(results, results.of_depth(depth, fraction, f"{which}_step_px"))
-                if evidence.has(depth, fraction)
-                else "–"
+                for f, kind in (*((f, "px") for f in fractions), (fraction, "step_px"))
                 for which in INTERFACES
             ),
         )
@@ -140,7 +134,7 @@ def examples(evidence: Evidence) -> Section | None:
         return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     error = sum(results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES)
-    order = np.argsort(error, kind="stable")
+    order = np.argsort(error / results.scale, kind="stable")
     chosen = list(dict.fromkeys([int(order[len(order) // 2]), int(order[-1])]))
     contours = results.contours(depth, fraction)
     drawing = drawings.examples([(results.rois[i], *contours[i]) for i in chosen])
@@ -161,9 +155,9 @@ def paired_tests(evidence: Evidence) -> Section | None:
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     rows = []
     for which in INTERFACES:
-        errors = results.of_depth(depth, fraction, f"{which}_px") * results.scale
-        others = {name: f[f"{which}_px"] * results.scale for name, f in results.baselines.items()}
-        steps = results.of_depth(depth, fraction, f"{which}_step_px") * results.scale
+        errors = results.of_depth(depth, fraction, f"{which}_px")
+        others = {name: f[f"{which}_px"] for name, f in results.baselines.items()}
+        steps = results.of_depth(depth, fraction, f"{which}_step_px")
         others["its own step lines"] = steps
         tests = compare_with(errors, others, results.subjects)
         rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
@@ -187,14 +181,14 @@ def thickness(evidence: Evidence) -> Section | None:
         return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     expert, network = (
-        results.of_depth(depth, fraction, field) * results.scale
+        results.of_depth(depth, fraction, field)
         for field in ("expert_thickness_px", "thickness_px")
     )
     limits = bland_altman(network, expert, results.subjects)
     drawing = drawings.bland_altman(network, expert, limits, results.unit)
     rows = [_agreement(evidence.study.label(depth), network, expert, results)]
     rows += [
-        _agreement(name, fields["thickness_px"] * results.scale, expert, results)
+        _agreement(name, fields["thickness_px"], expert, results)
         for name, fields in results.baselines.items()
     ]
     head = ("Method", "Bias", "Lower limit", "Upper limit", "Standard deviation")
@@ -214,19 +208,18 @@ def _boxes(
     evidence: Evidence, results: BoundaryResults, fraction: float
 ) -> dict[str, tuple[NDArray, NDArray]]:
     """{method: errors of LI and of MA in the results' unit}."""
-    depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
     networks = {
-        evidence.study.label(d): [results.of_depth(d, fraction, f"{w}_px") for w in INTERFACES]
-        for d in depths
+        evidence.study.label(depth): [
+            results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES
+        ]
+        for depth in evidence.study.depths
+        if evidence.has(depth, fraction)
     }
     baselines = {
         name: [fields[f"{which}_px"] for which in INTERFACES]
         for name, fields in results.baselines.items()
     }
-    return {
-        name: (li * results.scale, ma * results.scale)
-        for name, (li, ma) in (networks | baselines).items()
-    }
+    return {name: (li, ma) for name, (li, ma) in (networks | baselines).items()}
 
 
 def _counterparts(
@@ -251,8 +244,7 @@ def _counterparts(
         yield row, (name, li, ma)
 
 
-def _mean(results: BoundaryResults, pixels: NDArray) -> str:
-    values = pixels * results.scale
+def _mean(results: BoundaryResults, values: NDArray) -> str:
     digits = 1 if results.unit == "µm" else 2
     return f"{values.mean():.{digits}f} ({values.std(ddof=1):.{digits}f})"
 
@@ -272,4 +264,3 @@ def _agreement(name: str, measured: NDArray, expert: NDArray, results: BoundaryR
 
 
 SECTIONS = (boundary_error, paired_tests, examples, thickness, beside_the_paper)
-__all__ = ["CALIBRATED", "PAPER", "SECTIONS"]

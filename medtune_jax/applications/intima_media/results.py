@@ -44,20 +44,21 @@ class BoundaryResults:
         return np.array([roi.mm_per_pixel for roi in self.rois]) * MICROMETRES_PER_MM
 
     def of_depth(self, depth: str, fraction: float, field: str) -> NDArray[np.float64]:
-        """A field of the regions' rows in pixels, mean over seeds [regions]."""
+        """A field of the regions' rows in `unit`, mean over seeds [regions]."""
         runs = self.study.cell(depth, fraction)
-        return np.mean([[row[field] for row in run.result["regions"]] for run in runs], axis=0)
+        pixels = np.mean([[row[field] for row in run.result["regions"]] for run in runs], axis=0)
+        return pixels * self.scale
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, NDArray[np.float64]]]:
-        """{method: {field: values in pixels [regions]}}; learnt constants make a method of its own."""
+        """{method: {field: values in `unit` [regions]}}; learnt constants make a method of its own."""
         errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in self._baselines:
             name = row["method"] + (CALIBRATED if row["calibrated"] == "True" else "")
             for field in ("li_px", "ma_px", "thickness_px"):
                 errors[name][field].append(float(row[field]))
         return {
-            name: {field: np.array(values) for field, values in fields.items()}
+            name: {field: np.array(values) * self.scale for field, values in fields.items()}
             for name, fields in errors.items()
         }
 

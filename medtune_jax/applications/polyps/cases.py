@@ -124,10 +124,7 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
     kind, _, place = data.dir.partition(":")
     if not data.dir or kind == PHANTOM:
         return {"all": _phantoms(data.phantom, Path(place) if place else None)}
-    root = Path(data.dir)
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        return {name: _folder(root / name) for name in ("train", "test")}
-    return {"all": _folder(root)}
+    return dict(plain.parts(Path(data.dir), _folder))
 
 
 def _folder(root: Path) -> FileFrames:

@@ -9,12 +9,13 @@ from medtune_jax.datasets.carotid.files import (
     read_new,
     read_plain,
 )
-from medtune_jax.datasets.carotid.roi import Roi, check_roi, crop_around, with_contours
+from medtune_jax.datasets.carotid.roi import Roi, check_roi, check_size, crop_around, with_contours
 
 __all__ = [
     "SUFFIXES",
     "Roi",
     "check_roi",
+    "check_size",
     "crop_around",
     "cubs_experts",
     "cubs_images",

@@ -5,6 +5,7 @@ Images are kept whole; a region is cut when it is read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from medtune_jax.datasets.carotid import Roi, crop_around, cubs_experts, cubs_images
-from medtune_jax.datasets.manual import ManualDataset, png, text
+from medtune_jax.datasets.manual import ManualDataset, text
+from medtune_jax.datasets.store import find_prepared
 from medtune_jax.errors import UserError
+from medtune_jax.pictures import png
 
 
 class Cubs(ManualDataset, skip_registration=True):  # type: ignore[call-arg]
@@ -61,16 +64,9 @@ def read_prepared(data_dir: Path | str, expert: str | None = None, margin: int =
 
     Raises UserError when it is not prepared there, or several experts leave a choice.
     """
-    try:
-        builder = tfds.core.read_only_builder.builder_from_files("cubs", data_dir=str(data_dir))
-    except tfds.core.DatasetNotFoundError:
-        raise UserError(
-            f"{data_dir}: CUBS is not prepared there; prepare it first (medtune data prepare cubs "
-            "--dir FOLDER --output DIR)."
-        ) from None
-    records = list(builder.as_data_source("train"))
+    records = list(find_prepared(Cubs.name, data_dir).as_data_source("train"))
     experts = sorted({text(record["expert"]) for record in records})
-    chosen = [name for name in experts if expert is None or name == expert]
+    chosen = [name for name in experts if expert in (None, name)]
     if len(chosen) != 1:
         raise UserError(f"{data_dir}: CUBS has the experts {', '.join(experts)}; name one of them.")
     return [
@@ -82,7 +78,7 @@ def read_prepared(data_dir: Path | str, expert: str | None = None, margin: int =
 
 def _record(roi: Roi) -> dict[str, Any]:
     return {
-        "image": png(roi.image),
+        "image": io.BytesIO(png(roi.image)),
         "li": roi.li.astype(np.float32),
         "ma": roi.ma.astype(np.float32),
         "mm_per_pixel": np.float32(np.nan if roi.mm_per_pixel is None else roi.mm_per_pixel),

@@ -37,22 +37,17 @@ def read_plain(directory: Path | str) -> list[Roi]:
     paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"{directory} holds no image ({', '.join(SUFFIXES)}).")
-    calibration = tables.calibrations(directory)
+    calibration: dict[Path, float] = {}
+    for table in sorted(directory.rglob(tables.CALIBRATION)):
+        calibration |= tables.calibration(table)
     siblings = Counter(path.parent for path in paths)
     rois = []
     for path in paths:
         image, mm_per_pixel = _read_image(path)
         relative = path.relative_to(directory)
         subject = relative.parts[0] if len(relative.parts) > 1 else directory.name
-        untraced = np.full(image.shape[1], np.nan)
-        roi = Roi(
-            image,
-            untraced,
-            untraced,
-            calibration.get(path.resolve(), mm_per_pixel),
-            subject,
-            relative.with_suffix("").as_posix(),
-        )
+        scale = calibration.get(path.resolve(), mm_per_pixel)
+        roi = Roi.untraced(image, scale, subject, relative.with_suffix("").as_posix())
         sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
         rois.append(with_contours(roi, *map(tables.csv_points, sources)))
     return rois
@@ -69,9 +64,8 @@ def read_new(path: Path | str) -> Roi:
     known: dict[Path, float] = {}
     for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
         known |= tables.calibration(table) if table.is_file() else {}
-    untraced = np.full(image.shape[1], np.nan)
     scale = known.get(path.resolve(), mm_per_pixel)
-    return Roi(image, untraced, untraced, scale, path.absolute().parent.name, path.as_posix())
+    return Roi.untraced(image, scale, path.absolute().parent.name, path.as_posix())
 
 
 def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -110,15 +104,8 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
     for identity in traced:
         image, _ = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
-        untraced = np.full(image.shape[1], np.nan)
-        roi = Roi(
-            image,
-            untraced,
-            untraced,
-            tables.factor(factors[identity]) if identity in factors else None,
-            number.group() if number else identity,
-            identity,
-        )
+        scale = tables.factor(factors[identity]) if identity in factors else None
+        roi = Roi.untraced(image, scale, number.group() if number else identity, identity)
         profiles = [tables.profile(chosen[0] / f"{identity}-{which}.txt") for which in ("LI", "MA")]
         yield with_contours(roi, *profiles)
 

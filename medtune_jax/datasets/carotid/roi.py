@@ -28,26 +28,35 @@ class Roi:
     subject: str
     name: str
 
+    @classmethod
+    def untraced(
+        cls, image: NDArray[np.uint8], mm_per_pixel: float | None, subject: str, name: str
+    ) -> Roi:
+        """A region without contours."""
+        nowhere = np.full(image.shape[1], np.nan)
+        return cls(image, nowhere, nowhere, mm_per_pixel, subject, name)
+
 
 def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:
     """`roi` with contours given as points (x, y) [N, 2] in pixels, interpolated to its columns."""
-    li, ma = (
-        _per_column(np.asarray(points, float), roi, which)
-        for points, which in ((li_points, "LI"), (ma_points, "MA"))
-    )
+    li = _per_column(np.asarray(li_points, float), roi, "LI")
+    ma = _per_column(np.asarray(ma_points, float), roi, "MA")
     roi = replace(roi, li=li, ma=ma)
     check_roi(roi)
     return roi
 
 
-def check_roi(roi: Roi, patch: int = 1) -> None:
-    """Refuse contours that share no column or are out of order, and a region below `patch` px."""
+def check_size(roi: Roi, patch: float) -> None:
+    """Refuse a region smaller than a patch of so many pixels."""
     height, width = roi.image.shape
     if min(height, width) < patch:
         raise UserError(
-            f"{roi.name} is {width} x {height} px, smaller than a patch of {patch} px: cut "
-            "a larger region or set a smaller patch."
+            f"{roi.name} is {width} x {height} px, smaller than a patch of {patch:g} px: cut a larger region."
         )
+
+
+def check_roi(roi: Roi) -> None:
+    """Refuse contours that share no column or are out of order."""
     shared = ~np.isnan(roi.li) & ~np.isnan(roi.ma)
     if not shared.any():
         raise UserError(

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 
 CALIBRATION = "calibration.csv"
 
 
-def _rows(path: Path, fields: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        missing = [field for field in fields if field not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(
-                f"{path} lacks the column {missing[0]!r}; its header must have {fields}."
-            )
-        return [(reader.line_num, row) for row in reader]
-
-
-def _number(text: str | None, path: Path, line: int, field: str) -> float:
+def _number(text: str, path: Path, line: int, field: str) -> float:
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
@@ -35,23 +24,16 @@ def _number(text: str | None, path: Path, line: int, field: str) -> float:
 
 
 def csv_points(path: Path) -> NDArray:
-    rows = _rows(path, ("x", "y"))
+    rows = read_table(path, ("x", "y"))
     if not rows:
         raise UserError(f"{path} holds no point; write one row x,y for each.")
     return np.array([[_number(row[k], path, line, k) for k in ("x", "y")] for line, row in rows])
 
 
-def calibrations(directory: Path) -> dict[Path, float]:
-    """mm per pixel by image path, from every calibration.csv under `directory`."""
-    scales: dict[Path, float] = {}
-    for table in sorted(directory.rglob(CALIBRATION)):
-        scales |= calibration(table)
-    return scales
-
-
 def calibration(table: Path) -> dict[Path, float]:
+    """mm per pixel by image path, from a calibration.csv."""
     scales = {}
-    for line, row in _rows(table, ("image", "mm_per_pixel")):
+    for line, row in read_table(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
         scales[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
     return scales

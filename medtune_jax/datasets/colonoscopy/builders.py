@@ -16,7 +16,8 @@ import tensorflow_datasets as tfds
 from medtune_jax.datasets.colonoscopy import layouts, videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
 from medtune_jax.datasets.frames import Frame, check_classes
-from medtune_jax.datasets.manual import ManualDataset, png
+from medtune_jax.datasets.manual import ManualDataset
+from medtune_jax.pictures import png
 
 _IMAGES = ("images", "Original", "original", "CVC-ColonDB", "ETIS-LaribPolypDB", ".")
 _MASKS = ("masks", "Ground Truth", "GroundTruth", "GT", ".")
@@ -54,7 +55,10 @@ class MaskedFrames(_FrameSet, skip_registration=True):  # type: ignore[call-arg]
 
     def truth(self, frame: Frame) -> dict[str, Any]:
         mask = np.zeros(frame.image.shape[:2], bool) if frame.mask is None else frame.mask
-        return {"mask": png(mask.astype(np.uint8) * 255), "masked": frame.mask is not None}
+        return {
+            "mask": io.BytesIO(png(mask.astype(np.uint8) * 255)),
+            "masked": frame.mask is not None,
+        }
 
     def scan(self, root: Path) -> dict[str, list[FrameFile]]:
         return {"train": layouts.masked_images(root, _IMAGES, _MASKS, self.layout)}
@@ -203,6 +207,5 @@ def _decoded(files: list[FrameFile]) -> Iterator[tuple[FrameFile, Frame]]:
 
 def _encoded(file: FrameFile, frame: Frame) -> io.BytesIO:
     """The image as PNG, or as the bytes of its file where those are PNG or JPEG already."""
-    if file.image.suffix.lower() in _KEPT_AS_THEY_ARE:
-        return io.BytesIO(file.image.read_bytes())
-    return png(frame.image)
+    kept = file.image.suffix.lower() in _KEPT_AS_THEY_ARE
+    return io.BytesIO(file.image.read_bytes() if kept else png(frame.image))

@@ -91,15 +91,14 @@ def check_frame(frame: Frame, positive: bool | None, where: str) -> None:
             f"{where}: the mask is {_size(frame.mask)} but its frame is {_size(frame.image)}; "
             "masks must have the size of their frame."
         )
-    if positive and not frame.mask.any():
-        raise UserError(
-            f"{where}: the frame is declared positive but its mask shows no lesion; "
-            "mend the mask or declare the frame negative."
+    shown = bool(frame.mask.any())
+    if positive not in (None, shown):
+        said, seen, other = (
+            ("negative", "a", "positive") if shown else ("positive", "no", "negative")
         )
-    if positive is False and frame.mask.any():
         raise UserError(
-            f"{where}: the frame is declared negative but its mask shows a lesion; "
-            "mend the mask or declare the frame positive."
+            f"{where}: the frame is declared {said} but its mask shows {seen} lesion; "
+            f"mend the mask or declare the frame {other}."
         )
 
 

@@ -8,16 +8,16 @@
 
 Without a masks folder the truth is unknown. quality is 1 (informative) or 0; an empty frame cell
 speaks of the whole video; lesion (1 or 0, optional) declares what the mask must show. If root holds
-the folders train and test, each is laid out this way (`read_splits`).
+the folders train and test, each is laid out this way (`parts`).
 """
 
-import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
-from medtune_jax.datasets.frames import check_disjoint
+from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.images import SUFFIXES, images_in
 
@@ -49,12 +49,12 @@ def read(root: str | Path, seconds_between_frames: float = 5.0) -> FileFrames:
     return FileFrames(_declared(files, table) if table.is_file() else files)
 
 
-def read_splits(root: str | Path, seconds_between_frames: float = 5.0) -> dict[str, FileFrames]:
-    """{"train": ..., "test": ...} of a root with these folders; UserError for a shared video."""
-    root = Path(root)
-    splits = {name: read(root / name, seconds_between_frames) for name in ("train", "test")}
-    check_disjoint(splits["train"].videos, splits["test"].videos)
-    return splits
+def parts(root: Path, read: Callable[[Path], FileFrames]) -> dict[str, FileFrames]:
+    """{"train": ..., "test": ...} of a folder that holds these two, else {"all": ...}; read: how a folder is read."""
+    splits = {name: root / name for name in ("train", "test")}
+    if not all(folder.is_dir() for folder in splits.values()):
+        return {"all": read(root)}
+    return {name: read(folder) for name, folder in splits.items()}
 
 
 def by_stem(paths: list[Path]) -> dict[str, Path]:
@@ -102,35 +102,20 @@ def _declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
         of_video.setdefault(file.video, []).append(index)
         of_frame[file.video, file.name] = index
     declared = list(files)
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        missing = {"video", "frame", "quality"} - set(rows.fieldnames or ())
-        if missing:
-            raise UserError(
-                f"{table}: no column {sorted(missing)[0]!r}; it needs video,frame,quality."
-            )
-        for row in rows:
-            where = f"{table}, line {rows.line_num}"
-            video, frame = (row["video"] or "").strip(), (row["frame"] or "").strip()
-            stem = Path(frame).stem if frame.lower().endswith(SUFFIXES) else frame
-            chosen = [of_frame.get((video, stem), -1)] if frame else of_video.get(video, [-1])
-            if -1 in chosen:
-                raise UserError(
-                    f"{where}: no frame {frame!r} of video {video!r} in {table.parent}."
-                )
-            quality = _flag(row["quality"], "quality", where)
-            lesion = _flag(row.get("lesion"), "lesion", where)
-            for index in chosen:
-                declared[index] = replace(
-                    declared[index],
-                    quality=quality,
-                    positive=None if lesion is None else bool(lesion),
-                )
+    for line, row in read_table(table, ("video", "frame", "quality"), ("lesion",)):
+        where, video, frame = f"{table}, line {line}", row["video"], row["frame"]
+        stem = Path(frame).stem if frame.lower().endswith(SUFFIXES) else frame
+        chosen = [of_frame.get((video, stem), -1)] if frame else of_video.get(video, [-1])
+        if -1 in chosen:
+            raise UserError(f"{where}: no frame {frame!r} of video {video!r} in {table.parent}.")
+        quality, lesion = (_flag(row[column], column, where) for column in ("quality", "lesion"))
+        positive = None if lesion is None else bool(lesion)
+        for index in chosen:
+            declared[index] = replace(declared[index], quality=quality, positive=positive)
     return declared
 
 
-def _flag(text: str | None, column: str, where: str) -> int | None:
-    text = (text or "").strip()
+def _flag(text: str, column: str, where: str) -> int | None:
     if text not in ("", "0", "1"):
         raise UserError(f"{where}: {column} is {text!r}; it must be 1, 0 or empty.")
     return int(text) if text else None

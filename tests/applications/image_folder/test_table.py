@@ -2,7 +2,7 @@
 
 import pytest
 
-from medtune_jax.applications.image_folder.table import read_table
+from medtune_jax.applications.image_folder.table import read_listing
 from medtune_jax.errors import UserError
 
 GOOD = ["a.png,ill,p1", "b.png,ill,p2", "c.png,healthy,p3", "d.png,healthy,p4"]
@@ -15,13 +15,13 @@ def listing(folder, rows, header="image,label,patient"):
 
 def refused(folder, *words):
     with pytest.raises(UserError) as error:
-        read_table(folder)
+        read_listing(folder)
     for word in words:
         assert word in str(error.value)
 
 
 def test_rows_of_a_csv(tmp_path):
-    table = read_table(listing(tmp_path, GOOD))
+    table = read_listing(listing(tmp_path, GOOD))
     assert table.patients_known
     assert [(r.image, r.label, r.patient, r.split) for r in table.rows] == [
         (*row.split(","), "") for row in GOOD
@@ -32,7 +32,7 @@ def test_a_spreadsheets_csv_with_mark_spaces_and_other_columns(tmp_path):
     text = "﻿ patient , image,age,label\r\n p1 ,a.png,50,ill\r\np2,b.png,60,ill\r\n"
     text += "p3,c.png,70,healthy\r\np4,d.png,80, healthy\r\n"
     (tmp_path / "labels.csv").write_bytes(text.encode())
-    rows = read_table(tmp_path).rows
+    rows = read_listing(tmp_path).rows
     assert (rows[0].image, rows[0].patient) == ("a.png", "p1")
     assert {row.label for row in rows} == {"ill", "healthy"}
 
@@ -73,7 +73,7 @@ def given(rows, splits):
 
 def test_given_splits(tmp_path):
     rows = given(GOOD, ["train", "test", "train", "test"])
-    table = read_table(listing(tmp_path, rows, "image,label,patient,split"))
+    table = read_listing(listing(tmp_path, rows, "image,label,patient,split"))
     assert [row.split for row in table.rows] == ["train", "test", "train", "test"]
 
 
@@ -107,15 +107,15 @@ def test_class_folders(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "ill" / "notes.txt").touch()
-    table = read_table(tmp_path)
+    table = read_listing(tmp_path)
     assert not table.patients_known
     assert len({row.patient for row in table.rows}) == len(table.rows) == 5
     assert {row.label for row in table.rows} == {"ill", "healthy"}
-    named = read_table(tmp_path, r"^(p\d+)_")
+    named = read_listing(tmp_path, r"^(p\d+)_")
     assert named.patients_known
     assert sorted(row.patient for row in named.rows) == ["p1", "p1", "p2", "p3", "p4"]
     with pytest.raises(UserError, match=r"finds no patient in p3_0\.tif"):
-        read_table(tmp_path, r"^(q\d+)_")
+        read_listing(tmp_path, r"^(q\d+)_")
 
 
 def test_no_folder_and_an_empty_one(tmp_path):

@@ -95,11 +95,11 @@ def test_snake_minimises_its_stated_energy():
 def test_best_rows_equal_an_exhaustive_search():
     rng = np.random.default_rng(0)
     li_map, ma_map = rng.random((2, 15, 40))
-    li, ma, score = best_rows(li_map, ma_map, minimum_gap=3, subpixel=False)
+    li, ma, score = best_rows(li_map, ma_map, minimum_gap=3)
     for x in range(40):
         pairs = [(a, b) for a, b in itertools.product(range(15), repeat=2) if b - a >= 3]
         best = max(pairs, key=lambda pair: li_map[pair[0], x] + ma_map[pair[1], x])
-        assert (li[x], ma[x]) == best
+        assert np.abs(np.subtract((li[x], ma[x]), best)).max() <= 0.5
         assert score[x] == min(li_map[best[0], x], ma_map[best[1], x])
 
 

@@ -103,7 +103,7 @@ def test_scores_on_disk_give_back_the_contours_of_the_run(study):
 def test_errors_are_in_micrometres_where_calibrated(study):
     results = BoundaryResults(study)
     assert results.unit == "µm"
-    error = results.of_depth("conv10", 1.0, "li_px") * results.scale
+    error = results.of_depth("conv10", 1.0, "li_px")
     assert error.mean() == pytest.approx(2 * 1000 / 15, abs=10)
     assert len(results.baselines) == 4
 
