@@ -8,6 +8,7 @@ enclose them, and touching ones are merged.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -15,15 +16,7 @@ from scipy import ndimage
 from medtune_jax.datasets.ct import Volume
 from medtune_jax.errors import UserError
 
-NEIGHBOURS = np.array(
-    [
-        (z, y, x)
-        for z in (-1, 0, 1)
-        for y in (-1, 0, 1)
-        for x in (-1, 0, 1)
-        if (z, y, x) != (0, 0, 0)
-    ]
-)
+NEIGHBOURS = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
 
 
 @dataclass(frozen=True)

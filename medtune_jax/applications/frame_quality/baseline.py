@@ -21,38 +21,30 @@ from medtune_jax.paths import csv_bytes
 BASELINE = "baseline.csv"
 
 
-class QualityBaseline:
-    """P(informative) of a frame by a random forest on `quality_features`; made by `fit`."""
+def fit(
+    features: np.ndarray, quality: Sequence[int] | np.ndarray, seed: int = 0
+) -> RandomForestClassifier:
+    """A forest on the `quality_features` [n, d] of frames and their quality (1 informative, 0 not).
 
-    def __init__(self, forest: RandomForestClassifier):
-        self.forest = forest
+    Raises UserError when one of the two classes has no frame.
+    """
+    labels = np.asarray(quality, int)
+    for value, meaning in ((1, "informative"), (0, "non-informative")):
+        if value not in labels:
+            raise UserError(
+                f"no {meaning} frame (quality {value}) among the {len(labels)} training "
+                "frames; the quality baseline needs both classes."
+            )
+    forest = RandomForestClassifier(
+        200, min_samples_leaf=2, class_weight="balanced", n_jobs=2, random_state=seed
+    )
+    return forest.fit(features, labels).set_params(n_jobs=1)
 
-    @classmethod
-    def fit(
-        cls, features: np.ndarray, quality: Sequence[int] | np.ndarray, seed: int = 0
-    ) -> QualityBaseline:
-        """Trains on the `quality_features` [n, d] of frames and their quality (1 informative, 0 not).
 
-        Raises UserError when one of the two classes has no frame.
-        """
-        labels = np.asarray(quality, int)
-        for value, meaning in ((1, "informative"), (0, "non-informative")):
-            if value not in labels:
-                raise UserError(
-                    f"no {meaning} frame (quality {value}) among the {len(labels)} training "
-                    "frames; the quality baseline needs both classes."
-                )
-        forest = RandomForestClassifier(
-            200, min_samples_leaf=2, class_weight="balanced", n_jobs=2, random_state=seed
-        )
-        forest.fit(features, labels)
-        forest.n_jobs = 1
-        return cls(forest)
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """P(informative) of each frame, float64 [n]."""
-        probabilities: np.ndarray = self.forest.predict_proba(features)
-        return probabilities[:, 1]
+def informative(forest: RandomForestClassifier, features: np.ndarray) -> np.ndarray:
+    """P(informative) of each frame, float64 [n]."""
+    probabilities: np.ndarray = forest.predict_proba(features)
+    return probabilities[:, 1]
 
 
 def baseline_file(
@@ -69,8 +61,8 @@ def baseline_file(
         for seed in range(config.sweep.seeds):
             subset = planned_subset(config, dataset, fraction, seed)
             seen = np.unique(frame[np.concatenate([subset.train, subset.valid])])
-            judge = QualityBaseline.fit(cases.features[seen], cases.quality[seen], seed)
-            scores = judge.predict(cases.features[test])
+            forest = fit(cases.features[seen], cases.quality[seen], seed)
+            scores = informative(forest, cases.features[test])
             rows += [
                 (f"{fraction:g}", seed, name, f"{score:.6g}")
                 for name, score in zip(cases.names[test], scores, strict=True)

@@ -64,7 +64,8 @@ def find_candidates(cases: Cases, data: ConfigDict) -> list[list[Candidate]]:
     fitted = _fit(cases, data)
     work = parallel(fitted.candidates, [(f.image, data.candidates) for f in cases.frames])
     by_frame = list(reported(work, len(cases.frames), "candidates: frames"))
-    _keep(path, by_frame)
+    frame, table = _flat(by_frame)
+    keep(path, frame=frame, table=table)
     return by_frame
 
 
@@ -103,11 +104,6 @@ def _flat(by_frame: Sequence[Sequence[Candidate]]) -> tuple[np.ndarray, np.ndarr
         -1, len(Candidate._fields)
     )
     return np.repeat(np.arange(len(by_frame)), [len(row) for row in by_frame]), table
-
-
-def _keep(path: Path, by_frame: Sequence[Sequence[Candidate]]) -> None:
-    frame, table = _flat(by_frame)
-    keep(path, frame=frame, table=table)
 
 
 def _read(path: Path, frames: int) -> list[list[Candidate]] | None:

@@ -6,8 +6,7 @@ patches. A patch is a recipe, an affine map from the network's grid into the fra
 positive when its centre lies in the lesion mask, and so are all its patches.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,59 +23,49 @@ _FLIPS = [np.diag(signs) for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
 DIHEDRAL = np.stack([flip @ swap for swap in (np.eye(2), np.eye(2)[::-1]) for flip in _FLIPS])
 
 
-@dataclass(frozen=True)
-class Variants:
+class Variants(NamedTuple):
     """V ways to see a box: scale [V], shift [V, 2] in resized boxes, transform [V, 2, 2]."""
 
     scale: np.ndarray
     shift: np.ndarray
     transform: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.scale)
 
-
-def variants(
-    scales: Sequence[float] = SCALES,
-    shift: float = SHIFT,
-    positions: Sequence[tuple[int, int]] = CENTRE_AND_SIDES,
-    dihedral: bool = True,
-) -> Variants:
+def _variants() -> Variants:
     """All combinations of scales, shifts and mirror/rotation variants, in this nesting order."""
-    transforms = DIHEDRAL if dihedral else DIHEDRAL[:1]
-    counts = len(scales), len(positions), len(transforms)
+    counts = len(SCALES), len(CENTRE_AND_SIDES), len(DIHEDRAL)
     scale, place, turn = np.indices(counts).reshape(3, -1)
-    return Variants(
-        np.asarray(scales, float)[scale],
-        shift * np.asarray(positions, float)[place],
-        transforms[turn],
-    )
+    shift = SHIFT * np.asarray(CENTRE_AND_SIDES, float)
+    return Variants(np.asarray(SCALES)[scale], shift[place], DIHEDRAL[turn])
+
+
+VARIANTS = _variants()
+NUMBER = len(VARIANTS.scale)
 
 
 def candidate_affines(
-    boxes: ArrayLike, kinds: Variants, variant: ArrayLike, size: int = 227, square: bool = False
+    boxes: ArrayLike, variant: ArrayLike, size: int = 227, square: bool = False
 ) -> np.ndarray:
-    """Recipes float32 [N, 2, 3] of boxes [N, 4] (row, col, height, width), one variant index each.
+    """Recipes float32 [N, 2, 3] of boxes [N, 4] (row, col, height, width), one index of `VARIANTS` each.
 
     square: a square with the longer side of the box, which keeps the aspect of the lesion, instead
     of a box that is stretched to the square grid [open in the paper].
     """
     boxes, variant = np.asarray(boxes, float).reshape(-1, 4), np.asarray(variant)
     extent = np.repeat(boxes[:, 2:].max(1, keepdims=True), 2, 1) if square else boxes[:, 2:]
-    extent = extent * kinds.scale[variant][:, None]
-    return crop_affines(
-        boxes[:, :2] + kinds.shift[variant] * extent, extent, size, kinds.transform[variant]
-    )
+    scale, shift, transform = (values[variant] for values in VARIANTS)
+    extent = extent * scale[:, None]
+    return crop_affines(boxes[:, :2] + shift * extent, extent, size, transform)
 
 
-def spread(kinds: Variants, count: int) -> np.ndarray:
+def spread(count: int) -> np.ndarray:
     """`count` of the variants: int [count], even steps through their nesting, so over all its axes.
 
     Raises UserError for a count that there is not.
     """
-    if not 1 <= count <= len(kinds):
-        raise UserError(f"{count} variants per candidate: give a number from 1 to {len(kinds)}.")
-    return np.arange(count) * len(kinds) // count
+    if not 1 <= count <= NUMBER:
+        raise UserError(f"{count} variants per candidate: give a number from 1 to {NUMBER}.")
+    return np.arange(count) * NUMBER // count
 
 
 def stratified_sample(

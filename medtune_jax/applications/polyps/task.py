@@ -11,11 +11,10 @@ from medtune_jax.applications.polyps.candidates import CandidateTable, find_cand
 from medtune_jax.applications.polyps.cases import Cases, read_cases
 from medtune_jax.applications.polyps.config import DEFAULTS
 from medtune_jax.applications.polyps.patches import (
-    Variants,
+    NUMBER,
     candidate_affines,
     spread,
     stratified_sample,
-    variants,
 )
 from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_files, truth_of
@@ -41,11 +40,10 @@ def load(config: ConfigDict, size: int) -> Dataset:
     data = config.data
     cases = read_cases(data)
     table = CandidateTable.of(find_candidates(cases, data), cases, data.smallest_lesion)
-    kinds = variants()
-    training = _training_patches(cases, table, kinds, data)
-    testing = _test_patches(cases, table, kinds, data.test_variants)
+    training = _training_patches(cases, table, data)
+    testing = _test_patches(cases, table, data.test_variants)
     candidate, variant = np.concatenate([training, testing], 1)
-    affines = candidate_affines(table.boxes[candidate], kinds, variant, size, data.square)
+    affines = candidate_affines(table.boxes[candidate], variant, size, data.square)
     sources, shapes = padded([frame.image for frame in cases.frames])
     frame = table.frame[candidate]
     truth = truth_of(cases, table, data.smallest_lesion)
@@ -71,22 +69,20 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     return truth.figures(dataset.test_set[0].names, scores[:, 1], PER_FRAME)
 
 
-def _training_patches(
-    cases: Cases, table: CandidateTable, kinds: Variants, data: ConfigDict
-) -> np.ndarray:
+def _training_patches(cases: Cases, table: CandidateTable, data: ConfigDict) -> np.ndarray:
     """(candidate, variant) [2, N]: stratified by class and video (docs/paper.md, 1)."""
     training = np.flatnonzero(~cases.test[table.frame])
     candidate, variant = stratified_sample(
         table.lesion[training] >= 0,
         cases.videos[table.frame[training]],
-        len(kinds),
+        NUMBER,
         data.train_patches,
         np.random.default_rng(data.patch_seed),
     )
     return np.stack([training[candidate], variant])
 
 
-def _test_patches(cases: Cases, table: CandidateTable, kinds: Variants, count: int) -> np.ndarray:
+def _test_patches(cases: Cases, table: CandidateTable, count: int) -> np.ndarray:
     """(candidate, variant) [2, N] of every test candidate, with `count` variants spread over all."""
     testing = np.flatnonzero(cases.test[table.frame])
     positive = table.lesion[testing] >= 0
@@ -95,7 +91,7 @@ def _test_patches(cases: Cases, table: CandidateTable, kinds: Variants, count: i
         raise UserError(
             f"none of the {len(testing)} test candidates is {kind}: add test frames or check the masks."
         )
-    shown = spread(kinds, count)
+    shown = spread(count)
     return np.stack([np.repeat(testing, len(shown)), np.tile(shown, len(testing))])
 
 

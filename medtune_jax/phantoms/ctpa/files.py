@@ -10,18 +10,6 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from medtune_jax.phantoms.ctpa.phantom import Phantom, ctpa_phantom
 from medtune_jax.progress import reported
 
-# DICOM and ITK count x to the left and y to the back; NIfTI counts x right and y forward.
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def lps_affine(
-    spacing: tuple[float, float, float], origin: tuple[float, float, float] = (0, 0, 0)
-) -> np.ndarray:
-    """4 x 4 map from voxel (x, y, z) to LPS mm (x, y, z); spacing and origin come as (z, y, x)."""
-    affine = np.diag([*spacing[::-1], 1.0])
-    affine[:3, 3] = origin[::-1]
-    return affine
-
 
 def write_dicom_series(
     directory: Path,
@@ -79,7 +67,11 @@ def write_nifti(
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> None:
     """Write an array [z, y, x] on the LPS grid of `spacing` and `origin` (mm, z, y, x)."""
-    affine = LPS_TO_RAS @ lps_affine(spacing, origin)
+    affine = np.diag([*spacing[::-1], 1.0])
+    affine[:3, 3] = origin[::-1]
+    affine[
+        :2
+    ] *= -1  # LPS counts x to the left and y to the back; NIfTI counts x right and y forward
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,8 @@ def box_around(
     last = np.minimum(np.ceil(high / spacing).astype(int) + 1, shape)
     if np.any(first >= last):
         return None
-    return (
-        slice(int(first[0]), int(last[0])),
-        slice(int(first[1]), int(last[1])),
-        slice(int(first[2]), int(last[2])),
-    )
+    z, y, x = (slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
+    return z, y, x
 
 
 def grid(box: Box, spacing: np.ndarray) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ import scipy.ndimage as ndi
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from medtune_jax.applications.frame_quality.baseline import QualityBaseline
+from medtune_jax.applications.frame_quality.baseline import fit, informative
 from medtune_jax.applications.frame_quality.features import quality_features, reconstruction_errors
 from medtune_jax.errors import UserError
 
@@ -61,13 +61,13 @@ def test_local_pooling_says_where():
 
 def test_sharp_and_blurred_frames_are_told_apart():
     training = frames(0)
-    judge = QualityBaseline.fit(training[0], training[1], seed=1)
+    judge = fit(training[0], training[1], seed=1)
     features, quality = frames(1)
-    probability = judge.predict(features)
+    probability = informative(judge, features)
     assert probability.min() >= 0 and probability.max() <= 1
     assert roc_auc_score(quality, probability) > 0.97
-    refit = QualityBaseline.fit(training[0], training[1], seed=1)
-    np.testing.assert_array_equal(refit.predict(features), probability)
+    refit = fit(training[0], training[1], seed=1)
+    np.testing.assert_array_equal(informative(refit, features), probability)
 
 
 def test_frames_of_any_size_give_the_same_number_of_features():
@@ -81,6 +81,6 @@ def test_frames_of_any_size_give_the_same_number_of_features():
 def test_one_class_empty():
     features, _ = frames(0, 4)
     with pytest.raises(UserError, match="no non-informative frame"):
-        QualityBaseline.fit(features, [1] * 4)
+        fit(features, [1] * 4)
     with pytest.raises(UserError, match="no informative frame"):
-        QualityBaseline.fit(features, [0] * 4)
+        fit(features, [0] * 4)

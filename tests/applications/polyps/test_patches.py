@@ -15,19 +15,14 @@ def sample(image, affine, size):
 
 
 def test_120_different_patches_a_candidate():
-    kinds = patches.variants()
-    affines = patches.candidate_affines(
-        np.tile([50.0, 60, 20, 30], (120, 1)), kinds, np.arange(120)
-    )
-    assert len(kinds) == 120 and affines.shape == (120, 2, 3) and affines.dtype == np.float32
+    affines = patches.candidate_affines(np.tile([50.0, 60, 20, 30], (120, 1)), np.arange(120))
+    assert patches.NUMBER == 120 and affines.shape == (120, 2, 3) and affines.dtype == np.float32
     assert len(np.unique(affines.round(4), axis=0)) == 120
-    assert len(patches.variants((1.0,), dihedral=False)) == 5
 
 
 def test_dihedral_variants_are_what_numpy_flips_and_turns_give():
     image = np.random.default_rng(0).random((16, 16))
-    eight = patches.variants((1.0,), positions=((0, 0),))
-    affines = patches.candidate_affines(np.tile([7.5, 7.5, 16, 16], (8, 1)), eight, range(8), 16)
+    affines = patches.candidate_affines(np.tile([7.5, 7.5, 16, 16], (8, 1)), range(8), 16)
     got = [sample(image, affine, 16) for affine in affines]
     expected = [np.rot90(m, k) for m in (image, image.T) for k in range(4)]
     np.testing.assert_allclose(got[0], image, atol=1e-5)
@@ -36,8 +31,10 @@ def test_dihedral_variants_are_what_numpy_flips_and_turns_give():
 
 
 def test_the_grid_covers_the_resized_and_shifted_box():
-    kinds = patches.variants((1.0, 1.5), positions=((0, 0), (-1, 0), (0, 1)), dihedral=False)
-    affines = patches.candidate_affines(np.tile([50.0, 60, 20, 40], (6, 1)), kinds, range(6), 100)
+    counts = len(patches.SCALES), len(patches.CENTRE_AND_SIDES), len(patches.DIHEDRAL)
+    places = [patches.CENTRE_AND_SIDES.index(place) for place in ((0, 0), (-1, 0), (0, 1))]
+    kinds = [np.ravel_multi_index((s, p, 0), counts) for s in (0, 2) for p in places]
+    affines = patches.candidate_affines(np.tile([50.0, 60, 20, 40], (6, 1)), kinds, 100)
     # the outer corners of the first and last output pixel are the corners of the box
     corners = np.array([[-0.5, 99.5], [-0.5, 99.5], [1, 1]])
     top_left, bottom_right = np.moveaxis(affines @ corners, -1, 0)
@@ -48,27 +45,26 @@ def test_the_grid_covers_the_resized_and_shifted_box():
 
 
 def test_a_square_patch_keeps_the_aspect():
-    kinds = patches.variants((1.0,), positions=((0, 0),))
     flat = [[50.0, 60, 20, 40]]
-    square = patches.candidate_affines(np.repeat(flat, 8, 0), kinds, range(8), 80, square=True)
+    square = patches.candidate_affines(np.repeat(flat, 8, 0), range(8), 80, square=True)
     np.testing.assert_allclose(np.abs(np.linalg.det(square[:, :, :2])), 0.25, atol=1e-6)
-    stretched = patches.candidate_affines(np.repeat(flat, 8, 0), kinds, range(8), 80)
+    stretched = patches.candidate_affines(np.repeat(flat, 8, 0), range(8), 80)
     np.testing.assert_allclose(np.abs(stretched[:, :, :2]).sum(2), [[0.25, 0.5]] * 8, atol=1e-6)
 
 
 def test_a_few_variants_are_spread_over_scales_shifts_and_turns():
-    kinds = patches.variants()
-    np.testing.assert_array_equal(patches.spread(kinds, 120), np.arange(120))
-    three = patches.spread(kinds, 3)
+    kinds = patches.VARIANTS
+    np.testing.assert_array_equal(patches.spread(120), np.arange(120))
+    three = patches.spread(3)
     np.testing.assert_array_equal(kinds.scale[three], [1.0, 1.2, 1.5])
     assert not kinds.shift[three].any()
-    many = patches.spread(kinds, 24)
+    many = patches.spread(24)
     assert len(np.unique(many)) == 24
     for axis in kinds.scale, kinds.shift, kinds.transform:
         assert len(np.unique(axis[many], axis=0)) == len(np.unique(axis, axis=0))
     for count in (0, 121):
         with pytest.raises(UserError, match="from 1 to 120"):
-            patches.spread(kinds, count)
+            patches.spread(count)
 
 
 def test_sampling_balances_classes_and_strata():
