@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medtune_jax.applications.protocol import Dataset
@@ -47,77 +46,47 @@ class Subset:
     valid: np.ndarray
 
 
-def planned_subset(config: ConfigDict, dataset: Dataset, fraction: float, seed: int) -> Subset:
-    """The patches that a study's runs of this fraction and seed train and validate on."""
-    return training_subset(
-        dataset.labels,
-        dataset.groups,
-        dataset.units,
-        np.flatnonzero(~dataset.test),
-        fraction,
-        config.training.valid_fraction,
-        seed,
-        dataset.classes,
-        config.training.balance,
-    )
-
-
 def training_subset(
-    labels: np.ndarray,
-    groups: np.ndarray,
-    units: np.ndarray,
-    candidates: np.ndarray,
-    fraction: float,
-    valid_fraction: float,
-    seed: int,
-    classes: Sequence[str],
-    balance: bool = True,
+    dataset: Dataset, fraction: float, seed: int, valid_fraction: float, balance: bool = True
 ) -> Subset:
     """The training data of one (fraction, seed): whole units, nested over fractions, split by group, balanced.
 
-    labels, groups, units: [N] of all patches. candidates: indices that may be used (the training set).
-    A unit (by default the patient) is dropped whole (docs/paper.md, "Data size"); for one seed the units of a
-    smaller fraction are among those of a larger one, in training and in validation alike.
+    valid_fraction: the share of the groups to validate on. A unit (by default the patient) is dropped whole
+    (docs/paper.md, "Data size"); for one seed the units of a smaller fraction are among those of a larger
+    one, in training and in validation alike.
     Raises UserError when a class has nothing left to train or to validate on.
     """
     rng = np.random.default_rng([seed, 20160505])
+    labels, groups, candidates = dataset.labels, dataset.groups, np.flatnonzero(~dataset.test)
     validating = _validation_groups(labels, groups, candidates, valid_fraction, rng)
     held = np.isin(groups, validating)
     kept = [
-        _first_units(labels, units, side, fraction, rng, fewest)
+        _first_units(labels, dataset.units, side, fraction, rng, fewest)
         # Small training sets keep someone to validate on; a training set is never more than was asked for.
         for fewest, side in enumerate((candidates[~held[candidates]], candidates[held[candidates]]))
     ]
     for side, index in zip(("train", "validate"), kept, strict=True):
-        lacking = np.setdiff1d(np.arange(len(classes)), labels[index])
+        lacking = np.setdiff1d(np.arange(len(dataset.classes)), labels[index])
         if lacking.size:
             raise UserError(
-                f"fraction {fraction} leaves no patch of class '{classes[lacking[0]]}' to {side} on (seed {seed}): "
-                f"use a larger fraction or more data"
+                f"fraction {fraction} leaves no patch of class '{dataset.classes[lacking[0]]}' to {side} on "
+                f"(seed {seed}): use a larger fraction or more data"
             )
     train = _balanced(labels, kept[0], rng) if balance else kept[0]
     return Subset(np.sort(train), np.sort(kept[1]))
 
 
-def _strata(
-    labels: np.ndarray, members: np.ndarray, index: np.ndarray
-) -> dict[str, tuple[int, ...]]:
-    """member -> the sorted classes it has: patients with two kinds of image are a stratum of their own."""
-    classes: dict[str, set[int]] = {}
-    for member, label in zip(members[index], labels[index], strict=True):
-        classes.setdefault(member, set()).add(int(label))
-    return {member: tuple(sorted(kinds)) for member, kinds in classes.items()}
-
-
 def _shuffled_strata(
     labels: np.ndarray, members: np.ndarray, index: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    strata = _strata(labels, members, index)
-    kinds = sorted(set(strata.values()))
-    return [
-        rng.permutation(sorted(member for member, kind in strata.items() if kind == wanted))
-        for wanted in kinds
-    ]
+    """The members of each set of classes: patients with two kinds of image are a stratum of their own."""
+    classes: dict[str, set[int]] = {}
+    for member, label in zip(members[index], labels[index], strict=True):
+        classes.setdefault(member, set()).add(int(label))
+    strata: dict[tuple[int, ...], list[str]] = {}
+    for member in sorted(classes):
+        strata.setdefault(tuple(sorted(classes[member])), []).append(member)
+    return [rng.permutation(strata[kind]) for kind in sorted(strata)]
 
 
 def _validation_groups(

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, weights
 from medtune_jax.applications import Dataset, Words
-from medtune_jax.applications.splits import Subset, planned_subset
+from medtune_jax.applications.splits import Subset, training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric, chosen
 from medtune_jax.networks import Network
@@ -66,9 +66,11 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     plan = make_plan(
         config, len(dataset.classes), dataset.fingerprint(), source.provenance.get("sha256", "")
     )
-    settings = _settings(config)
+    settings, training = _settings(config), config.training
     subsets = {
-        (fraction, seed): planned_subset(config, dataset, fraction, seed)
+        (fraction, seed): training_subset(
+            dataset, fraction, seed, training.valid_fraction, training.balance
+        )
         for fraction in plan.fractions
         for seed in range(plan.seeds)
     }

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import test_split as split_test_set
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
+from medtune_jax.patches import Images
 
 CLASSES = ("healthy", "ill")
 
@@ -27,17 +29,13 @@ def cohort(patients=40, images=5, mixed=4, seed=0):
 
 
 def subset(labels, groups, fraction=1.0, seed=0, candidates=None, units=None, **keywords):
-    return training_subset(
-        labels,
-        groups,
-        groups if units is None else units,
-        np.arange(len(labels)) if candidates is None else candidates,
-        fraction,
-        0.2,
-        seed,
-        CLASSES,
-        **keywords,
-    )
+    test = np.zeros(len(labels), bool)
+    if candidates is not None:
+        test = ~np.isin(np.arange(len(labels)), candidates)
+    patches = Images(np.zeros((len(labels), 1, 1, 3), np.uint8))
+    units = groups if units is None else units
+    dataset = Dataset(patches, labels, CLASSES, groups, groups, test, units)
+    return training_subset(dataset, fraction, seed, 0.2, **keywords)
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,15 +8,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from medtune_jax.datasets.carotid import (
-    Roi,
-    check_size,
-    crop_around,
-    read_cubs,
-    read_dicom,
-    read_plain,
-    with_contours,
-)
+from medtune_jax.datasets.carotid.files import read_cubs, read_dicom, read_plain
+from medtune_jax.datasets.carotid.roi import Roi, check_size, crop_around, with_contours
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
 from tests.phantoms.subjects import write_subjects

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtune_jax.datasets.carotid import read_cubs
+from medtune_jax.datasets.carotid.files import read_cubs
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 

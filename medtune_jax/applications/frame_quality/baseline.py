@@ -13,7 +13,7 @@ from medtune_jax.applications.frame_quality.cases import Cases
 from medtune_jax.applications.frame_quality.truth import test_frames
 from medtune_jax.applications.kept import study_rows
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import planned_subset
+from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.fields import numbers
 from medtune_jax.paths import csv_bytes
@@ -55,11 +55,13 @@ def baseline_file(
     frame: [N], the frame of each patch of the dataset. The forest learns from the very frames that a run of that
     fraction and seed is given; it needs no early stopping, so it also has those that a network only validates on.
     """
-    test = test_frames(cases)
+    test, training = test_frames(cases), config.training
     rows = []
     for fraction in numbers(config.sweep.fractions, "sweep.fractions"):
         for seed in range(config.sweep.seeds):
-            subset = planned_subset(config, dataset, fraction, seed)
+            subset = training_subset(
+                dataset, fraction, seed, training.valid_fraction, training.balance
+            )
             seen = np.unique(frame[np.concatenate([subset.train, subset.valid])])
             forest = fit(cases.features[seen], cases.quality[seen], seed)
             scores = informative(forest, cases.features[test])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image
 
 from medtune_jax.applications.frame_quality.features import quality_features
 from medtune_jax.applications.splits import check_groups, test_split
-from medtune_jax.datasets import Frame, Frames
+from medtune_jax.datasets import Frames
 from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
@@ -54,16 +53,28 @@ def read_cases(data: ConfigDict) -> Cases:
     video missing in a split, a video in both, a file that cannot be read.
     """
     parts = _parts(data)
-    known = [(part, index) for part in parts.values() for index in _judged(part)]
+    known = [
+        (part, index)
+        for part in parts.values()
+        for index, quality in enumerate(part.quality)
+        if quality is not None
+    ]
     where = data.dir or "the phantoms"
     if not known:
         raise UserError(
             f"{where}: no frame is known to be informative or not; "
             "list them in quality.csv (video,frame,quality)."
         )
-    read = _reader(data.frame_height)
+
+    def read(place: tuple[Frames, int]) -> tuple:
+        part, index = place
+        frame = part[index]
+        features = quality_features(frame.image)
+        image = scaled(frame.image, data.frame_height)
+        return image, features, frame.quality, frame.video, frame.title
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(lambda place: read(place[0][place[1]]), known))
+        rows = list(pool.map(read, known))
     images, features, quality, videos, names = (list(column) for column in zip(*rows, strict=True))
     labels, groups = np.array(quality, np.int32), np.array(videos)
     if "test" in parts:
@@ -93,10 +104,6 @@ def read_cases(data: ConfigDict) -> Cases:
     )
 
 
-def _judged(part: Frames) -> list[int]:
-    return [index for index, quality in enumerate(part.quality) if quality is not None]
-
-
 def _parts(data: ConfigDict) -> dict[str, Frames]:
     """{"train": ..., "test": ...} where the data fix the split, else {"all": ...}."""
     if data.tfds:
@@ -123,14 +130,6 @@ def phantom_videos(phantom: ConfigDict) -> Path:
         seed=phantom.seed,
         defect_rate=0.5,
     )
-
-
-def _reader(height: int) -> Callable[[Frame], tuple]:
-    def read(frame: Frame) -> tuple:
-        features = quality_features(frame.image)
-        return scaled(frame.image, height), features, frame.quality, frame.video, frame.title
-
-    return read
 
 
 def scaled(image: np.ndarray, height: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from skimage.transform import hough_line, hough_line_peaks
 from medtune_jax.applications.intima_media.contours import Rows, Snake, dual_snake, parabola_peak
 from medtune_jax.applications.intima_media.scan import traced
 from medtune_jax.applications.intima_media.truth import Row, error_row
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 
 Method = Callable[[ArrayLike], tuple[Rows, Rows]]

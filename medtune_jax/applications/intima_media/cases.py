@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from medtune_jax.applications.splits import test_split
-from medtune_jax.datasets.carotid import Roi, check_roi, check_size, read_cubs, read_plain
+from medtune_jax.datasets.carotid.files import read_cubs, read_plain
+from medtune_jax.datasets.carotid.roi import Roi, check_roi, check_size
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 
@@ -38,14 +39,7 @@ def regions_of(data: ConfigDict) -> list[Roi]:
 def phantom_regions(subjects: int, rois: int, seed: int) -> list[Roi]:
     """Generated regions of 92 x 60 px; subject k depends on (seed, k) alone."""
     return [
-        Roi(
-            phantom.image,
-            phantom.li,
-            phantom.ma,
-            phantom.mm_per_pixel,
-            f"subject{index:04d}",
-            f"subject{index:04d}/roi{number}",
-        )
+        Roi(*phantom, subject=f"subject{index:04d}", name=f"subject{index:04d}/roi{number}")
         for index in range(subjects)
         for number, phantom in enumerate(generate(index, rois, seed))
     ]

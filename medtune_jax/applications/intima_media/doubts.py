@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import white_tophat
 
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 
 
 def overlay_marks(image: NDArray, contrast: int = 90) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medtune_jax.applications.intima_media.contours import Contours
 from medtune_jax.applications.intima_media.scan import traced
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.evaluation.boundary import BlandAltman
 from medtune_jax.report.figures import Drawing
 

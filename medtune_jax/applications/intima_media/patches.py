@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.patches import crop_affines
 

@@ -20,7 +20,8 @@ from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_abo
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.scan import confidence_maps
 from medtune_jax.applications.protocol import Option, Prediction, Trained
-from medtune_jax.datasets.carotid import SUFFIXES, Roi, check_size, read_new
+from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
+from medtune_jax.datasets.carotid.roi import Roi, check_size
 from medtune_jax.errors import UserError
 from medtune_jax.paths import csv_bytes
 
@@ -85,7 +86,10 @@ def predict(
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
     # All images are read, and those refused that must be, before the first is measured.
-    rois = [_calibrated(read_new(path), mm_per_pixel) for path in paths]
+    rois = [
+        roi if roi.mm_per_pixel is not None else replace(roi, mm_per_pixel=mm_per_pixel)
+        for roi in map(read_new, paths)
+    ]
     output.mkdir(parents=True, exist_ok=True)
     classifier = classifier_of(trained)
     measurements = [measure(classifier, roi, unit, mode) for roi in rois]
@@ -149,10 +153,6 @@ def _listed(inputs: Sequence[Path]) -> list[Path]:
 
 def _stem(path: Path) -> str:
     return f"{path.absolute().parent.name}-{path.stem}"
-
-
-def _calibrated(roi: Roi, mm_per_pixel: float | None) -> Roi:
-    return roi if roi.mm_per_pixel is not None else replace(roi, mm_per_pixel=mm_per_pixel)
 
 
 def _write(base: Path, measurement: Measurement) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from medtune_jax.applications.intima_media.overlay import overlay
-from medtune_jax.datasets.carotid import Roi, read_cubs, read_plain
+from medtune_jax.datasets.carotid.files import read_cubs, read_plain
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.datasets.sheet import captioned
 
 _SHOWN, _ACROSS = 12, 3

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medtune_jax.applications.intima_media.contours import Contours, extract_contours
 from medtune_jax.applications.intima_media.scan import Scan, confidence_maps, traced
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, boundary_error, thickness
 from medtune_jax.patches import padded
 

@@ -56,7 +56,8 @@ def masked_videos(root: Path, layout: str) -> list[FrameFile]:
     _first_folder(root, (".",), layout)
     extracted = root / "Frame"
     if extracted.is_dir():
-        files = [f for folder in _folders(extracted) for f in _extracted_video(folder, root / "GT")]
+        folders = sorted(p for p in extracted.iterdir() if p.is_dir())
+        files = [f for folder in folders for f in _extracted_video(folder, root / "GT")]
     else:
         paths = sorted(p for p in root.iterdir() if p.suffix.lower() in videos.VIDEO_SUFFIXES)
         files = [f for path in paths for f in _video_file(path)]
@@ -137,10 +138,6 @@ def _first_folder(root: Path, names: tuple[str, ...], layout: str) -> Path:
     if folder is None:
         raise UserError(f"{root / names[0]}: no such folder; expected {layout}.")
     return folder
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir())
 
 
 def _not_empty(files: list[FrameFile], root: Path, layout: str) -> list[FrameFile]:

@@ -93,16 +93,7 @@ def test_smaller_sets_drop_whole_emboli(settings):
     assert all("/embolus" in unit for unit in dataset.units[positive])
     kept = {}
     for fraction in (1.0, 0.5):
-        subset = training_subset(
-            dataset.labels,
-            dataset.groups,
-            dataset.units,
-            np.flatnonzero(~dataset.test),
-            fraction,
-            0.2,
-            0,
-            dataset.classes,
-        )
+        subset = training_subset(dataset, fraction, 0, 0.2)
         kept[fraction] = set(dataset.units[subset.train][dataset.labels[subset.train] == 1])
     assert kept[0.5] < kept[1.0] and len(kept[0.5]) == round(len(kept[1.0]) / 2)
     settings.data.reduce = "patients"

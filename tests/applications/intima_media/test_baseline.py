@@ -11,7 +11,7 @@ from medtune_jax.applications.intima_media.baseline import (
     dynamic_programming,
     hough_dual_snake,
 )
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
 
 

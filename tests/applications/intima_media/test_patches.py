@@ -10,7 +10,7 @@ from medtune_jax.applications.intima_media.patches import (
     patch_affines,
     sample_centres,
 )
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 
 

@@ -16,7 +16,7 @@ from medtune_jax.applications.intima_media.predict import (
 from medtune_jax.applications.intima_media.show import show
 from medtune_jax.applications.predict import predict
 from medtune_jax.applications.show import picture_of
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 from medtune_jax.weights import pretrained

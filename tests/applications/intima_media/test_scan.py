@@ -12,7 +12,7 @@ from medtune_jax.applications.intima_media.scan import (
     scan,
     traced,
 )
-from medtune_jax.datasets.carotid import Roi
+from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 
 

@@ -167,10 +167,7 @@ def test_uncalibrated_regions_are_judged_in_pixels_only(tmp_path):
 
 def test_training_shrinks_by_subject_down_to_one():
     dataset = INTIMA_MEDIA.load(config(subjects=10), 67)
-    labels, candidates = dataset.labels, np.flatnonzero(~dataset.test)
-    subset = training_subset(
-        labels, dataset.groups, dataset.units, candidates, 0.2, 0.2, 0, dataset.classes
-    )
+    subset = training_subset(dataset, 0.2, 0, 0.2)
     assert len(set(dataset.groups[subset.train])) == 1
     assert len(set(dataset.groups[subset.valid])) == 1
 
