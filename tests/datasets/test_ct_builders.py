@@ -10,7 +10,7 @@ from scipy import io
 
 from medtune_jax.datasets.ct.builders import CT_DATASETS
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ctpa import write_dicom_series
+from medtune_jax.phantoms.ctpa.files import write_dicom_series
 
 SPACING = (2.5, 0.8, 0.7)
 

@@ -8,15 +8,11 @@ import SimpleITK
 from pydicom.uid import JPEG2000Lossless
 from scipy import io
 
-from medtune_jax.datasets.ct import (
-    find_cases,
-    load_case,
-    read_dicom_series,
-    read_mask,
-    read_volume,
-)
+from medtune_jax.datasets.ct.cases import find_cases, load_case
+from medtune_jax.datasets.ct.dicom import read_dicom_series
+from medtune_jax.datasets.ct.files import read_mask, read_volume
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ctpa import write_dicom_series, write_dicom_study, write_nifti
+from medtune_jax.phantoms.ctpa.files import write_dicom_series, write_dicom_study, write_nifti
 
 SPACING, ORIGIN = (2.5, 0.8, 0.7), (-30.0, 11.0, 5.0)
 

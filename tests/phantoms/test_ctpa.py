@@ -5,7 +5,8 @@ import pytest
 from scipy import ndimage
 
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ctpa import KINDS, ctpa_phantom
+from medtune_jax.phantoms.ctpa.emboli import KINDS
+from medtune_jax.phantoms.ctpa.phantom import ctpa_phantom
 from medtune_jax.phantoms.ctpa.shapes import capsule_distances, coverage
 from medtune_jax.phantoms.ctpa.tree import murray_daughters
 from tests.phantoms.vessels import vessel_at

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medtune_jax.phantoms.ctpa import Embolus
+from medtune_jax.phantoms.ctpa.emboli import Embolus
 from medtune_jax.phantoms.ctpa.tree import Tree
 
 

@@ -20,7 +20,7 @@ from sklearn.ensemble import RandomForestClassifier
 from medtune_jax.applications.embolism.candidates import Candidate
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
 from medtune_jax.applications.embolism.vessel import Frame
-from medtune_jax.datasets.ct import Volume
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
 
 if TYPE_CHECKING:

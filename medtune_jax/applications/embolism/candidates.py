@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from medtune_jax.datasets.ct import Volume
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
 
 NEIGHBOURS = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])

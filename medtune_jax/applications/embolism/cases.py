@@ -19,11 +19,12 @@ from medtune_jax.applications.embolism.baseline import FEATURE_NAMES, candidate_
 from medtune_jax.applications.embolism.candidates import Candidate, CandidateConfig, find_candidates
 from medtune_jax.applications.embolism.vessel import Frame, VesselConfig, around, vessel_frame
 from medtune_jax.applications.kept import keep, read_kept
-from medtune_jax.datasets.ct import Case, Volume, find_cases, load_case
+from medtune_jax.datasets.ct.cases import Case, find_cases, load_case
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
 from medtune_jax.patches import padded
 from medtune_jax.paths import scratch_beside, user_cache
-from medtune_jax.phantoms.ctpa import write_dicom_study
+from medtune_jax.phantoms.ctpa.files import write_dicom_study
 from medtune_jax.progress import reported, say
 
 # A candidate this near to an embolus hits it (docs/paper.md, 2).

@@ -12,8 +12,7 @@ from scipy import ndimage
 from medtune_jax.applications.embolism.candidates import CandidateConfig, find_candidates
 from medtune_jax.applications.embolism.cases import Patient, hit_table
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
-from medtune_jax.datasets.ct import Case, find_cases, load_case
-from medtune_jax.datasets.ct.cases import holds_cases
+from medtune_jax.datasets.ct.cases import Case, find_cases, holds_cases, load_case
 from medtune_jax.pictures import mosaic, png
 
 SHOWN = 12

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from medtune_jax.applications.embolism.candidates import Candidate, hemisphere
-from medtune_jax.datasets.ct import Volume
+from medtune_jax.datasets.ct.grid import Volume
 
 # The vessel's middle and radius are looked for this near to a candidate.
 NEAR_MM = 3.0

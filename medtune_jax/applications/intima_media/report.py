@@ -157,8 +157,7 @@ def paired_tests(evidence: Evidence) -> Section | None:
     for which in INTERFACES:
         errors = results.of_depth(depth, fraction, f"{which}_px")
         others = {name: f[f"{which}_px"] for name, f in results.baselines.items()}
-        steps = results.of_depth(depth, fraction, f"{which}_step_px")
-        others["its own step lines"] = steps
+        others["its own step lines"] = results.of_depth(depth, fraction, f"{which}_step_px")
         tests = compare_with(errors, others, results.subjects)
         rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
     text = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medtune_jax.datasets.ct import Case, find_cases, load_case
+from medtune_jax.datasets.ct.cases import Case, find_cases, load_case
 from medtune_jax.datasets.manual import ManualDataset
 from medtune_jax.errors import UserError
 

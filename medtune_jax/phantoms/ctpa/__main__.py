@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from medtune_jax.phantoms.ctpa import write_dicom_study
+from medtune_jax.phantoms.ctpa.files import write_dicom_study
 
 if __name__ == "__main__":
     folder, patients = Path(sys.argv[1]), int([*sys.argv[2:], "4"][0])

@@ -13,9 +13,9 @@ from medtune_jax.applications.embolism.baseline import (
 )
 from medtune_jax.applications.embolism.candidates import find_candidates
 from medtune_jax.applications.embolism.vessel import vessel_frame
-from medtune_jax.datasets.ct import Volume
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ctpa import ctpa_phantom
+from medtune_jax.phantoms.ctpa.phantom import ctpa_phantom
 
 
 def test_features_have_names_and_values():

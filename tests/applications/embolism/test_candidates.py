@@ -11,9 +11,9 @@ from medtune_jax.applications.embolism.candidates import (
     find_candidates,
     toboggan,
 )
-from medtune_jax.datasets.ct import Volume
+from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
-from medtune_jax.phantoms.ctpa import ctpa_phantom
+from medtune_jax.phantoms.ctpa.phantom import ctpa_phantom
 
 
 def walk(values, inside, voxel):

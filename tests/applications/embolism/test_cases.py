@@ -15,8 +15,10 @@ from medtune_jax.applications.embolism.patches import (
     sample_planes,
 )
 from medtune_jax.applications.embolism.vessel import VesselConfig, body_frame, vessel_frame
-from medtune_jax.datasets.ct import Volume, find_cases
-from medtune_jax.phantoms.ctpa import ctpa_phantom, write_dicom_series, write_nifti
+from medtune_jax.datasets.ct.cases import find_cases
+from medtune_jax.datasets.ct.grid import Volume
+from medtune_jax.phantoms.ctpa.files import write_dicom_series, write_nifti
+from medtune_jax.phantoms.ctpa.phantom import ctpa_phantom
 
 SHAPE, SPACING = (48, 96, 96), (2.4, 1.8, 1.8)
 SETTINGS = Settings(CandidateConfig(max_candidates=8), VesselConfig(), 17.3)

@@ -20,7 +20,7 @@ from medtune_jax.applications.show import picture_of
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.log_odds import two_sided
-from medtune_jax.phantoms.ctpa import write_dicom_study, write_nifti
+from medtune_jax.phantoms.ctpa.files import write_dicom_study, write_nifti
 from medtune_jax.report import SECTIONS, write_report
 from medtune_jax.study import sweep
 

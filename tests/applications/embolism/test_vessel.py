@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from medtune_jax.applications.embolism.candidates import Candidate, find_candidates
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
 from medtune_jax.applications.embolism.vessel import Frame, body_frame, vessel_frame
-from medtune_jax.datasets.ct import Volume
-from medtune_jax.phantoms.ctpa import ctpa_phantom
+from medtune_jax.datasets.ct.grid import Volume
+from medtune_jax.phantoms.ctpa.phantom import ctpa_phantom
 from tests.phantoms.vessels import vessel_at
 
 SPACING = (1.3, 0.7, 0.9)
