@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from medtune_jax.applications.drawings import when_answered
 from medtune_jax.applications.intima_media import drawings
 from medtune_jax.applications.intima_media.results import BoundaryResults
 from medtune_jax.evaluation.boundary import bland_altman
@@ -34,11 +35,9 @@ PAPER = {
 }
 
 
-def boundary_error(evidence: Evidence) -> Section | None:
+@when_answered
+def boundary_error(evidence: Evidence, fraction: float) -> Section:
     """Mean errors by depth and training fraction, the boxplots, and the baselines."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results, study = BoundaryResults(evidence.study), evidence.study
     fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
     rows = [
@@ -92,11 +91,9 @@ def boundary_error(evidence: Evidence) -> Section | None:
     )
 
 
-def beside_the_paper(evidence: Evidence) -> Section | None:
+@when_answered
+def beside_the_paper(evidence: Evidence, fraction: float) -> Section:
     """The paper's table of means with ours where a row has a counterpart."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results = BoundaryResults(evidence.study)
     ours = dict(_counterparts(evidence, results, fraction))
     rows = [
@@ -127,11 +124,9 @@ def beside_the_paper(evidence: Evidence) -> Section | None:
     )
 
 
-def examples(evidence: Evidence) -> Section | None:
+@when_answered
+def examples(evidence: Evidence, fraction: float) -> Section:
     """Confidence maps, step lines, snakes and truth of a typical and of the worst region."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     error = sum(results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES)
     order = np.argsort(error / results.scale, kind="stable")
@@ -147,11 +142,9 @@ def examples(evidence: Evidence) -> Section | None:
     return Section("From confidence to contours", markup.figure(drawing, caption), [drawing])
 
 
-def paired_tests(evidence: Evidence) -> Section | None:
+@when_answered
+def paired_tests(evidence: Evidence, fraction: float) -> Section:
     """The recommended depth against both baselines, and its snakes against its step lines."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     rows = []
     for which in INTERFACES:
@@ -173,11 +166,9 @@ def paired_tests(evidence: Evidence) -> Section | None:
     )
 
 
-def thickness(evidence: Evidence) -> Section | None:
+@when_answered
+def thickness(evidence: Evidence, fraction: float) -> Section:
     """Bland-Altman agreement of the intima-media thickness with the expert's."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
     expert, network = (
         results.of_depth(depth, fraction, field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from medtune_jax.applications.drawings import detectors, picture
+from medtune_jax.applications.drawings import detectors, picture, when_answered
 from medtune_jax.applications.polyps import drawings
 from medtune_jax.applications.polyps.show import PATCHES, read_shown
 from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
@@ -52,11 +52,9 @@ def froc(evidence: Evidence) -> Section | None:
     return Section("Polyp detection: FROC", markup.join(parts), [curves])
 
 
-def likelihood(evidence: Evidence) -> Section | None:
+@when_answered
+def likelihood(evidence: Evidence, fraction: float) -> Section:
     """Maximum-likelihood FROC curves beside the empirical ones."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results = _read(evidence)
     leading = _leading(evidence, fraction)
     fitted = {detector: results.models(detector, FIRST_SEED) for detector in leading}
@@ -120,11 +118,9 @@ def against_hand_crafted(evidence: Evidence) -> Section | None:
     return Section("Networks against the hand-crafted score", markup.join(parts))
 
 
-def detections(evidence: Evidence) -> Section | None:
+@when_answered
+def detections(evidence: Evidence, fraction: float) -> Section:
     """The recommended depth's detections drawn on test frames."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
     results = _read(evidence)
     detector = (evidence.recommendations[fraction].depth, fraction)
     shown = read_shown(evidence.study.directory / "application")

@@ -37,7 +37,7 @@ def find_cases(directory: Path) -> list[Case]:
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a folder of patients.")
-    cases = _find_fumpe(directory) or _find_plain(directory) or _find_cad_pe(directory)
+    cases = _found(directory)
     if not cases:
         raise UserError(
             f"{directory} holds no patients: expected PATIENT/dicom/ or PATIENT/volume.nii.gz, "
@@ -48,8 +48,11 @@ def find_cases(directory: Path) -> list[Case]:
 
 def holds_cases(directory: Path) -> bool:
     """Whether a folder is laid out as volumes of patients."""
-    finders = (_find_fumpe, _find_plain, _find_cad_pe)
-    return directory.is_dir() and any(find(directory) for find in finders)
+    return directory.is_dir() and bool(_found(directory))
+
+
+def _found(directory: Path) -> list[Case]:
+    return _find_fumpe(directory) or _find_plain(directory) or _find_cad_pe(directory)
 
 
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:
