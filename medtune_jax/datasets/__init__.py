@@ -1,7 +1,7 @@
 """Medical images from files: public sets, the user's own folders, any prepared TFDS set.
 
 `.colonoscopy` reads frames and videos, `.ct` volumes, `.carotid` ultrasound. What they share is here: the frame that a
-picture comes as, contact sheets, and public sets prepared by TFDS (`.catalog` names them, `.store` prepares and reads).
+picture comes as, contact sheets, and public sets prepared by TFDS (`.store` names, prepares and reads them).
 `.store` and the builders import TFDS, which takes seconds; the rest does not.
 """
 

@@ -10,10 +10,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from medtune_jax.datasets.catalog import every_builder, find_builder
 from medtune_jax.datasets.frames import Frame, Frames
-from medtune_jax.datasets.manual import text
+from medtune_jax.datasets.manual import ManualDataset, text
 from medtune_jax.errors import UserError
+
+
+def every_builder() -> dict[str, type[ManualDataset]]:
+    """{name: TFDS builder class} of every public set, of all applications; each says its layout, licence, citation."""
+    from medtune_jax.datasets.carotid.cubs import Cubs  # which reads through this module
+    from medtune_jax.datasets.colonoscopy.builders import DATASETS
+    from medtune_jax.datasets.ct.builders import CT_DATASETS
+
+    return {**DATASETS, **CT_DATASETS, Cubs.name: Cubs}
+
+
+def find_builder(name: str) -> type[ManualDataset]:
+    """The builder of a data set. Raises UserError that lists the names when there is none."""
+    known = every_builder()
+    if name not in known:
+        raise UserError(f"unknown data set {name!r}; choose from {', '.join(sorted(known))}.")
+    return known[name]
 
 
 def prepare(name: str, manual_dir: str | Path, data_dir: str | Path) -> Path:

@@ -6,8 +6,8 @@ from PIL import Image
 
 from medtune_jax import cli
 from medtune_jax.applications import show
-from medtune_jax.datasets.catalog import every_builder
 from medtune_jax.datasets.sheet import TRUTH_COLOUR
+from medtune_jax.datasets.store import every_builder
 from tests.datasets.dataset_files import disc, picture, save, save_video
 
 
