@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from medtune_jax.datasets import Frames
 from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
-from medtune_jax.paths import user_cache
+from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
 
 CLASSES = ("non_informative", "informative")
 """In label order: informative, the class whose probability is the score, is 1."""
@@ -110,26 +108,11 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         from medtune_jax.datasets import store  # imports TFDS, which takes seconds
 
         return store.load_parts(data.tfds, data.dir)
-    root = Path(data.dir) if data.dir else phantom_videos(data.phantom)
+    if data.dir:
+        root = Path(data.dir)
+    else:  # generated videos, half of each video's frames spoilt
+        root = kept_videos(data.phantom, data.phantom.videos // 2, defect_rate=0.5)
     return dict(plain.parts(root, lambda part: plain.read(part, data.seconds_between_frames)))
-
-
-def phantom_videos(phantom: ConfigDict) -> Path:
-    """Generated videos in the plain layout, half of each video's frames spoilt; made once and kept."""
-    from medtune_jax.phantoms.colonoscopy import write_videos
-    from medtune_jax.phantoms.colonoscopy.layouts import VERSION
-
-    wanted = json.dumps({**phantom.to_dict(), "version": VERSION}, sort_keys=True)
-    name = f"frame-quality-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    return write_videos(
-        user_cache() / "phantoms" / name,
-        positives=phantom.videos // 2,
-        negatives=phantom.videos - phantom.videos // 2,
-        frames=phantom.frames,
-        size=(phantom.height, phantom.width),
-        seed=phantom.seed,
-        defect_rate=0.5,
-    )
 
 
 def scaled(image: np.ndarray, height: int) -> np.ndarray:

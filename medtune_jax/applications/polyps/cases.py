@@ -26,10 +26,8 @@ from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
-from medtune_jax.paths import user_cache
-from medtune_jax.phantoms.colonoscopy import write_videos
-from medtune_jax.phantoms.colonoscopy.layouts import RECORD, VERSION
-from medtune_jax.progress import reported, say
+from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
+from medtune_jax.progress import reported
 
 PHANTOM = "phantom"
 _FILMED = "VIDEO.mp4 with the masks of its frames in masks/VIDEO/NUMBER.png"
@@ -123,7 +121,9 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         return store.load_parts(data.tfds, data.dir)
     kind, _, place = data.dir.partition(":")
     if not data.dir or kind == PHANTOM:
-        return {"all": _phantoms(data.phantom, Path(place) if place else None)}
+        positives = (data.phantom.videos + 1) // 2
+        videos = kept_videos(data.phantom, positives, place=Path(place) if place else None)
+        return {"all": plain.read(videos)}
     return dict(plain.parts(Path(data.dir), _folder))
 
 
@@ -134,19 +134,6 @@ def _folder(root: Path) -> FileFrames:
     if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)
-
-
-def _phantoms(phantom: ConfigDict, place: Path | None) -> FileFrames:
-    """Generated videos, half of them with polyps, made once and kept."""
-    size = (phantom.height, phantom.width)
-    parts = (phantom.videos, phantom.frames, *size, phantom.seed, f"v{VERSION}")
-    place = place or user_cache() / "polyps" / "-".join(map(str, ("phantoms", *parts)))
-    if not (place / RECORD).is_file():
-        say(f"generating {phantom.videos} videos of {phantom.frames} frames in {place}")
-    positives = (phantom.videos + 1) // 2
-    negatives = phantom.videos - positives
-    write_videos(place, positives, negatives, phantom.frames, size, phantom.seed)
-    return plain.read(place)
 
 
 def _evenly(count: int, most: int, total: int) -> np.ndarray:

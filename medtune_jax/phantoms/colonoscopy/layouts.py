@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from medtune_jax.errors import UserError
-from medtune_jax.paths import csv_bytes
+from medtune_jax.paths import csv_bytes, user_cache
 from medtune_jax.phantoms.colonoscopy.video import INFORMATIVE, video
-from medtune_jax.progress import parallel, reported
+from medtune_jax.progress import parallel, reported, say
 
 VERSION = 1  # raise when the same parameters give other pictures, so that old copies are made anew
 RECORD = "phantom.json"  # written last: a directory that has it is complete
@@ -68,6 +68,27 @@ def write_videos(
     write = partial(_write_video, target, frames=frames, size=size, defect_rate=defect_rate)
     table = ("quality.csv", ("video", "frame", "quality"))
     return _write_once(target, parameters, write, tasks, table)
+
+
+def kept_videos(
+    phantom: Mapping[str, int],
+    positives: int,
+    defect_rate: float = 0.0,
+    place: Path | None = None,
+) -> Path:
+    """`write_videos` with an application's settings (videos, frames, height, width, seed), `positives` of them.
+
+    In `place`, or in the user's cache under a name made of all that decides the pictures.
+    """
+    videos, frames, height, width, seed = (
+        phantom[name] for name in ("videos", "frames", "height", "width", "seed")
+    )
+    parts = (videos, positives, frames, height, width, seed, defect_rate, f"v{VERSION}")
+    place = place or user_cache() / "phantoms" / "-".join(map(str, ("videos", *parts)))
+    if not (place / RECORD).is_file():
+        say(f"generating {videos} videos of {frames} frames in {place}")
+    negatives = videos - positives
+    return write_videos(place, positives, negatives, frames, (height, width), seed, defect_rate)
 
 
 def _seed(seed: int, k: int) -> int:

@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pytest
 
+from medtune_jax.applications.kept import keep
 from medtune_jax.applications.polyps import candidates
 from medtune_jax.applications.polyps.candidates import hits
 from medtune_jax.applications.polyps.cases import read_cases
@@ -44,7 +45,8 @@ def test_candidates_are_kept_and_found_again(data, monkeypatch):
 def test_frames_without_candidates_stay_empty_when_kept(tmp_path):
     mark = Candidate(1.0, 2.0, 3.0, 4.0, 0.5)
     for found in ([[], [mark, mark], []], [[mark], [], [mark]], [[], []]):
-        candidates._keep(tmp_path / "kept.npz", found)
+        frame, table = candidates._flat(found)
+        keep(tmp_path / "kept.npz", frame=frame, table=table)
         assert candidates._read(tmp_path / "kept.npz", len(found)) == found
 
 
