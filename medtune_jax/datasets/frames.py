@@ -23,6 +23,11 @@ class Frame:
     quality: int | None = None
     label: str | None = None
 
+    @property
+    def title(self) -> str:
+        """VIDEO/FRAME; the frame's own name where it is its own video."""
+        return self.name if self.video == self.name else f"{self.video}/{self.name}"
+
 
 class Frames(Sequence[Frame]):
     """Frames that are read when asked for."""

@@ -70,8 +70,7 @@ def _caption(frame: Frame) -> tuple[str, str]:
         facts.append("informative" if frame.quality else "not informative")
     if frame.mask is not None:
         facts.append("lesion" if frame.mask.any() else "no lesion")
-    name = f"{frame.video}/{frame.name}" if frame.video != frame.name else frame.name
-    return name, ", ".join(facts)
+    return frame.title, ", ".join(facts)
 
 
 def _fitting(text: str, font: Any, width: int) -> str:

@@ -21,6 +21,8 @@ from scipy.fft import irfft, rfft, rfftfreq
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.signal import fftconvolve, hilbert
 
+Array = NDArray[np.float64]
+
 MM_PER_PIXEL = 1.0 / 15.0  # 92 x 60 px are then 6.1 x 4.0 mm, a usual far-wall region of interest
 SPEED_OF_SOUND = 1.54  # mm per microsecond, soft tissue
 AXIAL_STEPS = 5  # grid rows per pixel: 13 um, seven samples per period of an 8 MHz echo
@@ -32,8 +34,8 @@ class RoiPhantom(NamedTuple):
     """One region of interest: image uint8 [H, W]; li and ma, exact interface rows, float [W]."""
 
     image: NDArray[np.uint8]
-    li: NDArray[np.float64]
-    ma: NDArray[np.float64]
+    li: Array
+    ma: Array
     mm_per_pixel: float
 
 
@@ -67,8 +69,8 @@ class Subject:
 class Grid(NamedTuple):
     """Depth [Z] below and distance [X] along the region's first pixel centre, in mm."""
 
-    depth: NDArray[np.float64]
-    along: NDArray[np.float64]
+    depth: Array
+    along: Array
 
     @property
     def axial_step(self) -> float:
@@ -148,16 +150,16 @@ def generate(subject: int, rois: int, seed: int = 0) -> list[RoiPhantom]:
     return [render_roi(drawn, rng) for _ in range(rois)]
 
 
-def _fine_positions(pixels: int, steps: int) -> NDArray:
+def _fine_positions(pixels: int, steps: int) -> Array:
     """Grid positions in pixels, margins included: `steps` a pixel, its middle one on the centre."""
     return (np.arange((pixels + 2 * MARGIN) * steps) - steps // 2) / steps - MARGIN
 
 
-def _amplitude(decibel: float | NDArray) -> NDArray:
+def _amplitude(decibel: float | Array) -> Array:
     return np.power(10.0, np.asarray(decibel) / 20)
 
 
-def _wander(along: NDArray, correlation: float, rng: np.random.Generator) -> NDArray:
+def _wander(along: Array, correlation: float, rng: np.random.Generator) -> Array:
     """Smooth unit-variance noise along the wall; `correlation` in mm."""
     noise = gaussian_filter1d(rng.standard_normal(along.size), correlation / np.diff(along)[0])
     return noise / noise.std()
@@ -165,7 +167,7 @@ def _wander(along: NDArray, correlation: float, rng: np.random.Generator) -> NDA
 
 def _interfaces(
     subject: Subject, grid: Grid, extent: tuple[float, float], rng: np.random.Generator
-) -> tuple[NDArray, NDArray, NDArray]:
+) -> tuple[Array, Array, Array]:
     """Depths of LI and MA in mm, and the share (0-1) of the thickness that is plaque; all [X]."""
     height, length = extent
     x = grid.along - length / 2
@@ -184,7 +186,7 @@ def _interfaces(
     return li + shift, ma + shift, plaque / (thickness + plaque)
 
 
-def _below(grid: Grid, interface: NDArray) -> NDArray:
+def _below(grid: Grid, interface: Array) -> Array:
     """Share of each grid cell below an interface [X]: positions within a cell are kept."""
     return np.clip((grid.depth[:, None] - interface) / grid.axial_step + 0.5, 0, 1)
 
@@ -192,11 +194,11 @@ def _below(grid: Grid, interface: NDArray) -> NDArray:
 def _scatterers(
     subject: Subject,
     grid: Grid,
-    li: NDArray,
-    ma: NDArray,
-    plaque: NDArray,
+    li: Array,
+    ma: Array,
+    plaque: Array,
     rng: np.random.Generator,
-) -> NDArray:
+) -> Array:
     """Diffuse echoes [Z, X]: a random amplitude per grid point, as strong as its tissue."""
     deep = _amplitude(subject.deep_tissue)
     # Collagen gives way to soft tissue over the adventitia's thickness.
@@ -221,9 +223,7 @@ def _scatterers(
     return strength * (rng.standard_normal(strength.shape) + fibrous)
 
 
-def _mirrors(
-    subject: Subject, grid: Grid, li: NDArray, ma: NDArray, rng: np.random.Generator
-) -> NDArray:
+def _mirrors(subject: Subject, grid: Grid, li: Array, ma: Array, rng: np.random.Generator) -> Array:
     """Coherent echoes [Z, X]: the two interfaces, and reverberations hanging in the lumen.
 
     A mirror answers when the beam meets it at a right angle: an inclined stretch fades. Its
@@ -234,7 +234,7 @@ def _mirrors(
     lateral, axial = _beam_width(subject, grid).mean() / grid.lateral_step, _pulse_width(subject)
     unit = np.sqrt(axial / grid.axial_step / (2 * lateral))
 
-    def mirror(boundary: NDArray, decibel: NDArray) -> NDArray:
+    def mirror(boundary: Array, decibel: Array) -> Array:
         slope = np.gradient(boundary, grid.lateral_step)
         amplitude = unit * _amplitude(decibel) * np.exp(-((slope / 0.25) ** 2))
         distance = np.abs(grid.depth[:, None] - boundary) / grid.axial_step
@@ -252,8 +252,8 @@ def _mirrors(
 
 
 def _shadows(
-    subject: Subject, grid: Grid, li: NDArray, plaque: NDArray, rng: np.random.Generator
-) -> NDArray:
+    subject: Subject, grid: Grid, li: Array, plaque: Array, rng: np.random.Generator
+) -> Array:
     """Transmission (0-1) [Z, X]: shadows of the near wall, and of a calcified plaque."""
     loss = np.zeros((grid.depth.size, grid.along.size))
     if rng.random() < 0.3:
@@ -264,7 +264,7 @@ def _shadows(
     return _amplitude(-loss)
 
 
-def _beam_width(subject: Subject, grid: Grid) -> NDArray:
+def _beam_width(subject: Subject, grid: Grid) -> Array:
     """Standard deviation of the beam's amplitude profile at each depth, mm [Z]."""
     off_focus = (subject.wall_depth + grid.depth - subject.focus_depth) / subject.focal_range
     return subject.beam_width * np.sqrt(1 + off_focus**2)
@@ -276,7 +276,7 @@ def _pulse_width(subject: Subject) -> float:
     return SPEED_OF_SOUND / 2 / (2 * np.pi * spectral)
 
 
-def _scan(subject: Subject, grid: Grid, echoes: NDArray, rng: np.random.Generator) -> NDArray:
+def _scan(subject: Subject, grid: Grid, echoes: Array, rng: np.random.Generator) -> Array:
     """Radio-frequency lines [Z, X]: the beam of each depth, receiver noise, then the pulse.
 
     Both kernels have unit energy, so scatterers of unit variance give an envelope of unit power.
@@ -298,7 +298,7 @@ def _scan(subject: Subject, grid: Grid, echoes: NDArray, rng: np.random.Generato
     return fftconvolve(lines, pulse[:, None], mode="same", axes=0)
 
 
-def _uneven_gain(shape: tuple[int, int], rng: np.random.Generator) -> NDArray:
+def _uneven_gain(shape: tuple[int, int], rng: np.random.Generator) -> Array:
     """Slow changes of brightness, dB [H, W]: coupling along the probe, depth compensation."""
     patchy = gaussian_filter(rng.standard_normal(shape), 20, mode="wrap")
     slope = np.linspace(-1, 1, shape[0])[:, None] * rng.normal(0, 1.5)

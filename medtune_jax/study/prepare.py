@@ -152,14 +152,14 @@ def _memory(config: ConfigDict) -> Memory:
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 
 
-def _dtype(config: ConfigDict) -> np.dtype:
+def _dtype(config: ConfigDict) -> np.dtype[Any]:
     """Of the activations. Parameters, gradients and the optimizer's state are float32."""
     wanted = config.training.dtype
     if wanted == "auto":
         wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if wanted not in ("float32", "bfloat16"):
         raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
-    return jnp.dtype(wanted)
+    return np.dtype(jnp.dtype(wanted))
 
 
 def _manifest(study: Study) -> dict[str, Any]:

@@ -55,14 +55,26 @@ class Capacity:
         return cls(-(-most_train // settings.batch), -(-most_scored // settings.score_batch))
 
 
-class EpochPlan(NamedTuple):
-    """The steps of an epoch and the patches to score after it. Index -1 is padding."""
+Count = np.integer | Array
 
-    order: AnyArray  # int32 [S, B]
-    steps: Array | np.int32  # int32 []: how many rows of `order` count
-    score: AnyArray  # int32 [E, B']
-    batches: Array | np.int32  # int32 []: how many rows of `score` count
+
+class EpochPlan(NamedTuple):
+    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key.
+
+    Index -1 is padding: of rows in the end, and rows of nothing else are no steps.
+    """
+
+    order: AnyArray
+    score: AnyArray
     key: Array
+
+    @property
+    def steps(self) -> Count:
+        return _rows(self.order)
+
+    @property
+    def batches(self) -> Count:
+        return _rows(self.score)
 
     @classmethod
     def of(
@@ -71,12 +83,15 @@ class EpochPlan(NamedTuple):
         """The run's training patches in an order drawn from (seed, epoch), then its validation patches."""
         order = np.random.default_rng([run.seed, epoch]).permutation(run.train)
         return cls(
-            order=in_rows(order, settings.batch, capacity.steps),
-            steps=np.int32(-(-len(order) // settings.batch)),
-            score=in_rows(run.valid, settings.score_batch, capacity.score_batches),
-            batches=np.int32(-(-len(run.valid) // settings.score_batch)),
-            key=jax.random.fold_in(key, epoch),
+            in_rows(order, settings.batch, capacity.steps),
+            in_rows(run.valid, settings.score_batch, capacity.score_batches),
+            jax.random.fold_in(key, epoch),
         )
+
+
+def _rows(index: AnyArray) -> Count:
+    count: Count = (index[:, 0] >= 0).sum()
+    return count
 
 
 def in_rows(index: np.ndarray, width: int, count: int) -> np.ndarray:

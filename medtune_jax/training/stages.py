@@ -22,7 +22,7 @@ from medtune_jax.networks.layers import row_keys
 from medtune_jax.networks.stages import Auxiliary
 from medtune_jax.training.inputs.batch import Batch
 from medtune_jax.training.loss import Target, cross_entropy
-from medtune_jax.training.step import Task, TrainState, counted, in_parts
+from medtune_jax.training.step import Gradients, Task, TrainState, counted, in_parts
 from medtune_jax.tuning import StageRates
 
 ReadInputs = Callable[[Batch], Array]
@@ -40,7 +40,7 @@ def step(
 ) -> tuple[TrainState, Array]:
     """`training.step.step` by the programs of the stages. `state` is donated."""
 
-    def gradients_of(rows: Array, keys: Array, target: Target) -> tuple[Array, Params]:
+    def gradients_of(rows: Array, keys: Array, target: Target) -> Gradients:
         x = read(batch._replace(rows=rows))
         return loss_and_gradients(task.network, state.params, frozen, x, task.start, keys, target)
 
@@ -72,8 +72,8 @@ def _parts(count: int, labels: Array, rows: Array, key: Array) -> list[tuple[Arr
     return [(rows[i], keys[i], Target.of(labels, rows[i], total)) for i in range(count)]
 
 
-def _add(one: tuple[Array, Params], other: tuple[Array, Params]) -> tuple[Array, Params]:
-    total: tuple[Array, Params] = jax.tree.map(jnp.add, one, other)
+def _add(one: Gradients, other: Gradients) -> Gradients:
+    total: Gradients = jax.tree.map(jnp.add, one, other)
     return total
 
 
@@ -85,7 +85,7 @@ def loss_and_gradients(
     start: str,
     keys: Array,
     target: Target,
-) -> tuple[Array, Params]:
+) -> Gradients:
     """The loss of `Network.training_outputs` and its gradients with respect to `tuned`.
 
     x: input of stage `start`. keys: PRNG keys [B], one a row, for dropout.
@@ -105,9 +105,9 @@ def loss_and_gradients(
             passed.append((stage.name, residuals, arguments))
         else:
             x = stage.compiled(*arguments, keys, position)
-        for number, side in enumerate(network.auxiliary):
-            name = side.stage.name
-            if side.after == stage.name and name in params:
+        for number, side in network.sides(params):
+            if side.after == stage.name:
+                name = side.stage.name
                 loss, by = side_loss(side, params[name], x, keys, number, target)
                 losses.append(loss)
                 gradients[name], behind_side[stage.name] = by

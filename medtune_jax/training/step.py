@@ -23,6 +23,9 @@ from medtune_jax.training.inputs.batch import AnyArray, Batch, Take
 from medtune_jax.training.loss import Target, cross_entropy
 from medtune_jax.tuning import Optimizer, OptStates, StageRates
 
+Gradients = tuple[Array, Params]
+"""The loss, and its gradients by stage."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -87,14 +90,14 @@ def scores(task: Task, params: Params, batch: Batch) -> Array:
 
 def loss_and_gradients(
     task: Task, params: Params, frozen: Params, batch: Batch, key: Array
-) -> tuple[Array, Params]:
-    """Of the tuned parameters `params`."""
+) -> Gradients:
+    """The loss, and its gradients by the tuned parameters `params`."""
     rows = in_parts(batch.rows, task.parts)
     keys = row_keys(key, jnp.arange(rows.size)).reshape(rows.shape)
     gradient = jax.value_and_grad(partial(_loss, task))
     total = counted(batch.rows)
 
-    def of_part(rows: Array, keys: Array) -> tuple[Array, Params]:
+    def of_part(rows: Array, keys: Array) -> Gradients:
         return gradient(params, frozen, batch._replace(rows=rows), keys, total)
 
     return _accumulated(of_part, rows, keys)
@@ -112,20 +115,18 @@ def _loss(
 
 
 def _accumulated(
-    gradient: Callable[[Array, Array], tuple[Array, Params]], rows: Array, keys: Array
-) -> tuple[Array, Params]:
+    gradient: Callable[[Array, Array], Gradients], rows: Array, keys: Array
+) -> Gradients:
     """The sum of `gradient` over parts [parts, B], one after another."""
     if len(rows) == 1:
         return gradient(rows[0], keys[0])
 
-    def add(
-        sums: tuple[Array, Params], part: tuple[Array, Array]
-    ) -> tuple[tuple[Array, Params], None]:
+    def add(sums: Gradients, part: tuple[Array, Array]) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, sums, gradient(*part)), None
 
     shapes = jax.eval_shape(gradient, rows[0], keys[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    sums: tuple[Array, Params] = lax.scan(add, zeros, (rows, keys))[0]
+    sums: Gradients = lax.scan(add, zeros, (rows, keys))[0]
     return sums
 
 

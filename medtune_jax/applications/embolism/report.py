@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
+from markupsafe import Markup
 
 from medtune_jax.applications.drawings import detectors, froc_panels, picture
 from medtune_jax.applications.embolism.truth import read_truth
@@ -145,13 +146,13 @@ def _fractions(evidence: Evidence) -> list[float]:
     return [f for f in evidence.study.fractions if f in evidence.recommendations]
 
 
-def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> markup.Markup:
+def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> Markup:
     rows = []
     for judge in judges:
         counted = results.sensitivity(judge, PER_VOLUME)
         modelled = _model_intervals(results.models(judge))
         cells = [
-            markup.interval(one, 2) + markup.Markup("<br>") + markup.interval(other, 2)
+            markup.interval(one, 2) + Markup("<br>") + markup.interval(other, 2)
             for one, other in zip(counted, modelled, strict=True)
         ]
         rows.append((results.label(judge), *cells))

@@ -24,11 +24,12 @@ from medtune_jax.applications.embolism.patches import patch_grid, planes
 from medtune_jax.applications.embolism.show import montages, show
 from medtune_jax.applications.embolism.truth import candidate_name, truth_files, truth_of
 from medtune_jax.applications.embolism.vessel import VesselConfig
-from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
+from medtune_jax.words import Words
 
 if TYPE_CHECKING:
     from medtune_jax.report.section import SectionMaker

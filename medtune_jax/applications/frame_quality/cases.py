@@ -122,9 +122,8 @@ def phantom_videos(phantom: ConfigDict) -> Path:
 
 def _reader(height: int) -> Callable[[Frame], tuple]:
     def read(frame: Frame) -> tuple:
-        name = frame.name if frame.video == frame.name else f"{frame.video}/{frame.name}"
         features = quality_features(frame.image)
-        return scaled(frame.image, height), features, frame.quality, frame.video, name
+        return scaled(frame.image, height), features, frame.quality, frame.video, frame.title
 
     return read
 

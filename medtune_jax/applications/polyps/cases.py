@@ -52,10 +52,7 @@ class Cases:
 
     @cached_property
     def names(self) -> np.ndarray:
-        """VIDEO/FRAME; the frame's own name where it is its own video."""
-        return np.array(
-            [f.name if f.video == f.name else f"{f.video}/{f.name}" for f in self.frames]
-        )
+        return np.array([frame.title for frame in self.frames])
 
     def fingerprint(self) -> str:
         """sha256 of pixels, masks, names and split."""

@@ -164,7 +164,9 @@ def _fits(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     numbered = connected_components(mask, connectivity=2)
     row, col = np.rint(boxes[:, :2]).astype(np.intp).T
     lesion = numbered[row, col]
-    extent = np.array([(0, 0, 0, 0)] + [region.bbox for region in regionprops(numbered)], float)
+    extent = np.array(
+        [(0, 0, 0, 0), *(region.bbox for region in regionprops(numbered))], np.float64
+    )
     low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     true_low, true_high = extent[lesion, :2] - 0.5, extent[lesion, 2:] - 0.5
     sides = np.maximum(np.minimum(high, true_high) - np.maximum(low, true_low), 0)

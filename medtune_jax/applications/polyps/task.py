@@ -20,12 +20,13 @@ from medtune_jax.applications.polyps.patches import (
 )
 from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_files, truth_of
-from medtune_jax.applications.protocol import Application, Dataset, Words
+from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.patches import Crops, padded
+from medtune_jax.words import Words
 
 if TYPE_CHECKING:
     from medtune_jax.report.section import SectionMaker

@@ -19,6 +19,8 @@ from medtune_jax.phantoms.ctpa.shapes import (
 )
 from medtune_jax.phantoms.ctpa.tree import Tree, grow, murray_daughters, perpendicular
 
+Fractions = tuple[float, float, float]
+
 # Centre and semi-axes as fractions of the field of view (z, y, x).
 BODY = ((0.5, 0.5, 0.5), (4.0, 0.44, 0.48))
 LUNGS = (((0.5, 0.5, 0.27), (0.62, 0.31, 0.18)), ((0.5, 0.5, 0.73), (0.62, 0.31, 0.18)))
@@ -77,7 +79,7 @@ def make_anatomy(extent: np.ndarray, rng: np.random.Generator) -> Anatomy:
     )
 
 
-def _stem(points: list[tuple[float, float, float]], radii: list[float], extent: np.ndarray) -> Tree:
+def _stem(points: list[Fractions], radii: list[float], extent: np.ndarray) -> Tree:
     """A chain of segments through points given as fractions of the field of view."""
     p = np.array(points) * extent
     r = np.array(radii)
@@ -166,7 +168,7 @@ def paint_chest(
     whole: Box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
     image = np.full(shape, AIR, np.float32)
 
-    def organ(centre: tuple, semi: tuple, scale: float = 1.0) -> np.ndarray:
+    def organ(centre: Fractions, semi: Fractions, scale: float = 1.0) -> np.ndarray:
         semi_mm = np.array(semi) * extent * scale
         return coverage(
             ellipsoid_distance(np.array(centre) * extent, semi_mm, whole, spacing), voxel

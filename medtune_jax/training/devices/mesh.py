@@ -59,11 +59,9 @@ class Layout:
             return plan
         spec = PartitionSpec(*self._run, None, "batch")
         return EpochPlan(
-            order=self._put(self._padded(plan.order), spec),
-            steps=self.by_run(plan.steps),
-            score=self._put(self._padded(plan.score), spec),
-            batches=self.by_run(plan.batches),
-            key=self.by_run(plan.key),
+            self._put(self._padded(plan.order), spec),
+            self._put(self._padded(plan.score), spec),
+            self.by_run(plan.key),
         )
 
     def batch(self, batch: Batch) -> Batch:

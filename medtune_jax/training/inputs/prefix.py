@@ -20,8 +20,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from medtune_jax import compilation
-from medtune_jax.networks import Network, Params
-from medtune_jax.networks.stages import Preprocessing
+from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.patches import PatchSet
 from medtune_jax.training.inputs.batch import Arrays, Inputs
 from medtune_jax.training.inputs.memory import Memory, within_memory

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from medtune_jax.applications.polyps import task
+from medtune_jax.applications.polyps import drawings, task
 from medtune_jax.applications.polyps.report import SECTIONS, froc
+from medtune_jax.applications.polyps.show import read_shown
 from medtune_jax.applications.polyps.truth import read_truth
+from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
@@ -80,6 +82,18 @@ def test_one_detector_gives_what_the_froc_functions_give(results):
     assert results.difference(cell, HAND_CRAFTED, [0.1]) == sensitivity_difference(
         seeds, [marks], [0.1], truth.groups
     )
+
+
+def test_boxes_carry_probabilities(study, results, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        drawings, "draw_detections", lambda image, boxes, _: drawn.extend(boxes) or image
+    )
+    cell = ("conv10", 1.0)
+    drawings.overlays(results, cell, read_shown(study / "application"))
+    assert results.scores(cell).min() < 0  # log-odds
+    probabilities = log_odds.probabilities(results.scores(cell)).mean(0)
+    assert drawn and {box.score for box in drawn} <= set(probabilities.tolist())
 
 
 def test_without_results_there_is_no_section(study, evidence):
