@@ -94,7 +94,7 @@ def _parse(
     except flags.Error as error:
         raise UserError(_flag_trouble(str(error), values)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_config_trouble(str(error))) from error
+        raise UserError(_config_trouble(str(error), argv)) from error
     except (OSError, SyntaxError, ImportError) as error:
         raise UserError(
             f"the config file cannot be read ({_last_line(error)}): give --config=configs/NAME.py"
@@ -105,24 +105,30 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
     if "get_config() takes 0 positional arguments" in message:
         return "this config has no presets: leave out the colon and what follows it"
     if "Error whilst parsing config file" in message:
-        return f"the config file fails: {message.strip().splitlines()[-1].strip()}"
+        return f"the config file fails: {_last_line(message)}"
     unknown = re.search(r"Unknown command line flag '([^']+)'", message)
     if not unknown:
         return _first_line(message)
-    known = [*_config_fields(values), *values]
-    near = difflib.get_close_matches(unknown.group(1), known, 1, 0)
+    return _unknown(unknown[1], [*_config_fields(values), *values])
+
+
+def _config_trouble(message: str, argv: Sequence[str]) -> str:
+    """A config refused an override: its field is unknown, or the value does not fit."""
+    values = flags.FlagValues()
+    _define_sweep(values)
+    sys.argv = [argument for argument in argv if not argument.startswith("--config.")]
+    values(sys.argv, known_only=True)
+    fields = _config_fields(values)
+    for given in re.findall(r"--(config\.[\w.]+)", " ".join(argv)):
+        if not any(f"{field}.".startswith(f"{given}.") for field in fields):
+            return _unknown(given, fields)
+    return f"a config field does not fit: {' '.join(message.split())}"
+
+
+def _unknown(flag: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(flag, known, 1, 0)
     hint = f"; did you mean --{near[0]}?" if near else ": this verb takes none"
-    return f"there is no flag --{unknown.group(1)}{hint}"
-
-
-def _config_trouble(message: str) -> str:
-    text = " ".join(message.replace("\\n", " ").replace("\\'", "'").strip("\"'").split())
-    named = re.search(r'Did you mean "([^"]+)" instead of "([^"]+)"', text)
-    if named:
-        return f"the config has no field '{named[2]}'; did you mean '{named[1]}'?"
-    if re.fullmatch(r"\w+", text):
-        return f"the config has no field '{text}': `medtune sweep --help` lists the fields"
-    return f"a config field does not fit: {text}"
+    return f"there is no flag --{flag}{hint}"
 
 
 def _config_fields(values: flags.FlagValues) -> list[str]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import jax
 
 
 @lru_cache
 def compiled(
-    function: Callable, static: tuple[int, ...] = (), donated: tuple[int, ...] = ()
-) -> Callable:
+    function: Callable[..., Any], static: tuple[int, ...] = (), donated: tuple[int, ...] = ()
+) -> Callable[..., Any]:
     """The function as a program that all who ask share. static, donated: positions of arguments."""
     return jax.jit(
         function, static_argnums=static, donate_argnums=donated, compiler_options=options()

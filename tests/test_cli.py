@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from medtune_jax import cli
+from medtune_jax.study import default_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CONFIG = str(CONFIGS / "image_folder.py")
@@ -37,15 +38,34 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     assert "example:" in text and f"medtune {verb}" in text
 
 
+@pytest.mark.parametrize("name", ["embolism", "image_folder", "polyps"])
+def test_help_of_a_config_shows_all_its_fields(name, capsys):
+    assert cli.run(["sweep", f"--config={CONFIGS / name}.py", "--help"]) == 0
+    text = capsys.readouterr().out
+    for field in default_config(name).data:
+        assert f"--config.data.{field}" in text
+    assert "--config.training.batch" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["swep"], "did you mean 'medtune sweep'"),
         (["sweep"], "no config given"),
         (["sweep", f"--config={CONFIG}"], "no output directory"),
-        (["sweep", f"--config={CONFIG}", "--config.sweep.depth=fc8"], "did you mean 'depths'"),
-        (["sweep", f"--config={CONFIG}", "--config.trainin.batch=4"], "did you mean 'training'"),
-        (["sweep", f"--config={CONFIG}", "--config.training.xyzxyz=1"], "no field 'xyzxyz'"),
+        (
+            ["sweep", f"--config={CONFIG}", "--config.sweep.depth=fc8"],
+            "did you mean --config.sweep.depths?",
+        ),
+        (
+            ["sweep", f"--config={CONFIG}", "--config.trainin.batch=4"],
+            "did you mean --config.training.batch?",
+        ),
+        (
+            ["sweep", f"--config={CONFIG}", "--config.training.xyzxyz=1"],
+            "no flag --config.training.xyzxyz",
+        ),
+        (["sweep", f"--config={CONFIG}", "--config.data.dri=x"], "did you mean --config.data.dir?"),
         (["sweep", f"--config={CONFIG}", "--config.training.batch=many"], "batch"),
         (["sweep", "--config=nowhere.py", "--output=x"], "nowhere.py"),
         (["sweep", f"--config={CONFIG}", "--outptu=x"], "did you mean --output"),

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
-from medtune_jax.weights import Checkpoint
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
-if TYPE_CHECKING:
-    from medtune_jax.report.section import (
-        SectionMaker,  # imports Matplotlib, which only a report needs
-    )
+if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
+    from PIL import Image
+
+    from medtune_jax.report.section import SectionMaker
+    from medtune_jax.weights import Checkpoint
 
 
 @dataclass(frozen=True)

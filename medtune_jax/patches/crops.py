@@ -43,7 +43,7 @@ class _Sampled:
     def arrays(self) -> dict[str, np.ndarray]:
         return self._arrays(slice(None), slice(None), self.source)
 
-    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
         used, source = np.unique(self.source[index], return_inverse=True)
         # As many sources as patches, some repeated: one compiled step serves every part of this size.
         return self._arrays(np.resize(used, len(index)), index, source)
@@ -82,7 +82,7 @@ class Crops(_Sampled):
     image of each patch. affines: float32 [N, 2, 3], output (row, col, 1) -> source (row, col). size: pixels per side.
     """
 
-    def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
+    def take(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255; gray is repeated."""
         pixels = self._values(arrays, index)
         return pixels if pixels.ndim == 4 else jnp.repeat(pixels[..., None], 3, -1)
@@ -99,7 +99,7 @@ class Planes(_Sampled):
 
     window: tuple[float, float]
 
-    def fetch(self, arrays: dict[str, Array], index: Array) -> Array:
+    def take(self, arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> [B,S,S,3], 0..255."""
         low, high = self.window
         planes = 255 * jnp.clip((self._values(arrays, index) - low) / (high - low), 0, 1)

@@ -27,11 +27,11 @@ class Images:
         """What the compiled step reads."""
         return {"pixels": self.pixels}
 
-    def part(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
         return {"pixels": self.pixels[index]}
 
     @staticmethod
-    def fetch(arrays: dict[str, Array], index: Array) -> Array:
+    def take(arrays: dict[str, Array], index: Array) -> Array:
         """index int32 [B] -> RGB [B,S,S,3], 0..255."""
         return arrays["pixels"][index]
 

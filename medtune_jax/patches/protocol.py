@@ -11,8 +11,8 @@ from jax import Array
 class PatchSet(Protocol):
     """A fixed, numbered set of patches.
 
-    arrays: what goes to the device once. part: the same of patches int [B] only, numbered in that order, for data that
-    are larger than the device's memory. fetch: a pure function from those arrays and indices int32 [B] to pixels
+    arrays: what goes to the device once. subset: the same of patches int [B] only, numbered in that order, for data
+    that are larger than the device's memory. take: a pure function from those arrays and indices int32 [B] to pixels
     [B,S,S,3], RGB, 0..255. fingerprint: sha256 of all that decides the pixels.
     """
 
@@ -20,8 +20,8 @@ class PatchSet(Protocol):
 
     def arrays(self) -> dict[str, Any]: ...
 
-    def part(self, index: np.ndarray) -> dict[str, np.ndarray]: ...
+    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]: ...
 
-    def fetch(self, arrays: dict[str, Array], index: Array) -> Array: ...
+    def take(self, arrays: dict[str, Array], index: Array) -> Array: ...
 
     def fingerprint(self) -> str: ...

@@ -215,9 +215,11 @@ def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
 
 def _depth_of_name(name: str, stages: list[str]) -> Depth:
     """A depth of version 0.1, which wrote names alone: the first tuned stage, 'scratch' or 'scratch-FILLER'."""
-    scratch, _, filler = name.partition("-")
+    scratch, _, initializer = name.partition("-")
     if scratch == "scratch":
-        return Depth(name, f"scratch ({filler})" if filler else scratch, tuple(stages), True)
+        return Depth(
+            name, f"scratch ({initializer})" if initializer else scratch, tuple(stages), True
+        )
     if name not in stages:
         raise KeyError(name)
     tuned = stages[stages.index(name) :]

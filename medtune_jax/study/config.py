@@ -13,12 +13,13 @@ from medtune_jax.errors import UserError
 def default_config(application: str = "image_folder") -> ConfigDict:
     """All fields of an application's study, with their defaults; UserError for an unknown application.
 
-    Lists are comma-separated text, so that they can be given on the command line: --config.sweep.fractions=1.0,0.25
+    To set a field that is not there is an AttributeError that names the nearest. Lists are comma-separated text, so
+    that they can be given on the command line: --config.sweep.fractions=1.0,0.25
     """
     config = shared_fields()
     config.application = application
     config.data.update(applications.get(application).defaults)
-    return config
+    return config.lock()
 
 
 def shared_fields() -> ConfigDict:
@@ -47,12 +48,18 @@ def shared_fields() -> ConfigDict:
                 "patience": 6,  # epochs without a better validation AUC before a run stops
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
                 "balance": True,  # down-sample the majority class
-                "momentum": 0.9,
-                "weight_decay": 0.0,
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
                 "keep_weights": False,  # write each run's trained network beside its result
                 "dtype": "auto",  # of activations: float32, bfloat16, or auto: bfloat16 on an accelerator
+            },
+            "optimizer": {
+                "name": "caffe_sgd",  # caffe_sgd (docs/paper.md), sgd or adamw; each reads its own fields of these
+                "momentum": 0.9,  # caffe_sgd, sgd
+                "b1": 0.9,  # adamw
+                "b2": 0.999,
+                "eps": 1e-8,
+                "weight_decay": 0.0,  # of kernels
             },
             "memory": {  # GiB; changes no result
                 "patches_gib": 0.0,  # on the device, more are streamed; 0: a third of an accelerator's

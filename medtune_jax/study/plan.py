@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,6 +13,7 @@ from medtune_jax import networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
+from medtune_jax.tuning import Depth
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
 _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")
@@ -20,12 +21,17 @@ _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One cell of the study. `run` is its name: what it is, then a digest of all that decides its result."""
+    """One cell of the study. name: what it is, then a digest of all that decides its result."""
 
-    run: str
-    depth: str
+    name: str
+    depth: Depth
     fraction: float
     seed: int
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        """Where it stands in the study, as files say it."""
+        return {"depth": self.depth.name, "fraction": self.fraction, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,27 @@ class Plan:
 
     network: Network
     size: int
-    depths: tuple[tuning.Depth, ...]
+    depths: tuple[Depth, ...]
     fractions: tuple[float, ...]
     seeds: int
     runs: tuple[PlannedRun, ...]
     identity: str
     """Digest of the config (less the sweep's lists), the data and the weights: what all runs of a study share."""
 
-    def of_depth(self, depth: tuning.Depth) -> list[PlannedRun]:
-        return [run for run in self.runs if run.depth == depth.name]
+    def of_depth(self, depth: Depth) -> list[PlannedRun]:
+        return [run for run in self.runs if run.depth == depth]
 
-    def manifest(self) -> list[dict[str, Any]]:
-        return [asdict(run) for run in self.runs]
+    def manifest(self) -> dict[str, Any]:
+        """What study.json says of it."""
+        return {
+            "depths": [
+                {"name": d.name, "label": d.label, "tuned": d.tuned, "scratch": d.scratch}
+                for d in self.depths
+            ],
+            "fractions": self.fractions,
+            "seeds": self.seeds,
+            "runs": [{"run": run.name, **run.cell} for run in self.runs],
+        }
 
 
 def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_sha256: str) -> Plan:
@@ -62,20 +77,13 @@ def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_s
         "weights": weights_sha256,
     }
     runs = [
-        _planned(shared, depth.name, fraction, seed)
+        _planned(shared, depth, fraction, seed)
         for depth in depths
         for fraction in fractions
         for seed in range(config.sweep.seeds)
     ]
-    return Plan(
-        network,
-        size,
-        depths,
-        tuple(fractions),
-        config.sweep.seeds,
-        tuple(runs),
-        _digest(shared),
-    )
+    seeds, identity = config.sweep.seeds, _digest(shared)
+    return Plan(network, size, depths, tuple(fractions), seeds, tuple(runs), identity)
 
 
 def image_size(config: ConfigDict) -> int:
@@ -92,13 +100,13 @@ def needs_weights(config: ConfigDict) -> bool:
     return not all(depth.scratch for depth in depths)
 
 
-def _depths(network: Network, text: Any) -> tuple[tuning.Depth, ...]:
+def _depths(network: Network, text: Any) -> tuple[Depth, ...]:
     names = items(text)
     names = list(tuning.every_depth(network)) if names == ["all"] else names
-    found = {depth.name: depth for depth in (tuning.parse(network, name) for name in names)}
-    if not found:
+    depths = {depth.name: depth for depth in (tuning.parse(network, name) for name in names)}
+    if not depths:
         raise UserError("sweep.depths is empty: name stages, scratch, or all")
-    return tuple(sorted(found.values(), key=lambda d: (d.scratch, len(d.tuned))))
+    return tuple(sorted(depths.values(), key=lambda d: (d.scratch, len(d.tuned))))
 
 
 def _shared_config(config: ConfigDict) -> dict[str, Any]:
@@ -108,10 +116,10 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 
 
-def _planned(shared: dict[str, Any], depth: str, fraction: float, seed: int) -> PlannedRun:
-    own = {"depth": depth, "fraction": fraction, "seed": seed}
-    digest = _digest({**shared, **own})[:8]
-    return PlannedRun(f"{depth}-f{fraction:g}-s{seed}-{digest}", depth, fraction, seed)
+def _planned(shared: dict[str, Any], depth: Depth, fraction: float, seed: int) -> PlannedRun:
+    run = PlannedRun("", depth, fraction, seed)
+    digest = _digest({**shared, **run.cell})[:8]
+    return replace(run, name=f"{depth.name}-f{fraction:g}-s{seed}-{digest}")
 
 
 def _digest(value: Any) -> str:

@@ -21,10 +21,9 @@ from medtune_jax.networks import Network
 from medtune_jax.paths import user_cache
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
-from medtune_jax.training import Capacity, Program, Settings
-from medtune_jax.training.disk import Disk
-from medtune_jax.training.features import Features
-from medtune_jax.training.memory import Memory
+from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
+from medtune_jax.training.inputs.disk import Disk
+from medtune_jax.tuning import Optimizer
 
 
 @dataclass
@@ -38,10 +37,11 @@ class Study:
     source: weights.Checkpoint
     store: Store
     settings: Settings
+    optimizer: Optimizer
     subsets: dict[tuple[float, int], Subset]
     capacity: Capacity
-    features: Features
-    programs: dict[Any, Program] = field(default_factory=dict)  # by what they train and read
+    cache: PrefixCache
+    runners: dict[Task, Runner] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
@@ -81,9 +81,10 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         source,
         Store(output),
         settings,
+        Optimizer(**config.optimizer),
         subsets,
         _capacity(subsets, settings),
-        _features(config, plan, source, dataset),
+        _cache(config, plan, source, dataset),
     )
     study.store.open(_manifest(study))
     study.store.keep(dataset.files)
@@ -124,17 +125,17 @@ def _capacity(subsets: dict[Any, Subset], settings: Settings) -> Capacity:
     return Capacity.of(train, valid, settings)
 
 
-def _features(
+def _cache(
     config: ConfigDict, plan: Plan, source: weights.Checkpoint, dataset: Dataset
-) -> Features:
-    return Features(
+) -> PrefixCache:
+    return PrefixCache(
         plan.network,
         source.params,
         dataset.patches,
         dataset.labels,
         plan.size,
         _memory(config),
-        dtype(config),
+        _dtype(config),
         preprocessing=source.preprocessing,
     )
 
@@ -151,14 +152,14 @@ def _memory(config: ConfigDict) -> Memory:
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 
 
-def dtype(config: ConfigDict) -> Any:
+def _dtype(config: ConfigDict) -> np.dtype[Any]:
     """Of the activations. Parameters, gradients and the optimizer's state are float32."""
     wanted = config.training.dtype
     if wanted == "auto":
         wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if wanted not in ("float32", "bfloat16"):
         raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
-    return jnp.dtype(wanted)
+    return np.dtype(jnp.dtype(wanted))
 
 
 def _manifest(study: Study) -> dict[str, Any]:
@@ -182,17 +183,11 @@ def _manifest(study: Study) -> dict[str, Any]:
             ],
             "weights": study.source.provenance,
         },
-        "depths": [
-            {"name": d.name, "label": d.label, "tuned": list(d.tuned), "scratch": d.scratch}
-            for d in plan.depths
-        ],
-        "fractions": list(plan.fractions),
-        "seeds": plan.seeds,
         "classes": list(dataset.classes),
         "words": study.application.words._asdict(),
         "data": _data_summary(dataset, study.application.words),
         "config": study.config.to_dict(),
-        "runs": plan.manifest(),
+        **plan.manifest(),
     }
 
 

@@ -21,7 +21,7 @@ class Progress:
         self, runs: Sequence[PlannedRun], costs: Sequence[float], metric: str, quiet: bool = False
     ):
         self._metric = metric
-        self._costs = {run.run: cost for run, cost in zip(runs, costs, strict=True)}
+        self._costs = {run.name: cost for run, cost in zip(runs, costs, strict=True)}
         self._left = sum(costs)
         self._spent = 0.0
         self._began = time.monotonic()
@@ -51,7 +51,7 @@ class Progress:
 
     def skip(self, run: PlannedRun) -> None:
         """A run that is done already."""
-        self._left -= self._costs[run.run]
+        self._left -= self._costs[run.name]
         self._count_one()
 
     def start(self, run: PlannedRun) -> None:
@@ -62,8 +62,8 @@ class Progress:
         self._bar.update(self._task, description=text)
 
     def finish(self, run: PlannedRun, result: dict[str, Any]) -> None:
-        self._left -= self._costs[run.run]
-        self._spent += self._costs[run.run]
+        self._left -= self._costs[run.name]
+        self._spent += self._costs[run.name]
         self._count_one()
         if result["status"] == "done":
             figures = f"validation {result['validation']:.3f}, test {result['test']:.3f}"
@@ -84,7 +84,7 @@ class Progress:
 
 
 def _name(run: PlannedRun) -> str:
-    return f"{run.depth} fraction {run.fraction:g} seed {run.seed}"
+    return f"{run.depth.name} fraction {run.fraction:g} seed {run.seed}"
 
 
 def _clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from medtune_jax.study.progress import Progress
 from medtune_jax.study.runs import outcomes
 from medtune_jax.study.store import Outcome, Store
 from medtune_jax.training import devices
+from medtune_jax.tuning import Depth
 
 
 def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
@@ -25,7 +26,7 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
     devices.start(config.device)
     study = prepare(config, output)
     waiting = {
-        depth.name: [r for r in study.plan.of_depth(depth) if not study.store.settled(r.run)]
+        depth: [run for run in study.plan.of_depth(depth) if not study.store.settled(run.name)]
         for depth in study.plan.depths
     }
     costs = [_cost(study, run) for run in study.plan.runs]
@@ -33,24 +34,24 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
         _expect(study, waiting, progress)
         for depth in study.plan.depths:
             for run in study.plan.of_depth(depth):
-                if run not in waiting[depth.name]:
+                if run not in waiting[depth]:
                     progress.skip(run)
-            for run, outcome in outcomes(study, depth, waiting[depth.name], progress):
+            for run, outcome in outcomes(study, depth, waiting[depth], progress):
                 _write(study.store, run, outcome)
                 progress.finish(run, outcome.result)
     return study.store.directory
 
 
-def _expect(study: Study, waiting: dict[str, list[PlannedRun]], progress: Progress) -> None:
-    """Tell the features which depths are to come, and the user what they will keep."""
-    depths = [d for d in study.plan.depths if waiting[d.name] and not d.scratch]
-    boundaries = study.features.expect([depth.tuned[0] for depth in depths])
-    for depth, found in zip(depths, boundaries, strict=True):
-        if found.place:
-            place = {"device": "on the device", "host": "in memory", "disk": "on disk"}[found.place]
+def _expect(study: Study, waiting: dict[Depth, list[PlannedRun]], progress: Progress) -> None:
+    """Tell the cache which depths are to come, and the user what they will keep."""
+    depths = [d for d in study.plan.depths if waiting[d] and not d.scratch]
+    boundaries = study.cache.expect([depth.tuned[0] for depth in depths])
+    where = {"device": "on the device", "host": "in memory", "disk": "on disk"}
+    for depth, boundary in zip(depths, boundaries, strict=True):
+        if boundary.place:
             progress.note(
-                f"{depth.label}: starts from the features before {found.stage}, "
-                f"{found.bytes / 2**20:,.1f} MiB {place}"
+                f"{depth.label}: starts from the features before {boundary.stage}, "
+                f"{boundary.bytes / 2**20:,.1f} MiB {where[boundary.place]}"
             )
         else:
             progress.note(f"{depth.label}: starts from the patches")
@@ -58,14 +59,13 @@ def _expect(study: Study, waiting: dict[str, list[PlannedRun]], progress: Progre
 
 def _cost(study: Study, run: PlannedRun) -> float:
     """A guess at a run's share of the time: training patches times tuned stages. Only the ETA uses it."""
-    depth = next(d for d in study.plan.depths if d.name == run.depth)
     patches = len(study.subsets[run.fraction, run.seed].train)
-    return patches * (3 + len(depth.tuned)) ** 2
+    return patches * (3 + len(run.depth.tuned)) ** 2
 
 
 def _write(store: Store, run: PlannedRun, outcome: Outcome) -> None:
     try:
-        store.write(run.run, outcome)
+        store.write(run.name, outcome)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(

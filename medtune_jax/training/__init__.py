@@ -1,20 +1,42 @@
 """Steps, epochs and snapshots: knows nothing of medicine."""
 
-from medtune_jax.training.fit import Capacity, Run, Settings, fit, predict
+from medtune_jax.training.epoch import Capacity, EpochPlan, Run, Settings
+from medtune_jax.training.fit import fit, predict
 from medtune_jax.training.history import Epoch, Fitted
+from medtune_jax.training.inputs.batch import Batch, Inputs
+from medtune_jax.training.inputs.memory import Memory
+from medtune_jax.training.inputs.prefix import PrefixCache
 from medtune_jax.training.partial import Partial
-from medtune_jax.training.program import Inputs, Program, Work
+from medtune_jax.training.runners import (
+    Runner,
+    StageByStage,
+    StepByStep,
+    WholeEpoch,
+    runner_for,
+)
+from medtune_jax.training.step import Task, TrainState, scores, step
 
 __all__ = [
+    "Batch",
     "Capacity",
     "Epoch",
+    "EpochPlan",
     "Fitted",
     "Inputs",
+    "Memory",
     "Partial",
-    "Program",
+    "PrefixCache",
     "Run",
+    "Runner",
     "Settings",
-    "Work",
+    "StageByStage",
+    "StepByStep",
+    "Task",
+    "TrainState",
+    "WholeEpoch",
     "fit",
     "predict",
+    "runner_for",
+    "scores",
+    "step",
 ]

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from medtune_jax.training.inputs.batch import AnyArray
+
 
 class Target(NamedTuple):
     """The classes int32 [B] of a batch, which rows count (float32 [B], 0 for padding), and how many do in all its
@@ -19,9 +21,11 @@ class Target(NamedTuple):
     total: Array
 
     @classmethod
-    def of(cls, labels: Array, index: Array, total: Array) -> Target:
-        """Of the patches `index` int32 [B]; -1 is padding."""
-        return cls(labels[jnp.maximum(index, 0)], (index >= 0).astype(jnp.float32), total)
+    def of(cls, labels: AnyArray, rows: AnyArray, total: Array) -> Target:
+        """Of the patches `rows` int32 [B]; -1 is padding."""
+        return cls(
+            jnp.asarray(labels)[jnp.maximum(rows, 0)], jnp.asarray(rows >= 0, jnp.float32), total
+        )
 
 
 def cross_entropy(scores: Array, target: Target) -> Array:
@@ -31,4 +35,5 @@ def cross_entropy(scores: Array, target: Target) -> Array:
     losses = optax.softmax_cross_entropy_with_integer_labels(
         scores.astype(jnp.float32), target.classes
     )
-    return (losses * target.counts).sum() / target.total
+    total: Array = (losses * target.counts).sum()
+    return total / target.total

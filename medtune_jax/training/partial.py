@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from medtune_jax.training.history import Epoch, Fitted
+from medtune_jax.training.step import TrainState
 
 _FILE = "state.npz"
 _SHARE = 20  # writing takes at most one twentieth of the time
@@ -40,12 +42,12 @@ class Partial:
         pause = max(self.interval, self._pause) if self.interval else 0
         return time.monotonic() - self._written >= pause
 
-    def keep(self, tuned: Any, state: Any, fitted: Fitted) -> None:
+    def keep(self, state: TrainState, fitted: Fitted) -> None:
         """Write the state after an epoch. A disk that refuses costs the resume, not the run."""
         began = time.monotonic()
         seconds = self.seconds + began - self._began
         try:
-            self._write(_arrays(tuned, state, fitted), json.dumps(_record(fitted, seconds)))
+            self._write(_arrays(state, fitted), json.dumps(_record(fitted, seconds)))
         except OSError:
             with suppress(OSError):
                 (self.folder / f"{_FILE}.new").unlink()
@@ -59,24 +61,23 @@ class Partial:
             np.savez(stream, record=np.array(record), **arrays)  # type: ignore[arg-type]
         scratch.replace(self.folder / _FILE)
 
-    def load(self, tuned: Any, state: Any) -> tuple[Any, Any, Fitted] | None:
-        """What was kept, in the structure of a fresh (tuned, state); None when nothing that fits is there."""
+    def load(self, fresh: TrainState) -> tuple[TrainState, Fitted] | None:
+        """What was kept, in the structure of a fresh state; None when nothing that fits is there."""
         try:
             with np.load(self.folder / _FILE) as kept:
                 record = json.loads(str(kept["record"]))
-                saved_tuned = _restored(kept, "tuned", tuned)
-                saved_state = _restored(kept, "state", state)
-                best = _restored(kept, "best", tuned) if record["best"] else None
+                state = _restored(kept, "state", fresh)
+                best = _restored(kept, "best", fresh.params) if record["best"] else None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None  # absent, cut short or of another program: the run starts anew
         self.seconds = record["seconds"]
         history = [Epoch(*row) for row in record["history"]]
         chosen = next((epoch for epoch in history if epoch.epoch == record["best"]), None)
-        return saved_tuned, saved_state, Fitted(best, history, chosen, record["failure"])
+        return state, Fitted(best, history, chosen, record["failure"])
 
 
-def _arrays(tuned: Any, state: Any, fitted: Fitted) -> dict[str, np.ndarray]:
-    trees = {"tuned": tuned, "state": state, "best": fitted.params}
+def _arrays(state: TrainState, fitted: Fitted) -> dict[str, np.ndarray]:
+    trees = {"state": state, "best": fitted.params}
     return {
         f"{name}{number}": np.asarray(leaf)
         for name, tree in trees.items()
@@ -90,10 +91,10 @@ def _record(fitted: Fitted, seconds: float) -> dict[str, Any]:
     return {"history": history, "best": best, "failure": fitted.failure, "seconds": seconds}
 
 
-def _restored(kept: Any, name: str, like: Any) -> Any:
+def _restored(kept: Mapping[str, np.ndarray], name: str, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(like)
-    found = [kept[f"{name}{number}"] for number in range(len(leaves))]
-    for leaf, wanted in zip(found, leaves, strict=True):
+    restored = [kept[f"{name}{number}"] for number in range(len(leaves))]
+    for leaf, wanted in zip(restored, leaves, strict=True):
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
             raise ValueError(f"{name}: {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}")
-    return jax.tree.unflatten(structure, found)
+    return jax.tree.unflatten(structure, restored)

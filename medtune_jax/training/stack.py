@@ -10,89 +10,58 @@ import jax.numpy as jnp
 import numpy as np
 
 from medtune_jax.networks import Params
-from medtune_jax.training.mesh import Layout
-from medtune_jax.training.program import Inputs, Program, Work
-from medtune_jax.training.stream import Streamed
-from medtune_jax.tuning.sgd import GroupRates
+from medtune_jax.training.devices.mesh import Layout
+from medtune_jax.training.epoch import EpochPlan
+from medtune_jax.training.inputs.batch import Inputs
+from medtune_jax.training.runners import Rates, Runner, Shared
+from medtune_jax.training.step import TrainState
 
 
 class Stack:
-    """Tuned parameters and optimizer states with a leading run axis; a single run goes without that axis.
+    """Training states with a leading run axis; a single run goes without that axis.
 
-    members: (tuned, state) of each run, copied: the program donates what it is given. frozen: shared by all.
+    members: the state of each run, copied: the runner donates what it is given. frozen: shared by all.
     """
 
     def __init__(
-        self,
-        program: Program,
-        inputs: Inputs,
-        frozen: Params,
-        members: Sequence[tuple[Params, Any]],
-        layout: Layout | None = None,
+        self, runner: Runner, inputs: Inputs, frozen: Params, members: Sequence[TrainState]
     ) -> None:
-        self._program, self._inputs = program, inputs
         self.width = len(members)
-        self._layout = layout or Layout.of(self.width)
-        self._frozen = self._layout.everywhere(frozen)
-        self._streamed = isinstance(inputs.arrays, Streamed)
-        if not self._streamed:
-            resident = self._layout.everywhere((inputs.arrays, inputs.labels))
-            self._arrays, self._labels = resident
-        joined = (self._join([member[part] for member in members]) for part in (0, 1))
-        self._tuned, self._state = (self._layout.by_run(_copied(tree)) for tree in joined)
+        self._runner, self._layout = runner, Layout.of(self.width)
+        frozen = self._layout.everywhere(frozen)
+        self._shared = Shared(frozen, self._layout.inputs(inputs), self._layout)
+        self._state: TrainState = self._layout.by_run(_copied(self._join(members)))
 
     def _join(self, trees: Sequence[Any]) -> Any:
         if self.width == 1:
             return trees[0]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
-    def advance(
-        self, work: Sequence[Work], rates: Sequence[GroupRates], decays: Sequence[float]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One dispatch -> losses [R, S], logits [R, E, B', C]. decays: factor on each run's rates."""
-        decayed = [
-            {name: np.float32(rate * decay) for name, rate in own.items()}
-            for own, decay in zip(rates, decays, strict=True)
+    def epoch(
+        self, plans: Sequence[EpochPlan], rates: Sequence[Rates]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Train and validate all -> (losses [S], logits [E, B', C]) of each, only as many as its plan counts."""
+        rate, plan = self._layout.by_run(self._join(rates)), self._join(plans)
+        self._state, *figures = self._runner.epoch(self._state, rate, plan, self._shared)
+        losses, logits = map(np.asarray, self._layout.to_host(figures))
+        if self.width == 1:
+            losses, logits = losses[None], logits[None]
+        return [
+            (loss[: int(plan.steps)], scores[: int(plan.batches), : plan.score.shape[-1]])
+            for plan, loss, scores in zip(plans, losses, logits, strict=True)
         ]
-        rate = self._layout.by_run(self._join(decayed))
-        if self._streamed:
-            self._tuned, self._state, *out = self._advance_streamed(rate, work[0])
-        else:
-            advance = self._program.advance if self.width == 1 else self._program.advance_stack
-            joined = self._layout.work(self._join(list(work)))
-            own = (self._tuned, self._state, self._frozen, rate, self._arrays, self._labels, joined)
-            self._tuned, self._state, *out = advance(*own)
-        width = work[0].score.shape[-1]
-        losses, logits = self._layout.fetch(out)
-        logits = logits[..., :width, :]
-        return (losses[None], logits[None]) if self.width == 1 else (losses, logits)
 
-    def _advance_streamed(self, rates: Any, work: Work) -> Any:
-        """One run only: a stack would move the batches of each of its runs."""
-        assert self.width == 1
-        order, score = np.asarray(work.order), np.asarray(work.score)
-        place = self._layout.batch
-        return self._program.advance_batches(
-            self._tuned,
-            self._state,
-            self._frozen,
-            rates,
-            map(place, self._inputs.batches(order[: int(work.steps)])),
-            map(place, self._inputs.batches(score[: int(work.batches)])),
-            self._layout.work(work),
-        )
-
-    def member(self, number: int) -> tuple[Params, Any]:
-        """A copy of one run's (tuned, state)."""
-        return self._copy((self._tuned, self._state), number)
+    def member(self, number: int) -> TrainState:
+        """A copy of the state of one run."""
+        return TrainState(*self._copy(self._state, number))
 
     def snapshot(self, number: int) -> Params:
         """A copy of one run's tuned parameters."""
-        return self._copy(self._tuned, number)
+        return dict(self._copy(self._state.params, number))
 
     def _copy(self, tree: Any, number: int) -> Any:
         if not self._layout.single:
-            tree = self._layout.fetch(tree)
+            tree = self._layout.to_host(tree)
         return _copied(tree if self.width == 1 else jax.tree.map(lambda x: x[number], tree))
 
 

@@ -1,26 +1,32 @@
-"""Tuning depth, per-stage rates and Caffe's SGD as an optax partition."""
+"""Tuning depth, per-stage rates and the optimizer of the tuned stages."""
 
-from medtune_jax.tuning.depth import SCRATCH, Depth, every_depth, parse
-from medtune_jax.tuning.sgd import (
-    caffe_sgd,
-    group_rates,
-    labels,
+from medtune_jax.tuning.depth import SCRATCH, Depth, Phase, every_depth, parse
+from medtune_jax.tuning.optimizer import (
+    OPTIMIZERS,
+    Optimizer,
+    OptStates,
+    initial_states,
     optimizer,
     split,
     update,
-    update_by_stage,
+    update_stage,
 )
+from medtune_jax.tuning.rates import StageRates, stage_rates
 
 __all__ = [
+    "OPTIMIZERS",
     "SCRATCH",
     "Depth",
-    "caffe_sgd",
+    "OptStates",
+    "Optimizer",
+    "Phase",
+    "StageRates",
     "every_depth",
-    "group_rates",
-    "labels",
+    "initial_states",
     "optimizer",
     "parse",
     "split",
+    "stage_rates",
     "update",
-    "update_by_stage",
+    "update_stage",
 ]

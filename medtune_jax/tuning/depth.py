@@ -11,26 +11,40 @@ SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of a run. tuned: the stages that it trains, in the network's order."""
+
+    tuned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Depth:
     """A tuning depth.
 
     name: the first tuned stage ('conv4'), 'scratch', or 'scratch-xavier' and the like.
-    tuned: the trained stages in order. filler: how scratch starts; None when pre-trained.
+    phases: what is trained, one phase after another; those of every depth that `parse` knows are a single one.
+    initializer: how scratch starts; None when pre-trained.
     """
 
     name: str
-    tuned: tuple[str, ...]
-    filler: str | None = None
+    phases: tuple[Phase, ...]
+    initializer: str | None = None
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The trained stages in order: those of the widest phase, which holds the others."""
+        return max((phase.tuned for phase in self.phases), key=len)
 
     @property
     def scratch(self) -> bool:
-        return self.filler is not None
+        return self.initializer is not None
 
     @property
     def label(self) -> str:
-        """The paper's name: 'conv4-fc8', 'only fc8', 'scratch'."""
+        """The paper's name: 'conv4-fc8', 'only fc8', 'scratch', 'scratch (xavier)'."""
         if self.scratch:
-            return self.name
+            scratch, _, named = self.name.partition("-")
+            return f"{scratch} ({named})" if named else scratch
         first, last = self.tuned[0], self.tuned[-1]
         return f"only {last}" if first == last else f"{first}-{last}"
 
@@ -42,22 +56,22 @@ def parse(network: Network, text: str) -> Depth:
     """
     text = text.strip()
     if text == SCRATCH or text.startswith(f"{SCRATCH}-"):
-        return Depth(text, network.names, _filler(network, text))
+        return Depth(text, (Phase(network.names),), _initializer(network, text))
     first, _, last = text.removeprefix("only ").partition("-")
     if last and last != network.head:
         raise UserError(
             f"depth '{text}' must end at {network.head}: a tuning depth is every stage from its first tuned one on"
         )
-    return Depth(first, network.names[network.index(first) :])
+    return Depth(first, (Phase(network.names[network.index(first) :]),))
 
 
-def _filler(network: Network, text: str) -> str:
-    filler = text.removeprefix(SCRATCH).removeprefix("-") or network.initializer
-    if filler not in INITIALIZERS:
+def _initializer(network: Network, text: str) -> str:
+    initializer = text.removeprefix(SCRATCH).removeprefix("-") or network.initializer
+    if initializer not in INITIALIZERS:
         raise UserError(
-            f"depth '{text}' names no filler: use scratch or scratch-{{{','.join(INITIALIZERS)}}}"
+            f"depth '{text}' names no initializer: use scratch or scratch-{{{','.join(INITIALIZERS)}}}"
         )
-    return filler
+    return initializer
 
 
 def every_depth(network: Network) -> tuple[str, ...]:

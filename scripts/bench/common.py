@@ -22,10 +22,21 @@ from rich.table import Table
 from medtune_jax import networks, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.patches import Images
-from medtune_jax.training import Capacity, Epoch, Program, Run, Settings, fit
+from medtune_jax.training import (
+    Capacity,
+    Epoch,
+    Inputs,
+    Memory,
+    PrefixCache,
+    Run,
+    Runner,
+    Settings,
+    Task,
+    fit,
+    runner_for,
+)
 from medtune_jax.training.devices import keep_freed_memory
-from medtune_jax.training.features import Features
-from medtune_jax.training.memory import Memory
+from medtune_jax.tuning import Depth, StageRates
 
 CLASSES = 2
 CLOCKS: dict[str, Callable[[int], Callable[[], float]]] = {
@@ -106,17 +117,28 @@ def random_patches(count: int, size: int) -> tuple[Images, np.ndarray]:
     return Images(pixels), generator.integers(0, CLASSES, count)
 
 
-def features_of(
+def cache_of(
     network: Network, params: Params, patches: Images, labels: np.ndarray, size: int, gib: float
-) -> Features:
-    return Features(network, params, patches, labels, size, Memory(device=int(gib * 2**30)))
+) -> PrefixCache:
+    return PrefixCache(network, params, patches, labels, size, Memory(device=int(gib * 2**30)))
+
+
+def runner_of(network: Network, params: Params, depth: Depth, inputs: Inputs) -> Runner:
+    """As a study takes it."""
+    task = Task(network, depth.tuned, inputs.start, inputs.take)
+    return runner_for(task, params, inputs)
+
+
+def idle_rates(depth: Depth) -> dict[str, StageRates]:
+    """Random images: nothing to learn, nothing to diverge."""
+    return dict.fromkeys(depth.tuned, StageRates(1e-6, 1e-6))
 
 
 def epochs_of_fit(
     network: Network,
     params: Params,
     depth: str,
-    features: Features,
+    cache: PrefixCache,
     batch: int,
     repeats: int,
     others: dict[str, Callable[[], None]],
@@ -129,13 +151,10 @@ def epochs_of_fit(
     Validation is one image: what is timed is training.
     """
     chosen = tuning.parse(network, depth)
-    inputs = features.inputs(chosen.tuned[0])
-    program = Program(network, chosen.tuned, inputs.start, inputs.fetch)
-    count = count or len(features.patches)
+    inputs = cache.inputs(chosen.tuned[0])
+    count = count or len(cache.patches)
     settings = Settings(batch=batch, score_batch=1, epochs=repeats + 1, patience=repeats + 1)
-    rates = tuning.group_rates(network, chosen)
-    rates = {group: 1e-6 for group in rates}  # random images: nothing to learn, nothing to diverge
-    run = Run(params, rates, np.arange(count), np.arange(1), 0)
+    run = Run(params, idle_rates(chosen), np.arange(count), np.arange(1), 0)
     seconds: Seconds = {name: [] for name in ("medtune", *others)}
     began = clock()
 
@@ -147,10 +166,9 @@ def epochs_of_fit(
         began = clock()
 
     (fitted,) = fit(
-        program,
+        runner_of(network, params, chosen, inputs),
         [run],
         inputs,
-        features.labels,
         settings,
         Capacity.of(count, 1, settings),
         lambda labels, scores: 0.0,

@@ -19,7 +19,7 @@ import numpy as np
 import torch_side
 
 from medtune_jax import tuning
-from medtune_jax.training import Capacity, Program, Run, Settings, fit
+from medtune_jax.training import Capacity, Run, Settings, fit
 
 
 def main() -> None:
@@ -39,8 +39,8 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
     network, params, size = common.network_and_params(name, options.size)
     patches, labels = common.random_patches(options.batch * options.steps, size)
     few = options.batch * options.whole_steps
-    cached = common.features_of(network, params, patches, labels, size, options.cache_gib)
-    plain = common.features_of(network, params, patches, labels, size, 0)
+    cached = common.cache_of(network, params, patches, labels, size, options.cache_gib)
+    plain = common.cache_of(network, params, patches, labels, size, 0)
     rows = []
     # Shallow to deep, as a sweep goes; one pass makes the features of all that fit.
     depths = common.depths_of(network, options.depths)[::-1]
@@ -60,7 +60,7 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
             few,
             keep_memory=options.torch_keeps_memory,
         ) as others:
-            for label, features, count in (
+            for label, cache, count in (
                 (f"cached at {start}", cached, len(patches)),
                 ("no cache", plain, few),
             ):
@@ -70,7 +70,7 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
                     network,
                     params,
                     depth,
-                    features,
+                    cache,
                     options.batch,
                     options.repeats,
                     others,
@@ -89,14 +89,14 @@ def _second_seed(name, network, params, size, patches, labels, options) -> commo
     index = np.arange(len(patches))
     seconds = []
     began = time.perf_counter()
-    features = common.features_of(network, params, patches, labels, size, options.cache_gib)
-    inputs = features.inputs(depth.tuned[0])
-    program = Program(network, depth.tuned, inputs.start, inputs.fetch)
+    cache = common.cache_of(network, params, patches, labels, size, options.cache_gib)
+    inputs = cache.inputs(depth.tuned[0])
+    runner = common.runner_of(network, params, depth, inputs)
     capacity = Capacity.of(len(index), options.batch, settings)
-    rates = dict.fromkeys(tuning.group_rates(network, depth), 1e-6)
+    rates = common.idle_rates(depth)
     for seed in range(2):
         run = Run(params, rates, index, index[: options.batch], seed)
-        fit(program, [run], inputs, labels, settings, capacity, lambda labels, scores: 0.0)
+        fit(runner, [run], inputs, settings, capacity, lambda labels, scores: 0.0)
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
     first, second = seconds

@@ -8,14 +8,16 @@ arguments: parameters, momentum and inputs of the step; temporary: activations k
 
 from __future__ import annotations
 
+from functools import partial
+
 import common
 import jax
 import numpy as np
 
-from medtune_jax import networks, tuning
+from medtune_jax import compilation, networks, tuning
 from medtune_jax.networks import Network, Params
-from medtune_jax.training import Program
-from medtune_jax.training.features import take
+from medtune_jax.training import Batch, Task, TrainState, step
+from medtune_jax.training.inputs.prefix import take
 
 MIB = 2**20
 
@@ -49,22 +51,19 @@ def _bytes(
     """(arguments, temporary) of the package's own step at `depth` from stage `start` on, with one batch of inputs."""
     chosen = tuning.parse(network, depth)
     needed = {n: p for n, p in params.items() if network.index(n) >= network.index(start)}
-    program = Program(network, chosen.tuned, start, take)
-    tuned, frozen = tuning.split(needed, chosen.tuned)
-    state = jax.eval_shape(lambda p: program.initial_state(p)[1], needed)
+    task = Task(network, chosen.tuned, start, take)
+    state = jax.eval_shape(partial(TrainState.of, task), needed)
     position = network.index(start)
     shape = network.shapes(size)[network.names[position - 1]] if position else (size, size, 3)
     integers = jax.ShapeDtypeStruct((batch,), np.int32)
-    lowered = program._one_step.lower(
-        tuned,
+    features = {"features": jax.ShapeDtypeStruct((batch, *shape), np.float32)}
+    program = jax.jit(partial(step, task), donate_argnums=0, compiler_options=compilation.options())
+    lowered = program.lower(
         state,
-        frozen,
-        tuning.group_rates(network, chosen),
-        {"features": jax.ShapeDtypeStruct((batch, *shape), np.float32)},
-        integers,
-        integers,
+        tuning.split(needed, chosen.tuned)[1],
+        tuning.stage_rates(network, chosen),
+        Batch(features, integers, integers),
         jax.random.key(0),
-        np.int32(0),
     )
     analysis = lowered.compile().memory_analysis()
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes

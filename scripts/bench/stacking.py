@@ -2,7 +2,7 @@
 
     taskset -c 0,1 python scripts/bench/stacking.py --json stacking.json
 
-The rule in medtune_jax/training/stacking.py comes from this table.
+The rule in medtune_jax/training/runners.py comes from this table.
 """
 
 from __future__ import annotations
@@ -21,8 +21,18 @@ import numpy as np
 
 from medtune_jax import networks, tuning
 from medtune_jax.networks import parameter_count
-from medtune_jax.training import Capacity, Inputs, Program, Run, Settings, fit
-from medtune_jax.training.features import take
+from medtune_jax.training import (
+    Capacity,
+    Inputs,
+    Run,
+    Runner,
+    Settings,
+    Task,
+    WholeEpoch,
+    fit,
+    runner_for,
+)
+from medtune_jax.training.inputs.prefix import take
 
 CASES = (
     ("squeezenet", 67, "conv10", 1024),
@@ -50,20 +60,21 @@ def case(name: str, size: int, first: str, patches: int, repeats: int) -> dict[s
     features = rng.normal(0, 1, (patches, *shape)).astype(np.float32)
     labels = np.arange(patches, dtype=np.int32) % 2
     inputs = Inputs({"features": jnp.asarray(features)}, jnp.asarray(labels), start, take)
-    program = Program(network, depth.tuned, start, take)
-    rates = tuning.group_rates(network, depth)
+    task = Task(network, depth.tuned, start, take)
+    apart, stacked = runner_for(task, params, inputs), WholeEpoch(task, stacks=True)
+    rates = tuning.stage_rates(network, depth)
     settings = Settings(epochs=1)
     capacity = Capacity.of(patches, 64, settings)
     runs = [Run(params, rates, np.arange(patches), np.arange(64), seed) for seed in range(RUNS)]
 
-    def train(together: list[Run]) -> None:
-        fit(program, together, inputs, labels, settings, capacity, lambda *_: 0.5)
+    def train(runner: Runner, runs: list[Run]) -> None:
+        fit(runner, runs, inputs, settings, capacity, lambda *_: 0.5)
 
     def alone() -> None:
         for run in runs:
-            train([run])
+            train(apart, [run])
 
-    times = alternating((alone, lambda: train(runs)), repeats)
+    times = alternating((alone, lambda: train(stacked, runs)), repeats)
     return {
         "network": f"{name} {size} px",
         "case": f"{first}, {patches} patches, {RUNS} seeds",

@@ -14,7 +14,7 @@ import numpy as np
 import torch_side
 
 from medtune_jax import tuning
-from medtune_jax.training import Capacity, Program, Settings, predict
+from medtune_jax.training import Settings, predict
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     for name in options.networks.split(","):
         network, params, size = common.network_and_params(name, options.size)
         patches, labels = common.random_patches(options.batch * options.steps, size)
-        features = common.features_of(network, params, patches, labels, size, 0)
+        cache = common.cache_of(network, params, patches, labels, size, 0)
         case = f"batch {options.batch}, {size} px"
         asked = (options.torch_compile, options.torch_amp)
         first, count = network.names[0], len(patches)
@@ -47,14 +47,14 @@ def main() -> None:
                 keep_memory=options.torch_keeps_memory,
             ) as others:
                 if kind == "forward":
-                    ours = _forward(network, params, features, options.batch)
+                    ours = _forward(network, params, cache, options.batch)
                     seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
                 else:
                     seconds = common.epochs_of_fit(
                         network,
                         params,
                         first,
-                        features,
+                        cache,
                         options.batch,
                         options.repeats,
                         others,
@@ -64,17 +64,12 @@ def main() -> None:
     common.report("One step of a whole network", rows, options.json)
 
 
-def _forward(network, params, features, batch):
-    """`predict` of all patches; only the head counts as tuned, so that no time goes into copies of parameters."""
-    inputs = features.inputs(network.names[0])
-    depth = tuning.parse(network, network.head)
-    program = Program(network, depth.tuned, inputs.start, inputs.fetch)
-    tuned, frozen = tuning.split(params, depth.tuned)
-    settings = Settings(batch=1, score_batch=batch)
-    index = np.arange(len(features.patches))
-    rates = tuning.group_rates(network, depth)
-    capacity = Capacity.of(1, len(index), settings)
-    return lambda: predict(program, tuned, frozen, inputs, index, rates, settings, capacity)
+def _forward(network, params, cache, batch):
+    """`predict` of all patches."""
+    inputs = cache.inputs(network.names[0])
+    runner = common.runner_of(network, params, tuning.parse(network, network.names[0]), inputs)
+    index, settings = np.arange(len(cache.patches)), Settings(score_batch=batch)
+    return lambda: predict(runner, params, inputs, index, settings)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from medtune_jax.evaluation import AUC, log_odds
 from medtune_jax.networks import Rates
 from medtune_jax.phantoms.colonoscopy import write_image_folder
 from medtune_jax.study.prepare import Study, prepare
-from medtune_jax.study.runs import starting_params
+from medtune_jax.study.start import starting_params
 
 _TORCH_SCORES = "torch.json"
 
@@ -100,10 +100,10 @@ def theirs(config_json: str, folder: Path) -> dict[str, Callable[[], None]]:
     config = ConfigDict(json.loads(config_json))
     planned = prepare(config, folder / f"{config.network}-plan")
     patches = planned.dataset.patches
-    fetch = jax.jit(patches.fetch)
     arrays = jax.tree.map(jnp.asarray, patches.arrays())
+    take = jax.jit(patches.take)
     parts = np.array_split(np.arange(len(patches)), -(-len(patches) // 256))
-    pixels = np.concatenate([np.asarray(fetch(arrays, jnp.asarray(part))) for part in parts])
+    pixels = np.concatenate([np.asarray(take(arrays, jnp.asarray(part))) for part in parts])
     pixels = np.round(pixels).astype(np.uint8)
 
     def run() -> None:

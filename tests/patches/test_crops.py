@@ -29,7 +29,7 @@ def test_crops_equal_scipy_on_sources_of_different_sizes():
     source = rng.integers(0, 2, 12)
     crops = Crops(stack, shapes, source, _random_affines(rng, 12, 2), 9)
     index = np.array([3, 0, 11, 7])
-    pixels = jax.jit(crops.fetch)(crops.arrays(), index)
+    pixels = jax.jit(crops.take)(crops.arrays(), index)
     for patch, i in zip(np.asarray(pixels), index, strict=True):
         for channel in range(3):
             image = images[source[i]][..., channel]
@@ -46,7 +46,7 @@ def test_planes_equal_scipy_and_fill_three_channels():
     source = rng.integers(0, 2, 8)
     affines = _random_affines(rng, 8, 3, (2,))
     planes = Planes(stack, shapes, source, affines, 7, (-200.0, 500.0))
-    pixels = np.asarray(jax.jit(planes.fetch)(planes.arrays(), np.arange(8)))
+    pixels = np.asarray(jax.jit(planes.take)(planes.arrays(), np.arange(8)))
     for i in range(8):
         for channel, plane in enumerate((0, 1, 1)):
             hu = _expected(blocks[source[i]], affines[i, plane], 7)
@@ -58,7 +58,7 @@ def test_a_crop_at_the_images_own_scale_is_a_slice():
     image = np.random.default_rng(2).integers(0, 256, (12, 15)).astype(np.uint8)
     affines = crop_affines([[5, 7]], [[5, 5]], 5)
     crops = Crops(image[None], np.array([[12, 15]], np.int32), np.zeros(1, int), affines, 5)
-    pixels = np.asarray(crops.fetch(crops.arrays(), np.array([0])))
+    pixels = np.asarray(crops.take(crops.arrays(), np.array([0])))
     np.testing.assert_allclose(pixels[0], np.repeat(image[3:8, 5:10, None], 3, -1), atol=1e-3)
 
 
@@ -84,11 +84,11 @@ def test_a_part_gives_the_pixels_of_the_whole():
     )
     index = np.array([4, 1, 1, 2])
     for patches in sets:
-        part = patches.part(index)
+        part = patches.subset(index)
         assert {len(array) for array in part.values()} == {4}
         np.testing.assert_array_equal(
-            patches.fetch(jax.tree.map(jnp.asarray, part), jnp.arange(4)),
-            patches.fetch(jax.tree.map(jnp.asarray, patches.arrays()), jnp.asarray(index)),
+            patches.take(jax.tree.map(jnp.asarray, part), jnp.arange(4)),
+            patches.take(jax.tree.map(jnp.asarray, patches.arrays()), jnp.asarray(index)),
         )
 
 

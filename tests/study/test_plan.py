@@ -17,12 +17,12 @@ def plan(data="d", weights="w", **changes):
 
 
 def names(found):
-    return [run.run for run in found.runs]
+    return [run.name for run in found.runs]
 
 
 def test_the_product_shallow_to_deep_and_large_to_small():
     found = plan()
-    assert [(run.depth, run.fraction, run.seed) for run in found.runs] == [
+    assert [(run.depth.name, run.fraction, run.seed) for run in found.runs] == [
         (depth, fraction, seed)
         for depth in ("conv10", "fire9", "scratch")
         for fraction in (1.0, 0.25)
@@ -30,7 +30,22 @@ def test_the_product_shallow_to_deep_and_large_to_small():
     ]
     assert len(set(names(found))) == 12
     assert names(found)[0].startswith("conv10-f1-s0-")
-    assert [run.run for run in found.of_depth(found.depths[1])] == names(found)[4:8]
+    assert [run.name for run in found.of_depth(found.depths[1])] == names(found)[4:8]
+    assert all(run.depth in found.depths for run in found.runs)
+
+
+def test_the_manifest_says_all_of_a_depth():
+    told = plan(**{"sweep.depths": "fire9,scratch-xavier"}).manifest()
+    fire9, scratch = told["depths"]
+    assert fire9 == {
+        "name": "fire9",
+        "label": "fire9-conv10",
+        "tuned": ("fire9", "conv10"),
+        "scratch": False,
+    }
+    assert (scratch["name"], scratch["label"]) == ("scratch-xavier", "scratch (xavier)")
+    assert scratch["scratch"] and len(scratch["tuned"]) == 10
+    assert [run["depth"] for run in told["runs"]] == ["fire9"] * 4 + ["scratch-xavier"] * 4
 
 
 def test_all_depths():
@@ -55,6 +70,7 @@ def test_what_changes_no_result_changes_no_name(change):
     "change",
     [
         {"training.epochs": 5},
+        {"optimizer.name": "adamw"},
         {"rates.tuned": 0.5},
         {"image_size": 80},
         {"data": "e"},

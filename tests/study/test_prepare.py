@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from medtune_jax import weights
+from medtune_jax import tuning, weights
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config
 from medtune_jax.study.prepare import prepare
-from medtune_jax.study.runs import starting_params
+from medtune_jax.study.start import starting_params, trained_stages
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,26 @@ def test_runs_from_scratch_need_no_weights(images, tmp_path):
     assert told == {"source": "none: every run starts from scratch"}
     assert study.source.preprocessing == study.network.preprocessing
     depth = study.plan.depths[0]
-    inputs = study.features.inputs(depth.tuned[0], pretrained=False)
-    assert inputs.fetch(inputs.arrays, np.arange(2)).shape == (2, 227, 227, 3)
+    inputs = study.cache.inputs(depth.tuned[0], pretrained=False)
+    assert inputs.take(inputs.arrays, np.arange(2)).shape == (2, 227, 227, 3)
     params, new = starting_params(study.network, study.source, depth, 0, study.plan.size)
     assert tuple(params) == new == study.network.names
+
+
+def test_a_depth_of_several_phases_is_refused_for_now(images, tmp_path):
+    study = prepare(config(images, "squeezenet", "conv10", 67), tmp_path)
+    (depth,) = study.plan.depths
+    twice = tuning.Depth("conv10", depth.phases * 2)
+    with pytest.raises(UserError, match="depth 'conv10' has 2 phases"):
+        trained_stages(study.network, twice, study.config)
+
+
+def test_an_unknown_optimizer_is_refused_before_the_first_run(images, tmp_path):
+    asked = config(images, "squeezenet", "conv10", 67)
+    asked.optimizer.name = "adam"
+    with pytest.raises(UserError, match="did you mean 'adamw'"):
+        prepare(asked, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_tuned_depth_without_weights_is_refused(images, tmp_path):

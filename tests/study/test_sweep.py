@@ -10,7 +10,8 @@ import pytest
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, sweep
 from medtune_jax.study.progress import Progress
-from medtune_jax.training import Partial
+from medtune_jax.training import Partial, WholeEpoch
+from tests.training import programs
 
 MODULE = import_module("medtune_jax.study.runs")  # to patch its `fit`
 
@@ -45,47 +46,60 @@ def test_every_run_leaves_its_result_and_scores(finished):
     assert sorted(result["depth"] for result in found.values()) == ["conv10", "scratch"]
     for name, result in found.items():
         assert result["status"] == "done", result["reason"]
-        assert 0 <= result["test_auc"] <= 1
+        assert 0 <= result["test"] <= 1
         assert result["train_images"] + result["val_images"] <= 32
         header, *rows = (finished / "runs" / name / "scores.csv").read_text().splitlines()
-        assert header == "image,patient,label,bright,dark"
+        assert header == "image,patient,label,bright,dark,logit_bright,logit_dark"
         for row in rows:
-            assert sum(map(float, row.split(",")[3:])) == pytest.approx(1, abs=1e-5)
+            assert sum(map(float, row.split(",")[3:5])) == pytest.approx(1, abs=1e-5)
     manifest = json.loads((finished / "study.json").read_text())
     assert {run["run"] for run in manifest["runs"]} == set(found)
     assert manifest["data"]["patients"] == 10
 
 
 @pytest.fixture
-def programs(monkeypatch):
+def runners(monkeypatch):
     """Those that a sweep makes."""
-    made = []
+    made, choose = [], MODULE.runner_for
 
-    class Counted(MODULE.Program):
-        def __init__(self, *arguments, **more):
-            super().__init__(*arguments, **more)
-            made.append(self)
+    def counted(*given):
+        made.append(choose(*given))
+        return made[-1]
 
-    monkeypatch.setattr(MODULE, "Program", Counted)
+    monkeypatch.setattr(MODULE, "runner_for", counted)
     return made
 
 
-def test_a_sweep_compiles_each_depth_once(images, tmp_path, programs):
-    """Seeds, training-set sizes, rates: no further program. A stack is a program of its own; fire9 holds convolutions
-    and takes the programs of its stages on a CPU."""
+def test_a_sweep_compiles_each_depth_once(images, tmp_path, runners):
+    """Seeds, training-set sizes, rates: no further program. fire9 holds convolutions and takes the programs of its
+    stages on a CPU."""
     wanted = config(images, "conv10,fire9", 2, **{"sweep.fractions": "1.0,0.5"})
     wanted.training.epochs = 2
-    sweep(wanted, tmp_path, quiet=True)
+    with programs.compiled() as names:
+        sweep(wanted, tmp_path, quiet=True)
     assert len(results(tmp_path)) == 8
-    stacked, alone = programs  # conv10's seeds train together and are scored one by one
-    own = 0 if jax.default_backend() == "cpu" else 1
-    assert (stacked.compilations, alone.compilations) == (2, own)
+    stacked, _ = runners
+    assert stacked.stacks
+    epochs = [name for name in names if name in (programs.EPOCH, programs.STEP)]
+    assert epochs == [programs.EPOCH] * (1 if jax.default_backend() == "cpu" else 2)
 
 
-def test_the_deepest_depth_and_scratch_share_a_program(images, tmp_path, programs):
+def test_the_deepest_depth_and_scratch_share_a_runner(images, tmp_path, runners):
     sweep(config(images, "conv1,scratch", 1), tmp_path, quiet=True)
     assert {result["status"] for result in results(tmp_path).values()} == {"done"}
-    assert len(programs) == 1
+    assert len(runners) == 1
+
+
+def test_adamw_at_a_shallow_and_a_deep_depth(images, tmp_path, runners):
+    """On both of a CPU's runners."""
+    sweep(config(images, "conv10,fire9", 1, **ADAMW), tmp_path, quiet=True)
+    assert {result["status"] for result in results(tmp_path).values()} == {"done"}
+    assert {runner.task.optimizer.name for runner in runners} == {"adamw"}
+    for path in tmp_path.glob("runs/*/config.json"):
+        assert json.loads(path.read_text())["optimizer"]["name"] == "adamw"
+
+
+ADAMW = {"optimizer.name": "adamw", "rates.tuned": 1e-4, "rates.head": 1e-3}
 
 
 def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):
@@ -112,16 +126,21 @@ def test_another_study_is_refused(images, finished):
 
 
 def test_a_diverged_run_is_recorded_and_not_tried_again(images, tmp_path, monkeypatch):
-    diverging = config(images, seeds=1, **{"rates.head": 1e9})
+    diverging = config(images, seeds=1, **{"rates.head": 1e37})
     sweep(diverging, tmp_path, quiet=True)
     (result,) = results(tmp_path).values()
     assert result["status"] == "failed"
     assert result["reason"].startswith("diverged at step")
-    assert "rate of 2e+09" in result["reason"]  # the bias of the head
-    assert result["test_auc"] is None
+    assert "rate of 2e+37" in result["reason"]  # the bias of the head
+    assert result["test"] is None
     assert not list(tmp_path.glob("runs/*/scores.csv"))
     monkeypatch.setattr(MODULE, "fit", None)
     sweep(diverging, tmp_path, quiet=True)
+
+
+def stacking(pays):
+    """An epoch in one dispatch, of the seeds together or of each alone."""
+    return lambda task, *_: WholeEpoch(task, stacks=pays)
 
 
 def failing_once(error, at):
@@ -141,7 +160,7 @@ def test_a_failed_run_is_recorded_the_others_go_on_and_it_gets_another_try(
     images, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "stacking_pays", lambda *_: False)
+        patch.setattr(MODULE, "runner_for", stacking(False))
         patch.setattr(MODULE, "fit", failing_once(RuntimeError("out of memory\nmore"), 1))
         sweep(config(images), tmp_path, quiet=True)
     found = {result["seed"]: result for result in results(tmp_path).values()}
@@ -153,7 +172,7 @@ def test_a_failed_run_is_recorded_the_others_go_on_and_it_gets_another_try(
 
 def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "stacking_pays", lambda *_: False)
+        patch.setattr(MODULE, "runner_for", stacking(False))
         patch.setattr(MODULE, "fit", failing_once(KeyboardInterrupt(), 2))
         with pytest.raises(KeyboardInterrupt):
             sweep(config(images), tmp_path, quiet=True)
@@ -201,13 +220,13 @@ def test_a_stacked_sweep_gives_the_results_of_each_run_alone(images, tmp_path, m
     together, alone = tmp_path / "together", tmp_path / "alone"
     sizes, fit = [], MODULE.fit
 
-    def counted(program, runs, *more):
+    def counted(runner, runs, *more):
         sizes.append(len(runs))
-        return fit(program, runs, *more)
+        return fit(runner, runs, *more)
 
     monkeypatch.setattr(MODULE, "fit", counted)
     for folder, pays in ((together, True), (alone, False)):
-        monkeypatch.setattr(MODULE, "stacking_pays", lambda *_, pays=pays: pays)
+        monkeypatch.setattr(MODULE, "runner_for", stacking(pays))
         sweep(wanted, folder, quiet=True)
     assert sizes == [3, 1, 1, 1]
     for name, result in results(together).items():
@@ -225,7 +244,7 @@ def test_a_stacked_sweep_gives_the_results_of_each_run_alone(images, tmp_path, m
 
 
 def test_a_stack_that_fails_is_tried_run_by_run(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(MODULE, "stacking_pays", lambda *_: True)
+    monkeypatch.setattr(MODULE, "runner_for", stacking(True))
     monkeypatch.setattr(MODULE, "fit", failing_once(RuntimeError("out of memory"), 1))
     sweep(config(images), tmp_path, quiet=True)
     assert [result["status"] for result in results(tmp_path).values()] == ["done", "done"]

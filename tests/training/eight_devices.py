@@ -7,10 +7,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from medtune_jax.training import Capacity, fit, predict
-from medtune_jax.training.memory import Memory
-from medtune_jax.training.mesh import Layout
-from tests.training import toy
+from medtune_jax.training import Capacity, Memory, StageByStage, StepByStep, fit, predict
+from medtune_jax.training.devices.mesh import Layout
+from tests.training import programs, toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, batch=10, score_batch=13, epochs=2)
 CAPACITY = Capacity.of(60, 20, SETTINGS)  # neither width divides by the devices
@@ -21,20 +20,12 @@ def results(runs, devices, memory=None, **form):
     Layout.of = classmethod(lambda cls, count: of(count, devices))
     try:
         images, labels = toy.task()
-        inputs = toy.features(images, labels, memory or Memory()).inputs("first")
-        program = toy.program(inputs, **form)
-        fitted = fit(program, runs, inputs, labels, SETTINGS, CAPACITY, toy.auc)
-        scores = predict(
-            program,
-            fitted[0].params,
-            {},
-            inputs,
-            np.arange(33),
-            runs[0].rates,
-            SETTINGS,
-            CAPACITY,
-        )
-        return fitted, scores, program.compilations
+        inputs = toy.cache(images, labels, memory or Memory()).inputs("first")
+        runner = toy.runner(inputs, **form)
+        with programs.compiled() as names:
+            fitted = fit(runner, runs, inputs, SETTINGS, CAPACITY, toy.auc)
+        scores = predict(runner, fitted[0].params, inputs, np.arange(33), SETTINGS)
+        return fitted, scores, [name for name in names if name in (programs.EPOCH, programs.STEP)]
     finally:
         Layout.of = of
 
@@ -59,8 +50,9 @@ def main():
     assert dict(Layout.of(3).mesh.shape) == {"run": 1, "batch": 8}
     compare("one run", [toy.run(count=47)])
     compare("four runs", [toy.run(count=n, seed=n) for n in (60, 47, 53, 31)])
-    compare("by step", [toy.run(count=23)], by_step=True)
-    compare("streamed", [toy.run(count=23)], memory=Memory(patches=0))
+    compare("step by step", [toy.run(count=23)], kind=StepByStep)
+    compare("stage by stage", [toy.run(count=23)], kind=StageByStage)
+    compare("streamed", [toy.run(count=23)], memory=Memory(patches=0), kind=StepByStep)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from medtune_jax.errors import UserError
 from medtune_jax.training import devices
+from medtune_jax.training.devices import choice
 
 
 def test_an_unknown_device_is_refused():
@@ -28,7 +29,7 @@ def test_a_gpu_that_jax_does_not_see_is_no_silent_fallback(monkeypatch, tmp_path
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     devices.start("auto")
     (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(devices, "_NVIDIA", tmp_path / "nvidia0")
+    monkeypatch.setattr(choice, "_NVIDIA", tmp_path / "nvidia0")
     with pytest.raises(UserError, match=r"has an NVIDIA GPU .*only has a CPU: install.*device=cpu"):
         devices.start("auto")
     devices.start("cpu")

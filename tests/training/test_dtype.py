@@ -1,6 +1,7 @@
 """bfloat16 activations: the same result within their precision, and everything that is kept stays float32."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from medtune_jax.networks import layers
-from medtune_jax.training import fit
+from medtune_jax.training import Batch, TrainState, WholeEpoch, fit, step
 from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=2)  # later, rounding grows to other paths
@@ -16,12 +17,13 @@ SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=2)  # later, rounding grows 
 
 def trained(dtype):
     images, labels = toy.task()
-    features = toy.features(images, labels, 2**30)
-    features.dtype = dtype
-    inputs = features.inputs("second")
-    program = toy.program(inputs, "second", dtype=dtype)
-    (fitted,) = fit(program, [toy.run("second")], inputs, labels, SETTINGS, toy.CAPACITY, toy.auc)
-    return fitted, inputs, program
+    cache = toy.cache(images, labels, 2**30)
+    cache.dtype = dtype
+    inputs = cache.inputs("second")
+    task = toy.task_of(inputs, "second", dtype=dtype)
+    runs = [toy.run("second")]
+    (fitted,) = fit(WholeEpoch(task), runs, inputs, SETTINGS, toy.CAPACITY, toy.auc)
+    return fitted, inputs, task
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +39,20 @@ def test_the_losses_are_those_of_float32(narrow):
 
 
 def test_parameters_and_momentum_stay_float32_and_features_are_narrow(narrow):
-    fitted, inputs, program = narrow
-    kept = (fitted.params, program.initial_state(toy.start())[1])
+    fitted, inputs, task = narrow
+    kept = (fitted.params, TrainState.of(task, toy.start()))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(kept)} == {"float32"}
     assert inputs.arrays["features"].dtype == jnp.bfloat16
 
 
 def test_activations_are_narrow_and_the_loss_is_not(narrow):
-    _, inputs, program = narrow
-    tuned, state, frozen = program.initial_state(toy.start())
-    rates = toy.run("second").rates
-    jaxpr = jax.make_jaxpr(program._step)(
-        tuned,
-        state,
-        frozen,
-        rates,
-        inputs.arrays,
-        inputs.labels,
-        np.arange(8),
+    _, inputs, task = narrow
+    jaxpr = jax.make_jaxpr(partial(step, task))(
+        TrainState.of(task, toy.start()),
+        {"first": toy.start()["first"]},
+        toy.run("second").rates,
+        Batch(inputs.arrays, inputs.labels, np.arange(8)),
         jax.random.key(0),
-        0,
     )
     text = str(jaxpr)
     products = [line for line in text.splitlines() if "= dot_general" in line]

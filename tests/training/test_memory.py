@@ -9,11 +9,18 @@ import jax
 import numpy as np
 import pytest
 
-from medtune_jax.training import fit, predict
-from medtune_jax.training.disk import Disk, Entry
-from medtune_jax.training.features import Features
-from medtune_jax.training.memory import EVERYTHING, Memory, within_memory
-from medtune_jax.training.stream import Streamed
+from medtune_jax.training import (
+    Memory,
+    PrefixCache,
+    StageByStage,
+    StepByStep,
+    WholeEpoch,
+    fit,
+    predict,
+)
+from medtune_jax.training.inputs.disk import Disk, Entry
+from medtune_jax.training.inputs.memory import EVERYTHING, within_memory
+from medtune_jax.training.inputs.stream import Streamed
 from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=3)
@@ -25,20 +32,17 @@ def data():
     return toy.task()
 
 
-def trained(data, memory, first="second", change=lambda program: None):
+def trained(data, memory, first="second", change=lambda runner: None, kind=None):
     images, labels = data
-    inputs = toy.features(images, labels, memory).inputs(first)
-    program = toy.program(inputs, first)
-    change(program)
+    inputs = toy.cache(images, labels, memory).inputs(first)
+    kind = kind or (StepByStep if inputs.streamed else WholeEpoch)
+    runner = toy.runner(inputs, first, kind)
+    change(runner)
     one = toy.run(first)
-    (fitted,) = fit(program, [one], inputs, labels, SETTINGS, toy.CAPACITY, toy.auc)
+    (fitted,) = fit(runner, [one], inputs, SETTINGS, toy.CAPACITY, toy.auc)
     assert fitted.failure is None
-    frozen = {name: one.params[name] for name in one.params if name not in fitted.params}
-    index = np.arange(75)
-    scores = predict(
-        program, fitted.params, frozen, inputs, index, one.rates, SETTINGS, toy.CAPACITY
-    )
-    return fitted, scores, inputs
+    params = {**one.params, **fitted.params}
+    return fitted, predict(runner, params, inputs, np.arange(75), SETTINGS), inputs
 
 
 def same(one, other, tolerance=1e-5):
@@ -60,15 +64,26 @@ def disk(tmp_path):
     return Disk(tmp_path / "features", LARGE)
 
 
-@pytest.mark.parametrize("place", ["device", "host", "disk", "streamed patches"])
-def test_a_run_does_not_depend_on_where_its_data_lie(data, plain, disk, place):
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("device", WholeEpoch),
+        ("device", StepByStep),
+        ("host", StepByStep),
+        ("host", StageByStage),
+        ("disk", StepByStep),
+        ("streamed patches", StepByStep),
+        ("streamed patches", StageByStage),
+    ],
+)
+def test_a_run_does_not_depend_on_where_its_data_lie(data, plain, disk, place, kind):
     memory = {
         "device": Memory(device=LARGE),
         "host": Memory(host=LARGE),
         "disk": Memory(disk=disk),
         "streamed patches": Memory(patches=0),
     }[place]
-    found = trained(data, memory)
+    found = trained(data, memory, kind=kind)
     assert found[2].start == ("first" if place == "streamed patches" else "second")
     assert isinstance(found[2].arrays, Streamed) == (place != "device")
     same(found, plain)
@@ -76,36 +91,36 @@ def test_a_run_does_not_depend_on_where_its_data_lie(data, plain, disk, place):
 
 def test_one_pass_serves_every_depth_to_come(data, monkeypatch):
     passes = []
-    whole = Features._pass
+    whole = PrefixCache._pass
     monkeypatch.setattr(
-        Features, "_pass", lambda self, wanted: passes.append(wanted) or whole(self, wanted)
+        PrefixCache, "_pass", lambda self, wanted: passes.append(wanted) or whole(self, wanted)
     )
-    features = toy.features(*data, LARGE)
-    boundaries = features.expect(["head", "second", "first"])
+    cache = toy.cache(*data, LARGE)
+    boundaries = cache.expect(["head", "second", "first"])
     assert [found.stage for found in boundaries] == ["head", "second", "first"]
     assert [found.place for found in boundaries] == ["device", "device", ""]
     for first in ("head", "second", "first"):
-        assert features.inputs(first).start == first
+        assert cache.inputs(first).start == first
     assert [[found.stage for found in wanted] for wanted in passes] == [["second", "head"]]
 
 
 def test_features_that_do_not_fit_together_are_made_in_two_passes(data):
     images, labels = data
     second, head = 80 * 5 * 5 * 4 * 4, 80 * 3 * 3 * 6 * 4
-    features = toy.features(images, labels, max(second, head))
-    features.expect(["head", "second"])
-    assert features.inputs("head").start == "head"
-    assert list(features._kept) == ["head"]
-    assert features.inputs("second").start == "second"
-    assert list(features._kept) == ["second"]
+    cache = toy.cache(images, labels, max(second, head))
+    cache.expect(["head", "second"])
+    assert cache.inputs("head").start == "head"
+    assert list(cache._kept) == ["head"]
+    assert cache.inputs("second").start == "second"
+    assert list(cache._kept) == ["second"]
 
 
 def test_depths_may_come_in_any_order(data):
     images, labels = data
-    features = toy.features(images, labels, 80 * 5 * 5 * 4 * 4)  # room for one boundary
+    cache = toy.cache(images, labels, 80 * 5 * 5 * 4 * 4)  # room for one boundary
     for first in ("second", "head", "second"):
-        assert features.inputs(first).start == first
-        assert list(features._kept) == [first]
+        assert cache.inputs(first).start == first
+        assert list(cache._kept) == [first]
 
 
 def files(disk):
@@ -117,21 +132,21 @@ def refuse(*_):
 
 
 def test_features_on_disk_are_used_again(data, disk, monkeypatch):
-    first = toy.features(*data, Memory(disk=disk)).inputs("second")
-    monkeypatch.setattr(Features, "_pass", refuse)
-    again = toy.features(*data, Memory(disk=disk)).inputs("second")
+    first = toy.cache(*data, Memory(disk=disk)).inputs("second")
+    monkeypatch.setattr(PrefixCache, "_pass", refuse)
+    again = toy.cache(*data, Memory(disk=disk)).inputs("second")
     index = np.arange(7)
     np.testing.assert_array_equal(
-        first.arrays.take(index)["features"], again.arrays.take(index)["features"]
+        first.arrays.subset(index)["features"], again.arrays.subset(index)["features"]
     )
 
 
 @pytest.mark.parametrize("change", ["weights", "patches", "dtype"])
 def test_features_of_something_else_are_not_used(data, disk, monkeypatch, change):
     images, labels = data
-    toy.features(images, labels, Memory(disk=disk)).inputs("second")
-    monkeypatch.setattr(Features, "_pass", refuse)
-    other = toy.features(
+    toy.cache(images, labels, Memory(disk=disk)).inputs("second")
+    monkeypatch.setattr(PrefixCache, "_pass", refuse)
+    other = toy.cache(
         toy.task(seed=1)[0] if change == "patches" else images,
         labels,
         Memory(disk=disk),
@@ -144,7 +159,7 @@ def test_features_of_something_else_are_not_used(data, disk, monkeypatch, change
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "header"])
 def test_a_damaged_entry_is_made_again(data, plain, disk, damage):
-    toy.features(*data, Memory(disk=disk)).inputs("second")
+    toy.cache(*data, Memory(disk=disk)).inputs("second")
     (path,) = files(disk)
     content = bytearray(path.read_bytes())
     if damage == "cut":
@@ -203,23 +218,24 @@ def out_of_memory():
     return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
 
+@pytest.mark.parametrize("kind", [WholeEpoch, StepByStep, StageByStage])
 @pytest.mark.parametrize("first", ["first", "second"])
-def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(data, caplog, first):
+def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(data, caplog, first, kind):
     """Dropout included; 8 rows in 4 parts, 60 patches: the last batch is padded."""
 
-    def needs_four_parts(program):
-        advance = program.advance
+    def needs_four_parts(runner):
+        epoch = runner.epoch
 
         def limited(*arguments):
-            if program.parts < 4:
+            if runner.task.parts < 4:
                 raise out_of_memory()
-            return advance(*arguments)
+            return epoch(*arguments)
 
-        program.advance = limited
+        runner.epoch = limited
 
     whole = trained(data, Memory(device=LARGE), first)
     with caplog.at_level(logging.WARNING):
-        divided = trained(data, Memory(device=LARGE), first, needs_four_parts)
+        divided = trained(data, Memory(device=LARGE), first, needs_four_parts, kind)
     same(divided, whole)
     assert [e.batches for e in divided[0].history] == [e.batches for e in whole[0].history]
     assert [record.message for record in caplog.records] == [
@@ -229,8 +245,8 @@ def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(data, caplog,
 
 
 def test_a_single_row_that_does_not_fit_is_an_error(data):
-    def always(program):
-        program.advance = lambda *_: (_ for _ in ()).throw(out_of_memory())
+    def always(runner):
+        runner.epoch = lambda *_: (_ for _ in ()).throw(out_of_memory())
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         trained(data, Memory(), change=always)
@@ -256,14 +272,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 
 def test_features_are_made_in_smaller_batches_where_memory_is_short(data, monkeypatch):
-    whole = Features._pass
+    whole = PrefixCache._pass
 
     def limited(self, wanted):
         if self.batch > 8:
             raise out_of_memory()
         whole(self, wanted)
 
-    want = toy.features(*data, LARGE).inputs("second").arrays["features"]
-    monkeypatch.setattr(Features, "_pass", limited)
-    got = toy.features(*data, LARGE).inputs("second").arrays["features"]
+    want = toy.cache(*data, LARGE).inputs("second").arrays["features"]
+    monkeypatch.setattr(PrefixCache, "_pass", limited)
+    got = toy.cache(*data, LARGE).inputs("second").arrays["features"]
     np.testing.assert_allclose(got, want, atol=1e-5)

@@ -22,5 +22,5 @@ def test_eight_devices_equal_one():
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    kinds = ("one run", "four runs", "by step", "streamed")
+    kinds = ("one run", "four runs", "step by step", "stage by stage", "streamed")
     assert done.stdout.splitlines() == [f"equal: {kind}" for kind in kinds]

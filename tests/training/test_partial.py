@@ -15,14 +15,14 @@ SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=5)
 @pytest.fixture(scope="module")
 def study():
     images, labels = toy.task()
-    inputs = toy.features(images, labels).inputs("first")
-    return toy.program(inputs), inputs, labels
+    inputs = toy.cache(images, labels).inputs("first")
+    return toy.runner(inputs), inputs
 
 
 def train(study, partials=(), progress=lambda *_: None, runs=None):
-    program, inputs, labels = study
+    runner, inputs = study
     runs = runs or [toy.run()]
-    return fit(program, runs, inputs, labels, SETTINGS, toy.CAPACITY, toy.auc, progress, partials)
+    return fit(runner, runs, inputs, SETTINGS, toy.CAPACITY, toy.auc, progress, partials)
 
 
 def stop_after(epoch):
@@ -94,7 +94,7 @@ def test_a_damaged_state_starts_the_run_anew(study, tmp_path, damage):
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-500])
     else:
-        np.savez(path, record="{}", tuned0=np.zeros(3))
+        np.savez(path, record="{}", state0=np.zeros(3))
     epochs = []
     (fitted,) = train(study, [Partial(tmp_path)], lambda _, e: epochs.append(e.epoch))
     assert epochs == [1, 2, 3, 4, 5]

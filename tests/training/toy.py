@@ -10,9 +10,17 @@ from medtune_jax import networks, tuning
 from medtune_jax.networks.layers import Conv, Dense, max_pool
 from medtune_jax.networks.stages import Network, Preprocessing, Stage
 from medtune_jax.patches import Images
-from medtune_jax.training import Capacity, Program, Run, Settings
-from medtune_jax.training.features import Features
-from medtune_jax.training.memory import Memory
+from medtune_jax.training import (
+    Capacity,
+    Memory,
+    PrefixCache,
+    Run,
+    Settings,
+    Task,
+    WholeEpoch,
+    runner_for,
+)
+from medtune_jax.tuning import StageRates
 
 SIZE = 12
 NETWORK = Network(
@@ -39,26 +47,34 @@ def task(count=80, seed=0):
     return Images(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int32)
 
 
-def features(images, labels, budget=0, params=None, network=NETWORK):
+def cache(images, labels, budget=0, params=None, network=NETWORK):
     params = params or start(network=network)
     memory = budget if isinstance(budget, Memory) else Memory(device=budget)
-    return Features(network, params, images, labels, SIZE, memory, batch=32)
+    return PrefixCache(network, params, images, labels, SIZE, memory, batch=32)
 
 
 def start(seed=0, network=NETWORK):
     return networks.initial_params(network, jax.random.key(seed), "gaussian", SIZE)
 
 
-def program(inputs, first="first", network=NETWORK, by_step=False, **more):
-    """An epoch in one dispatch, as on an accelerator; by_step None: as a user's machine would."""
-    tuned = tuning.parse(network, first).tuned
-    return Program(network, tuned, inputs.start, inputs.fetch, by_step=by_step, **more)
+def task_of(inputs, first="first", network=NETWORK, **more):
+    return Task(network, tuning.parse(network, first).tuned, inputs.start, inputs.take, **more)
+
+
+def runner(inputs, first="first", kind=WholeEpoch, **more):
+    """By default an epoch in one dispatch, as on an accelerator."""
+    return kind(task_of(inputs, first, **more))
+
+
+def chosen(inputs, first="first", runs=1, **more):
+    """What a user's machine would take."""
+    return runner_for(task_of(inputs, first), start(), inputs, runs, SETTINGS.batch, **more)
 
 
 def run(first="first", rate=0.02, count=60, seed=0, params=None, index=None, network=NETWORK):
     """A run on the first `count` patches, validated on the last 20."""
     depth = tuning.parse(network, first)
-    rates = dict.fromkeys(tuning.group_rates(network, depth), rate)
+    rates = dict.fromkeys(depth.tuned, StageRates(rate, rate))
     train = np.arange(count) if index is None else index
     return Run(params or start(), rates, train, np.arange(60, 80), seed)
 

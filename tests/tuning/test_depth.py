@@ -16,7 +16,7 @@ ALEXNET = networks.get("alexnet", 2)
         ("conv4-fc8", "conv4", "conv4-fc8", 5),
         (" conv1 ", "conv1", "conv1-fc8", 8),
         ("scratch", "scratch", "scratch", 8),
-        ("scratch-xavier", "scratch-xavier", "scratch-xavier", 8),
+        ("scratch-xavier", "scratch-xavier", "scratch (xavier)", 8),
     ],
 )
 def test_a_depth_is_named_by_its_first_tuned_stage(text, name, label, count):
@@ -25,10 +25,10 @@ def test_a_depth_is_named_by_its_first_tuned_stage(text, name, label, count):
     assert depth.tuned == ALEXNET.names[-count:]
 
 
-def test_scratch_takes_the_filler_of_the_network_or_the_named_one():
-    assert tuning.parse(ALEXNET, "scratch").filler == "gaussian"
-    assert tuning.parse(ALEXNET, "scratch-msra").filler == "msra"
-    assert tuning.parse(ALEXNET, "conv1").filler is None
+def test_scratch_takes_the_initializer_of_the_network_or_the_named_one():
+    assert tuning.parse(ALEXNET, "scratch").initializer == "gaussian"
+    assert tuning.parse(ALEXNET, "scratch-msra").initializer == "msra"
+    assert tuning.parse(ALEXNET, "conv1").initializer is None
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_scratch_takes_the_filler_of_the_network_or_the_named_one():
     [
         ("conv44", "no stage 'conv44'; did you mean 'conv4'"),
         ("conv2-conv4", "must end at fc8"),
-        ("scratch-he", "names no filler"),
+        ("scratch-he", "names no initializer"),
     ],
 )
 def test_wrong_depths(text, message):
@@ -48,3 +48,10 @@ def test_every_depth_runs_from_the_head_to_scratch():
     every = tuning.every_depth(ALEXNET)
     assert every == ("fc8", "fc7", "fc6", "conv5", "conv4", "conv3", "conv2", "conv1", "scratch")
     assert [len(tuning.parse(ALEXNET, name).tuned) for name in every] == [*range(1, 9), 8]
+
+
+def test_a_depth_is_one_phase_and_may_be_several():
+    depth = tuning.parse(ALEXNET, "fc7")
+    assert depth.phases == (tuning.Phase(("fc7", "fc8")),)
+    probe = tuning.Phase(("fc8",))
+    assert tuning.Depth("fc7", (probe, *depth.phases)).tuned == depth.tuned

@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from PIL import Image
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from medtune_jax import images
 from medtune_jax.errors import UserError
@@ -62,6 +60,9 @@ def _read(path: Path) -> Image.Image:
 
 
 def _read_dicom(path: Path) -> Image.Image:
+    import pydicom  # takes a moment, which a folder of PNG should not wait for
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
     data = pydicom.dcmread(path)
     values = data.pixel_array
     if data.get("SamplesPerPixel", 1) == 3:

@@ -70,7 +70,7 @@ class PixelClassifier:
         affines = patch_affines(centres, self.patch, self.size)
         crops = Crops(sources, shapes, source, affines, self.size)
         arrays = jax.tree.map(jnp.asarray, crops.arrays())
-        fetch = jax.jit(crops.fetch)
+        fetch = jax.jit(crops.take)
         parts = [
             self._classify(
                 self.params, fetch(arrays, jnp.arange(first, first + BATCH) % len(crops))

@@ -97,8 +97,8 @@ def _pixels(dataset: Dataset, index: np.ndarray) -> np.ndarray:
     """The patches as the network is given them: uint8 [N, S, S, 3]; only their own frames are loaded."""
     patches = dataset.patches
     assert isinstance(patches, Crops)
-    pixels = patches.fetch(
-        {name: jnp.asarray(array) for name, array in patches.part(index).items()},
+    pixels = patches.take(
+        {name: jnp.asarray(array) for name, array in patches.subset(index).items()},
         jnp.arange(len(index)),
     )
     return np.rint(pixels).astype(np.uint8)

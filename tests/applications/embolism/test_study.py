@@ -82,7 +82,7 @@ def test_patches_are_whole_and_patients_do_not_cross(settings):
     assert 2 <= len(set(dataset.groups[dataset.test])) <= 4
     truth = dataset.extra["truth"]
     assert set(truth.candidates) == set(dataset.names[dataset.test])
-    pixels = np.asarray(dataset.patches.fetch(dataset.patches.arrays(), np.arange(3)))
+    pixels = np.asarray(dataset.patches.take(dataset.patches.arrays(), np.arange(3)))
     assert pixels.shape == (3, 32, 32, 3) and (pixels[..., 1] == pixels[..., 2]).all()
     assert pixels.min() >= 0 and pixels.max() <= 255 and pixels.std() > 10
 

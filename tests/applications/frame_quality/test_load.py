@@ -41,7 +41,7 @@ def test_crops_of_frames_split_by_video(videos):
 
 def test_a_crop_shows_its_frame(videos):
     dataset = load(videos)
-    crops = np.asarray(dataset.patches.fetch(dataset.patches.arrays(), np.arange(12)))
+    crops = np.asarray(dataset.patches.take(dataset.patches.arrays(), np.arange(12)))
     for number, crop in enumerate(crops):
         video, name = dataset.names[number].split("/")
         frame = np.asarray(Image.open(videos / video / f"{name}.png"))

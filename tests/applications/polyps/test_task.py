@@ -41,7 +41,7 @@ def test_a_positive_patch_shows_the_lesion(dataset):
     """The balls are brighter than what lies around them: so must be the middle of their patches."""
     patches = dataset.patches
     index = np.flatnonzero(~dataset.test)
-    pixels = np.asarray(patches.fetch(patches.arrays(), index)).mean(-1)
+    pixels = np.asarray(patches.take(patches.arrays(), index)).mean(-1)
     middle = pixels[:, 12:20, 12:20].mean((1, 2))
     positive = dataset.labels[index] == 1
     assert middle[positive].mean() > middle[~positive].mean() + 20

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import jax
 
-from medtune_jax.training.disk import Disk
+from medtune_jax.training.inputs.disk import Disk
 
 T = TypeVar("T")
 EVERYTHING = 2**62

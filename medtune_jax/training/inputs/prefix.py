@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from medtune_jax import compilation
-from medtune_jax.networks import Network, Params
-from medtune_jax.networks.stages import Preprocessing
+from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.patches import PatchSet
-from medtune_jax.training.memory import Memory, within_memory
-from medtune_jax.training.places import (
+from medtune_jax.training.inputs.batch import Arrays, Inputs
+from medtune_jax.training.inputs.memory import Memory, within_memory
+from medtune_jax.training.inputs.places import (
     DEVICE,
     DISK,
     HOST,
@@ -34,8 +34,7 @@ from medtune_jax.training.places import (
     Place,
     streamed,
 )
-from medtune_jax.training.program import Inputs
-from medtune_jax.training.stream import Streamed
+from medtune_jax.training.inputs.stream import Streamed
 
 _log = logging.getLogger("medtune_jax")
 
@@ -50,7 +49,7 @@ class Boundary:
 
 
 @dataclass
-class Features:
+class PrefixCache:
     """Inputs of any stage for a fixed set of patches under fixed pre-trained parameters.
 
     memory: what may be filled; where the features of a boundary fit nowhere, its runs start from the next shallower
@@ -63,7 +62,7 @@ class Features:
     labels: np.ndarray
     size: int
     memory: Memory = field(default_factory=Memory)
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     batch: int = 64
     preprocessing: Preprocessing | None = None  # the weights' own; None: the network's
 
@@ -80,29 +79,31 @@ class Features:
         self._pixels = Inputs(
             jax.tree.map(jnp.asarray, arrays)
             if resident
-            else Streamed(self.patches.part, self._labels),
+            else Streamed(self.patches.subset, self._labels),
             jnp.asarray(self._labels),
             self.network.names[0],
             self._preprocessed,
         )
 
-    def _preprocessed(self, arrays: dict[str, Array], index: Array) -> Array:
-        preprocessing = self.preprocessing or self.network.preprocessing
-        return preprocessing(self.patches.fetch(arrays, index), self.dtype)
+    def _preprocessed(self, arrays: Arrays, rows: Array) -> Array:
+        return self._preprocessing(self.patches.take(arrays, rows), self.dtype)
+
+    @property
+    def _preprocessing(self) -> Preprocessing:
+        return self.preprocessing or self.network.preprocessing
 
     def expect(self, first_tuned: Sequence[str]) -> list[Boundary]:
         """Name the depths to come, so that one pass serves them; where the runs of each will start, in that order."""
         boundaries = [self.boundary(stage) for stage in first_tuned]
-        self._expected = {found.stage for found in boundaries}
+        self._expected = {boundary.stage for boundary in boundaries}
         return boundaries
 
     def boundary(self, first_tuned: str) -> Boundary:
         """The deepest boundary that a run tuned from `first_tuned` may start at."""
         deepest = self.network.index(self.network.deterministic_prefix(first_tuned))
         for stage in reversed(self.network.names[1 : deepest + 1]):
-            found = self._placed(stage, self._rooms)
-            if found:
-                return found
+            if boundary := self._placed(stage, self._rooms):
+                return boundary
         return Boundary(self.network.names[0])
 
     def _placed(self, stage: str, rooms: dict[str, int]) -> Boundary | None:
@@ -133,7 +134,7 @@ class Features:
         self._kept = {name: kept for name, kept in self._kept.items() if name in earlier}
         if not self._placed(stage, self._left()):
             self._kept = {}
-        missing = [found for found in self._fitting(stage) if not self._reopened(found)]
+        missing = [b for b in self._fitting(stage) if not self._reopened(b)]
         if missing:
             within_memory(lambda: self._pass(missing), self._need_less)
 
@@ -151,94 +152,87 @@ class Features:
     def _left(self) -> dict[str, int]:
         """The rooms less what is kept."""
         rooms = dict(self._rooms)
-        for found, _ in self._kept.values():
-            rooms[found.place] -= found.bytes
+        for boundary, _ in self._kept.values():
+            rooms[boundary.place] -= boundary.bytes
         return rooms
 
-    def _reopened(self, found: Boundary) -> bool:
+    def _reopened(self, boundary: Boundary) -> bool:
         """Whether the disk has these features from an earlier time."""
-        if found.place != DISK or not self.memory.disk:
+        if boundary.place != DISK or not self.memory.disk:
             return False
-        whole = None
+        stage, whole = boundary.stage, None
         with suppress(OSError):
-            whole = self.memory.disk.open(
-                self._key(found.stage), self._shape(found.stage), self.dtype
-            )
+            whole = self.memory.disk.open(self._key(stage), self._shape(stage), self.dtype)
         if whole is not None:
-            self._keep(found, streamed(whole, self._labels))
+            self._keep(boundary, streamed(whole, self._labels))
         return whole is not None
 
-    def _keep(self, found: Boundary, arrays: dict[str, Array] | Streamed) -> None:
-        self._kept[found.stage] = found, Inputs(arrays, self._pixels.labels, found.stage, take)
+    def _keep(self, boundary: Boundary, arrays: Arrays | Streamed) -> None:
+        inputs = Inputs(arrays, self._pixels.labels, boundary.stage, take)
+        self._kept[boundary.stage] = boundary, inputs
 
     def _pass(self, wanted: Sequence[Boundary]) -> None:
         """Run all patches through the stages up to the last boundary wanted, and collect at each."""
+        places: dict[str, Place] = {}
+        for boundary in wanted:
+            with self._disk_may_refuse(places, boundary.stage):
+                places[boundary.stage] = self._place(boundary)
+        try:
+            for stage, first, rows in self._computed(wanted):
+                with self._disk_may_refuse(places, stage):
+                    if stage in places:
+                        places[stage].add(rows, first)
+            for boundary in wanted:
+                with self._disk_may_refuse(places, boundary.stage):
+                    if boundary.stage in places:
+                        self._keep(boundary, places[boundary.stage].finish(self._labels))
+                        del places[boundary.stage]
+        finally:
+            for place in places.values():
+                place.drop()
+
+    def _computed(self, wanted: Sequence[Boundary]) -> Iterator[tuple[str, int, Array]]:
+        """(stage, number of the first row, rows of the features that feed the stage), batch by batch."""
         source = self._source(wanted[0].stage)
-        fetch = jax.jit(source.fetch, compiler_options=compilation.options())
-        places = self._open(wanted)
+        first_input = jax.jit(source.take, compiler_options=compilation.options())
         params = jax.device_put(self.params)
         count = len(self.patches)
         width = min(self.batch, count)
         firsts = [min(first, count - width) for first in range(0, count, width)]
         rows = np.array(firsts)[:, None] + np.arange(width)
-        try:
-            for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
-                x, reached = fetch(batch.arrays, batch.rows), source.start
-                for found in wanted:
-                    x = self.network.run(params, x, reached, found.stage)
-                    reached = found.stage
-                    self._collect(places, found, x, first)
-            for found in wanted:
-                self._finish(places, found)
-        finally:
-            for place in places.values():
-                place.drop()
+        for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
+            x, reached = first_input(batch.arrays, batch.rows), source.start
+            for boundary in wanted:
+                x = self.network.run(params, x, reached, boundary.stage)
+                reached = boundary.stage
+                yield reached, first, x
 
     def _source(self, stage: str) -> Inputs:
         """The nearest features before a stage, or the patches."""
         names = self.network.names[: self.network.index(stage)]
         return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._pixels)
 
-    def _open(self, wanted: Sequence[Boundary]) -> dict[str, Place]:
-        places: dict[str, Place] = {}
-        for found in wanted:
-            try:
-                places[found.stage] = self._place(found)
-            except OSError as error:
-                self._refused(error)
-        return places
-
-    def _place(self, found: Boundary) -> Place:
-        shape = self._shape(found.stage)
-        if found.place == DEVICE:
+    def _place(self, boundary: Boundary) -> Place:
+        shape = self._shape(boundary.stage)
+        if boundary.place == DEVICE:
             return OnDevice(shape, self.dtype)
-        if found.place == HOST:
+        if boundary.place == HOST:
             return OnHost(shape, self.dtype)
         assert self.memory.disk
-        return OnDisk(self.memory.disk, self._key(found.stage), shape, self.dtype)
+        return OnDisk(self.memory.disk, self._key(boundary.stage), shape, self.dtype)
 
-    def _collect(self, places: dict[str, Place], found: Boundary, x: Array, first: int) -> None:
-        if found.stage not in places:
-            return
+    @contextmanager
+    def _disk_may_refuse(self, places: dict[str, Place], stage: str) -> Iterator[None]:
         try:
-            places[found.stage].add(x, first)
+            yield
         except OSError as error:
-            places.pop(found.stage).drop()
-            self._refused(error)
-
-    def _finish(self, places: dict[str, Place], found: Boundary) -> None:
-        if found.stage not in places:
-            return
-        try:
-            self._keep(found, places[found.stage].finish(self._labels))
-            del places[found.stage]
-        except OSError as error:
-            self._refused(error)
-
-    def _refused(self, error: OSError) -> None:
-        if self._rooms[DISK]:
-            _log.warning("features of frozen stages are computed anew, not kept on disk: %s", error)
-        self._rooms[DISK] = 0
+            if stage in places:
+                places.pop(stage).drop()
+            if self._rooms[DISK]:
+                _log.warning(
+                    "features of frozen stages are computed anew, not kept on disk: %s", error
+                )
+            self._rooms[DISK] = 0
 
     def _need_less(self) -> str:
         if self.batch == 1:
@@ -257,12 +251,13 @@ class Features:
 
     @cached_property
     def _fingerprint(self) -> str:
-        own = self.preprocessing or self.network.preprocessing
-        how = (own.size, own.order, np.asarray(own.mean).tolist(), own.scale, own.std)
+        made = self._preprocessing
+        how = (made.size, made.order, np.asarray(made.mean).tolist(), made.scale, made.std)
         machine = (jax.__version__, jax.default_backend())
         return repr((self.network.name, self.size, self.patches.fingerprint(), how, machine))
 
 
-def take(arrays: dict[str, Array], index: Array) -> Array:
-    """The fetch of features."""
-    return arrays["features"][index]
+def take(arrays: Arrays, rows: Array) -> Array:
+    """Of features."""
+    features: Array = arrays["features"]
+    return features[rows]

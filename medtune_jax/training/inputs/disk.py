@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
+Shape = tuple[int, ...]
 _HEADER = 4096  # bytes before the rows; a page, so that the mapping is aligned
 _CHUNK = 2**24
 _STALE = 24 * 3600.0  # seconds after which an unfinished file is nobody's
@@ -33,7 +35,7 @@ class Disk:
     folder: Path
     limit: int
 
-    def open(self, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
+    def open(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray | None:
         """The entry as a read-only array in mapped memory; None when there is none, or a damaged one (removed)."""
         path = self._path(key)
         try:
@@ -45,11 +47,11 @@ class Disk:
         except FileNotFoundError:
             return None
 
-    def mapped(self, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def mapped(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray:
         """`open` without the check, for what was written just now."""
         return np.memmap(self._path(key), jnp.dtype(dtype), "r", _HEADER, shape)
 
-    def create(self, key: str, shape: tuple[int, ...], dtype: Any) -> Entry:
+    def create(self, key: str, shape: Shape, dtype: DTypeLike) -> Entry:
         """A new entry, to be filled row by row. OSError when the disk does not take it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_room(_bytes(shape, dtype))
@@ -85,7 +87,7 @@ class Entry:
     """An entry in the making: `add` rows in order, then `finish`; or `drop` it."""
 
     def __init__(
-        self, stream: BinaryIO, scratch: Path, path: Path, shape: tuple[int, ...], dtype: str
+        self, stream: BinaryIO, scratch: Path, path: Path, shape: Shape, dtype: str
     ) -> None:
         self._stream, self._scratch, self._path = stream, scratch, path
         self._shape, self._dtype, self._checksum = shape, dtype, 0
@@ -110,11 +112,11 @@ class Entry:
             self._scratch.unlink()
 
 
-def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+def _bytes(shape: Shape, dtype: DTypeLike) -> int:
     return int(np.prod(shape)) * jnp.dtype(dtype).itemsize
 
 
-def _whole(path: Path, shape: tuple[int, ...], dtype: Any) -> bool:
+def _whole(path: Path, shape: Shape, dtype: DTypeLike) -> bool:
     """Whether the file holds what its header and its name promise."""
     with path.open("rb") as stream:
         try:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from medtune_jax.training.program import Work
-from medtune_jax.training.stream import Batch
+from medtune_jax.training.epoch import EpochPlan
+from medtune_jax.training.inputs.batch import AnyArray, Batch, Inputs
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the arrays of one dispatch lie. `stacked`: they have a leading run axis."""
+    """How the arrays of one dispatch lie on the devices. `stacked`: they have a leading run axis."""
 
     mesh: Mesh
     stacked: bool
@@ -46,38 +46,41 @@ class Layout:
         """Every run on its own devices."""
         return self._put(tree, PartitionSpec(*self._run))
 
-    def work(self, work: Work) -> Work:
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """With a copy of resident arrays on every device; streamed ones come a batch at a time."""
+        if inputs.streamed:
+            return inputs
+        arrays, labels = self.everywhere((inputs.arrays, inputs.labels))
+        return replace(inputs, arrays=arrays, labels=labels)
+
+    def plan(self, plan: EpochPlan) -> EpochPlan:
         """The rows of every batch spread over 'batch'; a width that does not divide is padded with -1."""
         if self.single:
-            return work
+            return plan
         spec = PartitionSpec(*self._run, None, "batch")
-        return Work(
-            order=self._put(self._padded(work.order), spec),
-            steps=self.by_run(work.steps),
-            score=self._put(self._padded(work.score), spec),
-            batches=self.by_run(work.batches),
-            key=self.by_run(work.key),
+        return EpochPlan(
+            self._put(self._padded(plan.order), spec),
+            self._put(self._padded(plan.score), spec),
+            self.by_run(plan.key),
         )
 
     def batch(self, batch: Batch) -> Batch:
-        """A streamed batch on every device, its rows spread over 'batch'."""
-        if self.single:
-            return jax.device_put(batch)
+        """A batch on every device, its rows spread over 'batch'."""
         arrays, labels = self.everywhere((batch.arrays, batch.labels))
         return Batch(arrays, labels, self._put(self._padded(batch.rows), PartitionSpec("batch")))
 
-    def _padded(self, index: Any) -> np.ndarray:
-        missing = -index.shape[-1] % self.mesh.shape["batch"]
-        widths = [(0, 0)] * (index.ndim - 1) + [(0, missing)]
-        return np.pad(np.asarray(index), widths, constant_values=-1)
+    def _padded(self, rows: AnyArray) -> np.ndarray:
+        missing = -rows.shape[-1] % self.mesh.shape["batch"]
+        widths = [(0, 0)] * (rows.ndim - 1) + [(0, missing)]
+        return np.pad(np.asarray(rows), widths, constant_values=-1)
 
     def _put(self, tree: Any, spec: PartitionSpec) -> Any:
         if self.single:
-            return tree
-        place = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, place), tree)
+            return jax.device_put(tree)
+        sharding = NamedSharding(self.mesh, spec)
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
-    def fetch(self, tree: Any) -> Any:
+    def to_host(self, tree: Any) -> Any:
         """numpy arrays on every host."""
         if jax.process_count() > 1:
             whole = NamedSharding(self.mesh, PartitionSpec())

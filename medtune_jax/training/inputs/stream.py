@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-from jax import Array
+
+from medtune_jax.training.inputs.batch import Batch
 
 _AHEAD = 2  # batches that are read before they are asked for
 _READERS = 2
-
-
-class Batch(NamedTuple):
-    """What one step reads of the data: arrays, labels, and the rows of both that it takes (-1 is padding)."""
-
-    arrays: dict[str, Any]
-    labels: Array | np.ndarray
-    rows: Array | np.ndarray
 
 
 @dataclass(frozen=True)
 class Streamed:
     """Arrays of the host's memory or disk.
 
-    take: patches int [B] -> arrays of just those, in that order. labels: int32 [N] of all patches.
+    subset: patches int [B] -> arrays of just those, in that order. labels: int32 [N] of all patches.
     """
 
-    take: Callable[[np.ndarray], dict[str, np.ndarray]]
+    subset: Callable[[np.ndarray], dict[str, np.ndarray]]
     labels: np.ndarray
 
     def batches(self, rows: np.ndarray) -> Iterator[Batch]:
@@ -42,5 +34,5 @@ class Streamed:
 
     def _batch(self, row: np.ndarray) -> Batch:
         patches = np.maximum(row, 0)
-        places = np.where(row < 0, -1, np.arange(len(row), dtype=np.int32))
-        return Batch(self.take(patches), self.labels[patches], places)
+        renumbered = np.where(row < 0, -1, np.arange(len(row), dtype=np.int32))
+        return Batch(self.subset(patches), self.labels[patches], renumbered)

@@ -9,7 +9,7 @@ from flax import linen as nn
 from medtune_jax import compilation, networks, tuning
 from medtune_jax.networks.layers import Conv, Dense, dropout, max_pool, row_keys
 from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
-from medtune_jax.training import by_stage
+from medtune_jax.training import stages
 from medtune_jax.training.loss import Target, cross_entropy
 
 ROWS, SIZE = 6, 9
@@ -81,7 +81,7 @@ def test_the_same_as_of_the_whole_loss(first, start, sides):
     wanted = {name: everything[name] for name in (*NETWORK.names, *present)}
     tuned, frozen = tuning.split(wanted, (*names, *present))
     x, keys, target = batch(start)
-    got = by_stage.loss_and_gradients(NETWORK, tuned, frozen, x, start, keys, target)
+    got = stages.loss_and_gradients(NETWORK, tuned, frozen, x, start, keys, target)
     want = by_whole(tuned, frozen, x, start, keys, target)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
@@ -89,14 +89,14 @@ def test_the_same_as_of_the_whole_loss(first, start, sides):
 
 
 def test_a_further_depth_compiles_only_its_first_stage():
-    parts = by_stage._forward, by_stage._backward
+    parts = stages._forward, stages._backward
     programs = [compilation.compiled(part, static=(0,)) for part in parts]
 
     def train(first):
         tuned, frozen = tuning.split(params(), tuning.parse(NETWORK, first).tuned)
         x, keys, target = batch(first)
         for _ in range(2):
-            by_stage.loss_and_gradients(NETWORK, tuned, frozen, x, first, keys, target)
+            stages.loss_and_gradients(NETWORK, tuned, frozen, x, first, keys, target)
         return np.array([program._cache_size() for program in programs])
 
     jax.clear_caches()
@@ -110,7 +110,7 @@ def test_a_further_depth_compiles_only_its_first_stage():
 def test_what_a_stage_keeps_is_not_its_inputs():
     stage, own = NETWORK.stages[0], params()["one"]
     x, keys, _ = batch("one")
-    y, residuals = compilation.compiled(by_stage._forward, static=(0,))(stage, own, x, keys, 0)
+    y, residuals = compilation.compiled(stages._forward, static=(0,))(stage, own, x, keys, 0)
     kept = [array.shape for array in residuals.arrays]
     assert kept and x.shape not in kept and own["kernel"].shape not in kept
     gradients = residuals.backward((own, x))(jnp.ones_like(y))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 
-from medtune_jax.training.disk import Disk, Entry
-from medtune_jax.training.stream import Streamed
+from medtune_jax.training.inputs.batch import Arrays
+from medtune_jax.training.inputs.disk import Disk, Entry
+from medtune_jax.training.inputs.stream import Streamed
 
 DEVICE, HOST, DISK = "device", "host", "disk"
-Arrays = dict[str, Array] | Streamed
+Shape = tuple[int, ...]
 
 
 class Place(Protocol):
@@ -26,7 +28,7 @@ class Place(Protocol):
 
     def add(self, rows: Array, first: int) -> None: ...
 
-    def finish(self, labels: np.ndarray) -> Arrays: ...
+    def finish(self, labels: np.ndarray) -> Arrays | Streamed: ...
 
     def drop(self) -> None: ...
 
@@ -34,7 +36,7 @@ class Place(Protocol):
 class OnDevice:
     """One array of the device, filled in place."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, shape: Shape, dtype: DTypeLike) -> None:
         self._whole = jnp.zeros(shape, dtype)
 
     def add(self, rows: Array, first: int) -> None:
@@ -55,13 +57,13 @@ def _put(whole: Array, rows: Array, first: int) -> Array:
 class OnHost:
     """One array of the host's memory."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, shape: Shape, dtype: DTypeLike) -> None:
         self._whole = np.empty(shape, dtype)
 
     def add(self, rows: Array, first: int) -> None:
         self._whole[first : first + len(rows)] = rows
 
-    def finish(self, labels: np.ndarray) -> Arrays:
+    def finish(self, labels: np.ndarray) -> Streamed:
         return streamed(self._whole, labels)
 
     def drop(self) -> None:
@@ -71,7 +73,7 @@ class OnHost:
 class OnDisk:
     """An entry of a folder, read through mapped memory. A disk that refuses raises OSError."""
 
-    def __init__(self, disk: Disk, key: str, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, disk: Disk, key: str, shape: Shape, dtype: DTypeLike) -> None:
         self._disk, self._key, self._shape, self._dtype = disk, key, shape, dtype
         self._entry: Entry = disk.create(key, shape, dtype)
         self._filled = 0
@@ -80,7 +82,7 @@ class OnDisk:
         self._entry.add(np.asarray(rows)[self._filled - first :])
         self._filled = first + len(rows)
 
-    def finish(self, labels: np.ndarray) -> Arrays:
+    def finish(self, labels: np.ndarray) -> Streamed:
         self._entry.finish()
         return streamed(self._disk.mapped(self._key, self._shape, self._dtype), labels)
 
@@ -90,4 +92,4 @@ class OnDisk:
 
 def streamed(whole: np.ndarray, labels: np.ndarray) -> Streamed:
     """Features of the host, of which each batch takes its rows."""
-    return Streamed(lambda index: {"features": whole[index]}, labels)
+    return Streamed(lambda rows: {"features": whole[rows]}, labels)

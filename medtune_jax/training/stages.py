@@ -1,0 +1,190 @@
+"""A training step, and scores, stage by stage: how a CPU trains.
+
+A whole step takes XLA's CPU backend seconds to compile, for every depth anew, and runs no faster than its stages one
+after another (docs/benchmarks.md). Here each stage has a program forward, which keeps what its gradients need, and one
+backward; all depths and runs of a process share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from medtune_jax import compilation, tuning
+from medtune_jax.networks import Network, Params, Stage
+from medtune_jax.networks.layers import row_keys
+from medtune_jax.networks.stages import Auxiliary
+from medtune_jax.training.inputs.batch import Batch
+from medtune_jax.training.loss import Target, cross_entropy
+from medtune_jax.training.step import Gradients, Task, TrainState, counted, in_parts
+from medtune_jax.tuning import StageRates
+
+ReadInputs = Callable[[Batch], Array]
+"""`Task.inputs` as a program."""
+
+
+def step(
+    task: Task,
+    read: ReadInputs,
+    state: TrainState,
+    frozen: Params,
+    rates: Mapping[str, StageRates],
+    batch: Batch,
+    key: Array,
+) -> tuple[TrainState, Array]:
+    """`training.step.step` by the programs of the stages. `state` is donated."""
+
+    def gradients_of(rows: Array, keys: Array, target: Target) -> Gradients:
+        x = read(batch._replace(rows=rows))
+        return loss_and_gradients(task.network, state.params, frozen, x, task.start, keys, target)
+
+    parts = _parts(task.parts, batch.labels, batch.rows, key)
+    loss, gradients = reduce(compilation.compiled(_add), (gradients_of(*part) for part in parts))
+    update = compilation.compiled(tuning.update_stage, static=(0,), donated=(1, 2))
+    moved = tuning.update(task.optimizer, state.params, state.optimizer, rates, gradients, update)
+    return TrainState(*moved), loss
+
+
+def scores(task: Task, read: ReadInputs, params: Params, batch: Batch) -> Array:
+    """`training.step.scores` by the programs that make the features: nothing to compile for this task alone."""
+
+    def logits(rows: Array) -> Array:
+        x = task.network.run(params, read(batch._replace(rows=rows)), task.start)
+        return x.astype(jnp.float32)
+
+    if task.parts == 1:
+        return logits(jnp.asarray(batch.rows))
+    parts = in_parts(jnp.asarray(batch.rows), task.parts)
+    return jnp.concatenate([logits(rows) for rows in parts])[: len(batch.rows)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _parts(count: int, labels: Array, rows: Array, key: Array) -> list[tuple[Array, Array, Target]]:
+    """(rows, their keys, what they should be scored as) of every part of a batch."""
+    total, rows = counted(rows), in_parts(rows, count)
+    keys = row_keys(key, jnp.arange(rows.size)).reshape(rows.shape)
+    return [(rows[i], keys[i], Target.of(labels, rows[i], total)) for i in range(count)]
+
+
+def _add(one: Gradients, other: Gradients) -> Gradients:
+    total: Gradients = jax.tree.map(jnp.add, one, other)
+    return total
+
+
+def loss_and_gradients(
+    network: Network,
+    tuned: Params,
+    frozen: Params,
+    x: Array,
+    start: str,
+    keys: Array,
+    target: Target,
+) -> Gradients:
+    """The loss of `Network.training_outputs` and its gradients with respect to `tuned`.
+
+    x: input of stage `start`. keys: PRNG keys [B], one a row, for dropout.
+    """
+    programs = (compilation.compiled(part, static=(0,)) for part in (_forward, _backward, _side))
+    forward, backward, side_loss = programs
+    params = {**tuned, **frozen}
+    passed: list[tuple[str, Residuals, tuple[Params, Array]]] = []
+    losses: list[Array] = []
+    gradients: Params = {}
+    behind_side: dict[str, Array] = {}
+    for position in range(network.index(start), len(network.stages)):
+        stage = network.stages[position]
+        arguments = params[stage.name], x
+        if stage.name in tuned:
+            x, residuals = forward(stage, *arguments, keys, position)
+            passed.append((stage.name, residuals, arguments))
+        else:
+            x = stage.compiled(*arguments, keys, position)
+        for number, side in network.sides(params):
+            if side.after == stage.name:
+                name = side.stage.name
+                loss, by = side_loss(side, params[name], x, keys, number, target)
+                losses.append(loss)
+                gradients[name], behind_side[stage.name] = by
+    loss, behind = _head(x, target)
+    while passed:  # from the last stage to the first, each letting go of what it has kept
+        name, residuals, arguments = passed.pop()
+        if name in behind_side:
+            behind = behind + behind_side[name]
+        gradients[name], behind = backward(not passed, residuals, arguments, behind)
+    return sum(losses, loss), {name: gradients[name] for name in tuned}
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["arrays"],
+    meta_fields=["positions", "structure"],
+)
+@dataclass(frozen=True)
+class Residuals:
+    """What a stage keeps for its gradients, without its own inputs: a program that returns them would copy them.
+
+    positions: among the inputs, of every leaf of the function that makes the gradients; None if it is in `arrays`.
+    """
+
+    arrays: list[Array]
+    positions: tuple[int | None, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, backward: Callable[..., Any], inputs: Any) -> Residuals:
+        """Of the function from jax.vjp, while it is traced."""
+        known = {id(leaf): position for position, leaf in enumerate(jax.tree.leaves(inputs))}
+        leaves, structure = jax.tree.flatten(backward)
+        positions = tuple(known.get(id(leaf)) for leaf in leaves)
+        kept = [leaf for leaf, position in zip(leaves, positions, strict=True) if position is None]
+        return cls(kept, positions, structure)
+
+    def backward(self, inputs: Any) -> Callable[..., Any]:
+        """The function again."""
+        known, kept = jax.tree.leaves(inputs), iter(self.arrays)
+        leaves = [
+            next(kept) if position is None else known[position] for position in self.positions
+        ]
+        function: Callable[..., Any] = jax.tree.unflatten(self.structure, leaves)
+        return function
+
+
+# Each of these is compiled with its first argument static.
+
+
+def _forward(
+    stage: Stage, params: Params, x: Array, keys: Array, position: int
+) -> tuple[Array, Residuals]:
+    y, backward = jax.vjp(lambda params, x: stage(params, x, keys, position), params, x)
+    return y, Residuals.of(backward, (params, x))
+
+
+def _backward(
+    first: bool, residuals: Residuals, inputs: tuple[Params, Array], behind: Array
+) -> tuple[Params, Array | None]:
+    """Gradients by a stage's parameters and, unless it is the first tuned one, by its input."""
+    params, x = residuals.backward(inputs)(behind)
+    return params, None if first else x
+
+
+def _side(
+    side: Auxiliary, params: Params, x: Array, keys: Array, number: int, target: Target
+) -> tuple[Array, tuple[Params, Array]]:
+    """A side head's part of the loss and its gradients by the head's parameters and by its input."""
+
+    def loss(params: Params, x: Array) -> Array:
+        return side.weight * cross_entropy(side(params, x, keys, number), target)
+
+    return jax.value_and_grad(loss, argnums=(0, 1))(params, x)
+
+
+@jax.jit
+def _head(x: Array, target: Target) -> tuple[Array, Array]:
+    """The loss and its gradient by the last stage's output, of any shape [B, ...]."""
+    return jax.value_and_grad(lambda x: cross_entropy(x.reshape(len(x), -1), target))(x)
