@@ -1,9 +1,8 @@
-"""What applications share in their reports: when a section is made, FROC curves, pictures."""
+"""Figures of a report that applications share: FROC curves, intervals, pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import wraps
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,9 @@ from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
 from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence, Rates, T
-from medtune_jax.report.section import Section, SectionMaker
 
 # Room between panels for the outermost labels of their axes.
 ROOM = ConstrainedLayoutEngine(wspace=0.06)
-
-
-def when_answered(make: Callable[[Evidence, float], Section]) -> SectionMaker:
-    """A section made with the largest fraction that has an answer; left out while none has."""
-
-    @wraps(make)
-    def section(evidence: Evidence) -> Section | None:
-        fraction = evidence.main_fraction
-        return None if fraction is None else make(evidence, fraction)
-
-    return section
 
 
 def detectors(evidence: Evidence, fraction: float) -> list[Detector]:

@@ -26,14 +26,18 @@ def test_split(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: in
 
 
 def check_groups(
-    labels: np.ndarray, groups: np.ndarray, classes: Sequence[str], where: str, group: str
+    labels: np.ndarray,
+    groups: np.ndarray,
+    classes: Sequence[str],
+    where: str,
+    noun: str = "patient",
 ) -> None:
-    """UserError unless every class has two groups, one to train on and one to test on. group: what they are called."""
+    """UserError unless every class has groups for both sides of a split."""
     for index, name in enumerate(classes):
         count = len(np.unique(groups[labels == index]))
         if count < 2:
             raise UserError(
-                f"{where}: class '{name}' has {count} {group}(s), too few for a training and a test set: it needs two "
+                f"{where}: class '{name}' has {count} {noun}(s), too few for a training and a test set: it needs two "
                 "or more"
             )
 

@@ -97,13 +97,13 @@ def splits(name: str, data_dir: str | Path) -> list[str]:
 def read_tfds_images(
     name: str,
     data_dir: str | Path,
+    split: str,
     image_feature: str = "image",
     label_feature: str = "label",
     group_feature: str | None = None,
-    split: str | None = None,
     reshape: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Any prepared TFDS image data set, all its splits or one: images, labels, groups.
+    """A split of any prepared TFDS image data set: images, labels, groups.
 
     images: uint8 RGB [H, W, 3] each (gray is repeated), passed through `reshape` one by one, so that
     only what it returns is held in memory. labels: int64 [N]. groups: str [N], the
@@ -119,16 +119,14 @@ def read_tfds_images(
                 f"data set {name!r} has no feature {feature!r}; "
                 f"choose from {', '.join(sorted(builder.info.features))}."
             )
-    if split is not None:
-        _check_split(builder, split)
+    _check_split(builder, split)
     images: list[np.ndarray] = []
     labels: list[int] = []
     groups: list[str] = []
-    for part in [split] if split else sorted(builder.info.splits):
-        for record in _source(builder, part, None):
-            images.append(reshape(_rgb(record[image_feature], name)))
-            labels.append(int(record[label_feature]))
-            groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
+    for record in _source(builder, split, None):
+        images.append(reshape(_rgb(record[image_feature], name)))
+        labels.append(int(record[label_feature]))
+        groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
     return images, np.array(labels, np.int64), np.array(groups)
 
 

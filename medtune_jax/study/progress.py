@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from medtune_jax.progress import clock
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.training import Epoch
 
@@ -80,14 +81,8 @@ class Progress:
         if not self._spent:
             return ""
         seconds = (time.monotonic() - self._began) * self._left / self._spent
-        return f"{_clock(seconds)} left"
+        return f"{clock(seconds)} left"
 
 
 def _name(run: PlannedRun) -> str:
     return f"{run.depth.name} fraction {run.fraction:g} seed {run.seed}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

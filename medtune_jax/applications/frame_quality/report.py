@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medtune_jax.applications.drawings import bars, clean, pictures, when_answered
+from medtune_jax.applications.drawings import bars, clean, pictures
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
 from medtune_jax.evaluation import Metric, difference, interval, log_odds
@@ -67,9 +67,11 @@ def against_baseline(evidence: Evidence) -> Section | None:
     return Section("Frame quality against the hand-crafted judge", markup.join(parts), [drawing])
 
 
-@when_answered
-def worst_frames(evidence: Evidence, fraction: float) -> Section:
+def worst_frames(evidence: Evidence) -> Section | None:
     """The test frames that the recommended depth gets most wrong."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
     depth, test = evidence.recommendations[fraction].depth, _test_set(evidence)
     by_seed = informative(evidence, (depth, fraction))
     mean = log_odds.probabilities(by_seed).mean(0)

@@ -32,7 +32,7 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
     splits = store.splits(data.tfds, data.dir)
     parts = {
         split: store.read_tfds_images(
-            data.tfds, data.dir, image, label, group or None, split, lambda x: _square(x, size)
+            data.tfds, data.dir, split, image, label, group or None, lambda x: _square(x, size)
         )
         for split in splits
     }
@@ -44,7 +44,7 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
         test = np.concatenate([np.full(len(p[1]), split == "test") for split, p in parts.items()])
         check_disjoint(groups[~test].tolist(), groups[test].tolist(), "patient")
     else:
-        check_groups(labels, groups, classes, f"data set {data.tfds}", "patient")
+        check_groups(labels, groups, classes, f"data set {data.tfds}")
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         present = [classes[k] for k in np.unique(labels[chosen])]

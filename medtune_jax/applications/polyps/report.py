@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from medtune_jax.applications.drawings import detectors, picture, when_answered
+from medtune_jax.applications.drawings import detectors, picture
 from medtune_jax.applications.polyps import drawings
 from medtune_jax.applications.polyps.show import PATCHES, read_shown
 from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
@@ -52,9 +52,11 @@ def froc(evidence: Evidence) -> Section | None:
     return Section("Polyp detection: FROC", markup.join(parts), [curves])
 
 
-@when_answered
-def likelihood(evidence: Evidence, fraction: float) -> Section:
+def likelihood(evidence: Evidence) -> Section | None:
     """Maximum-likelihood FROC curves beside the empirical ones."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
     results = _read(evidence)
     leading = _leading(evidence, fraction)
     fitted = {detector: results.models(detector, FIRST_SEED) for detector in leading}
@@ -118,9 +120,11 @@ def against_hand_crafted(evidence: Evidence) -> Section | None:
     return Section("Networks against the hand-crafted score", markup.join(parts))
 
 
-@when_answered
-def detections(evidence: Evidence, fraction: float) -> Section:
+def detections(evidence: Evidence) -> Section | None:
     """The recommended depth's detections drawn on test frames."""
+    fraction = evidence.main_fraction
+    if fraction is None:
+        return None
     results = _read(evidence)
     detector = (evidence.recommendations[fraction].depth, fraction)
     shown = read_shown(evidence.study.directory / "application")

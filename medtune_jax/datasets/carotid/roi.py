@@ -28,13 +28,11 @@ class Roi:
     subject: str
     name: str
 
-    @classmethod
-    def untraced(
-        cls, image: NDArray[np.uint8], mm_per_pixel: float | None, subject: str, name: str
-    ) -> Roi:
-        """A region without contours."""
-        nowhere = np.full(image.shape[1], np.nan)
-        return cls(image, nowhere, nowhere, mm_per_pixel, subject, name)
+
+def untraced(image: NDArray[np.uint8], mm_per_pixel: float | None, subject: str, name: str) -> Roi:
+    """An image whose contours are not known."""
+    rows = np.full(image.shape[1], np.nan)
+    return Roi(image, rows, rows, mm_per_pixel, subject, name)
 
 
 def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:

@@ -69,9 +69,8 @@ def write_nifti(
     """Write an array [z, y, x] on the LPS grid of `spacing` and `origin` (mm, z, y, x)."""
     affine = np.diag([*spacing[::-1], 1.0])
     affine[:3, 3] = origin[::-1]
-    affine[
-        :2
-    ] *= -1  # LPS counts x to the left and y to the back; NIfTI counts x right and y forward
+    # LPS counts x to the left and y to the back; NIfTI counts x right and y forward.
+    affine[:2] = 0 - affine[:2]
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
