@@ -177,7 +177,7 @@ def test_bad_splits(tmp_path):
         load(tmp_path)
     write_videos(tmp_path / "test", ["c", "d"])
     declare(tmp_path / "test", ["c,,1", "d,,1"])
-    with pytest.raises(UserError, match="the test set has no non_informative frame"):
+    with pytest.raises(UserError, match="test set: class 'non_informative' has no example"):
         load(tmp_path)
 
 
