@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from absl import flags
@@ -21,21 +20,34 @@ _HELP = ("-h", "--help", "--helpfull")
 _DEFINE: dict[type, Callable[..., Any]] = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
 
+Run = Callable[[flags.FlagValues, Sequence[str]], None]
+
+
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, an example, its flags, and the function that runs it.
+    """One verb: what it does, an example, its arguments, the function that runs it.
 
-    notes: what help says beside the flags, of the flags that were given. more: flags that depend on others are left
-    among the arguments, and `run` parses them.
+    options: its flags with their help. notes: what help says beside them, of those that were given. more: flags that
+    depend on others are left among the arguments, and `run` parses them.
     """
 
     summary: str
     example: str
-    define: Callable[[flags.FlagValues], None]
-    run: Callable[[flags.FlagValues, Sequence[str]], None]
-    arguments: str = ""
+    arguments: str
+    run: Run
+    options: Mapping[str, str] = field(default_factory=dict)
     notes: Callable[[flags.FlagValues], str] = lambda values: ""
     more: bool = False
+
+    def values(self) -> flags.FlagValues:
+        """The flags, none of them given yet."""
+        values = flags.FlagValues()
+        for name, text in self.options.items():
+            if name == "config":
+                config_flags.DEFINE_config_file(name, None, text, flag_values=values)
+            else:
+                flags.DEFINE_string(name, "", text, flag_values=values)
+        return values
 
 
 def main() -> None:
@@ -69,8 +81,7 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, VERBS, 1, 0)[0]
         raise UserError(f"unknown verb '{name}'; did you mean 'medtune {near}'?")
     verb = VERBS[name]
-    values = flags.FlagValues()
-    verb.define(values)
+    values = verb.values()
     given = [argument for argument in rest if argument not in _HELP]
     arguments = _parse(name, values, given, verb.more)
     if len(given) < len(rest):
@@ -114,8 +125,7 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
 
 def _config_trouble(message: str, argv: Sequence[str]) -> str:
     """A config refused an override: its field is unknown, or the value does not fit."""
-    values = flags.FlagValues()
-    _define_sweep(values)
+    values = VERBS["sweep"].values()
     sys.argv = [argument for argument in argv if not argument.startswith("--config.")]
     values(sys.argv, known_only=True)
     fields = _config_fields(values)
@@ -137,12 +147,13 @@ def _config_fields(values: flags.FlagValues) -> list[str]:
     return [f"config.{name}" for name in _flatten(values["config"].value.to_dict())]
 
 
-def _flatten(tree: dict, prefix: str = "") -> list[str]:
-    names: list[str] = []
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'data.dir': value, ...} of nested fields."""
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        inner = _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else []
-        names += inner or [f"{prefix}{key}"]
-    return names
+        nested = isinstance(value, dict) and bool(value)
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
 
 
 def _first_line(error: object) -> str:
@@ -173,40 +184,16 @@ def _help(name: str, verb: Verb, values: flags.FlagValues) -> str:
 # --- verbs; each imports what it needs, so that `medtune --help` answers at once ---
 
 
-def _no_flags(values: flags.FlagValues) -> None:
-    del values
-
-
-def _define_sweep(values: flags.FlagValues) -> None:
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "the study, a get_config() file; override with --config.FIELD=VALUE",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "output", None, "directory of the study (made or continued)", flag_values=values
-    )
-
-
 def _sweep_fields(values: flags.FlagValues) -> str:
-    if values.config is not None:
-        config, whose = values.config, "fields of this config"
-    else:
+    config, whose = values.config, "fields of this config"
+    if config is None:
         from medtune_jax.study.config import shared_fields
 
-        config, whose = (
-            shared_fields(),
-            "fields all configs share (--config=FILE --help: all of one)",
-        )
-    rows = "\n".join(
-        f"  --config.{name}={_field(config, name)!r}" for name in _flatten(config.to_dict())
-    )
+        config = shared_fields()
+        whose = "fields all configs share (--config=FILE --help: all of one)"
+    fields = _flatten(config.to_dict()).items()
+    rows = "\n".join(f"  --config.{name}={value!r}" for name, value in fields)
     return f"{whose}, with their defaults:\n{rows}\n\n"
-
-
-def _field(config: Any, name: str) -> Any:
-    return reduce(lambda tree, key: tree[key], name.split("."), config)
 
 
 def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -236,49 +223,29 @@ def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     print(describe(arguments))
 
 
-def _define_weights(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("image", "", "image file to run", flag_values=values)
-    flags.DEFINE_string("output", "", "where to write", flag_values=values)
-    flags.DEFINE_string("url", "", "another address to fetch from", flag_values=values)
-
-
 def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.weights.verbs import weights_verb
 
     print(weights_verb(list(arguments), values.image, values.output, values.url))
 
 
-def _define_data(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "dir",
-        "",
-        "downloaded folder (prepare), or where sets were prepared (show)",
-        flag_values=values,
-    )
-    flags.DEFINE_string("output", "", "where to write", flag_values=values)
-
-
 def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    from medtune_jax.applications.show import show
-    from medtune_jax.datasets.verbs import listing, prepare
-
     match list(arguments):
         case ["list"]:
+            from medtune_jax.datasets.verbs import listing
+
             print(listing())
         case ["prepare", name]:
+            from medtune_jax.datasets.verbs import prepare
+
             print(prepare(name, values.dir, values.output))
         case ["show", name]:
+            from medtune_jax.applications.show import show
+
             print(show(name, values.dir, values.output))
         case _:
             got = " ".join(arguments) or "nothing"
             raise UserError(f"medtune data takes {VERBS['data'].arguments} (got {got})")
-
-
-def _define_predict(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "run", "", "STUDY/runs/NAME with kept weights, or a checkpoint", flag_values=values
-    )
-    flags.DEFINE_string("output", "", "directory to write into", flag_values=values)
 
 
 def _prediction_options(values: flags.FlagValues) -> str:
@@ -327,46 +294,54 @@ VERBS: dict[str, Verb] = {
         "run a layer-wise tuning study, or go on with one, and write its report",
         "medtune sweep --config=configs/image_folder.py --config.data.dir=DIR --output=STUDY "
         "--config.sweep.depths=conv10,fire5,scratch --config.sweep.fractions=1.0,0.25",
-        _define_sweep,
-        _sweep,
         "--config=FILE --output=DIR",
+        _sweep,
+        {
+            "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
+            "output": "directory of the study (made or continued)",
+        },
         _sweep_fields,
     ),
     "report": Verb(
-        "write results.csv and report.html of a study",
-        "medtune report STUDY",
-        _no_flags,
-        _report,
-        "DIR",
+        "write results.csv and report.html of a study", "medtune report STUDY", "DIR", _report
     ),
     "networks": Verb(
         "list the networks: stages, parameters, input, preprocessing, weights at hand",
         "medtune networks squeezenet",
-        _no_flags,
-        _networks,
         "[NAME ...]",
+        _networks,
     ),
     "weights": Verb(
         "list known weights, fetch and convert them, show a checkpoint, run an image through one",
         "medtune weights run CHECKPOINT --image photo.jpg --output acts.npz",
-        _define_weights,
-        _weights,
         "list | fetch NAME --output DIR | show DIR | run DIR --image FILE --output FILE",
+        _weights,
+        {
+            "image": "image file to run",
+            "output": "where to write",
+            "url": "another address to fetch from",
+        },
     ),
     "data": Verb(
         "list public data sets, prepare a downloaded one, draw a contact sheet of any data",
         "medtune data prepare nerthus --dir nerthus-dataset-frames --output DATA && "
         "medtune data show nerthus --dir DATA --output sheet.png",
-        _define_data,
-        _data,
         "list | prepare NAME --dir RAW --output DIR | show NAME_OR_DIR --output sheet.png",
+        _data,
+        {
+            "dir": "downloaded folder (prepare), or where sets were prepared (show)",
+            "output": "where to write",
+        },
     ),
     "predict": Verb(
         "use a run's network on new cases (intima_media: contours, thickness, overlay)",
         "medtune predict --run STUDY/runs/NAME image.png --mm_per_pixel 0.066 --output DIR",
-        _define_predict,
-        _predict,
         "--run=RUN FILE_OR_DIR ... --output=DIR",
+        _predict,
+        {
+            "run": "STUDY/runs/NAME with kept weights, or a checkpoint",
+            "output": "directory to write into",
+        },
         _prediction_options,
         more=True,
     ),

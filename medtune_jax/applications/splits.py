@@ -26,6 +26,23 @@ def test_split(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: in
     return test
 
 
+def check_groups(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    classes: Sequence[str],
+    where: str,
+    noun: str = "patient",
+) -> None:
+    """UserError unless every class has groups for both sides of a split."""
+    for index, name in enumerate(classes):
+        count = len(np.unique(groups[labels == index]))
+        if count < 2:
+            raise UserError(
+                f"{where}: class '{name}' has {count} {noun}(s), too few for a training and a test set: it needs two "
+                "or more"
+            )
+
+
 @dataclass(frozen=True)
 class Subset:
     """Indices of patches to train on (balanced) and to validate on."""

@@ -1,14 +1,13 @@
 """Contact sheets: the frames of a data set at a glance, lesions outlined, labels below."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from medtune_jax.datasets.frames import Frame
-from medtune_jax.pictures import mosaic
 
 TRUTH_COLOUR = (60, 255, 90)
 _LINE, _LINES = 13, 2  # of the caption
@@ -27,35 +26,34 @@ def outlined(
 def contact_sheet(
     frames: Sequence[Frame], maximum: int = 40, columns: int = 8, tile: int = 176
 ) -> Image.Image:
-    """At most `maximum` frames, picked evenly from the whole set, on one picture; `tile`: pixels per side of each."""
-    count = min(maximum, len(frames))
-    picked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, count)]
-    thumbnails = [_thumbnail(frame, tile) for frame in picked]
-    tallest = max(thumbnail.height for thumbnail in thumbnails)
-    pairs = zip(picked, thumbnails, strict=True)
-    tiles = [_captioned(frame, thumbnail, (tile, tallest)) for frame, thumbnail in pairs]
-    sheet = mosaic(tiles, min(columns, count), _GAP)
-    return ImageOps.expand(sheet, (_GAP, _GAP, 0, 0), _BACKGROUND)
+    """Frames picked evenly from the whole set, on one picture."""
+    places = np.linspace(0, len(frames) - 1, min(maximum, len(frames)))
+    picked = [frames[int(place)] for place in places]
+    return captioned([_thumbnail(frame, tile) for frame in picked], map(_caption, picked), columns)
 
 
-def _captioned(frame: Frame, thumbnail: Image.Image, room: tuple[int, int]) -> Image.Image:
-    """The thumbnail in the middle of its room (width, height), name and facts below."""
-    width, height = room
-    picture = Image.new("RGB", (width, height + _LINES * _LINE), _BACKGROUND)
-    picture.paste(thumbnail, ((width - thumbnail.width) // 2, (height - thumbnail.height) // 2))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
-    for line, text in enumerate(_caption(frame)):
-        place = (2, height + line * _LINE)
-        draw.text(place, _fitting(text, font, width - 4), fill=(230, 230, 230), font=font)
-    return picture
+def captioned(
+    tiles: Sequence[Image.Image], captions: Iterable[Sequence[str]], columns: int
+) -> Image.Image:
+    """Tiles row by row, with up to two lines of text below each."""
+    width, height = np.max([tile.size for tile in tiles], 0).tolist()
+    across, down = min(columns, len(tiles)), -(-len(tiles) // columns)
+    step_x, step_y = width + _GAP, height + _LINES * _LINE + _GAP
+    sheet = Image.new("RGB", (across * step_x + _GAP, down * step_y + _GAP), (24, 24, 24))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for index, (tile, lines) in enumerate(zip(tiles, captions, strict=True)):
+        left, top = _GAP + index % columns * step_x, _GAP + index // columns * step_y
+        sheet.paste(tile, (left + (width - tile.width) // 2, top + (height - tile.height) // 2))
+        for line, text in enumerate(lines):
+            place = (left + 2, top + height + line * _LINE)
+            draw.text(place, _fitting(text, font, width - 4), fill=(230, 230, 230), font=font)
+    return sheet
 
 
 def _thumbnail(frame: Frame, tile: int) -> Image.Image:
     scale = tile / max(frame.image.shape[:2])
-    size = (
-        max(1, round(frame.image.shape[1] * scale)),
-        max(1, round(frame.image.shape[0] * scale)),
-    )
+    height, width = (max(1, round(side * scale)) for side in frame.image.shape[:2])
+    size = (width, height)
     image = np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BICUBIC))
     if frame.mask is None:
         return Image.fromarray(image)

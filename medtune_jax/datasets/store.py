@@ -75,13 +75,13 @@ def splits(name: str, data_dir: str | Path) -> list[str]:
 def read_tfds_images(
     name: str,
     data_dir: str | Path,
+    split: str,
     image_feature: str = "image",
     label_feature: str = "label",
     group_feature: str | None = None,
-    split: str | None = None,
     reshape: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Any prepared TFDS image data set, all its splits or one: images, labels, groups.
+    """A split of any prepared TFDS image data set: images, labels, groups.
 
     images: uint8 RGB [H, W, 3] each (gray is repeated), passed through `reshape` one by one, so that
     only what it returns is held in memory. labels: int64 [N]. groups: str [N], the
@@ -97,16 +97,14 @@ def read_tfds_images(
                 f"data set {name!r} has no feature {feature!r}; "
                 f"choose from {', '.join(sorted(builder.info.features))}."
             )
-    if split is not None:
-        _check_split(builder, split)
+    _check_split(builder, split)
     images: list[np.ndarray] = []
     labels: list[int] = []
     groups: list[str] = []
-    for part in [split] if split else sorted(builder.info.splits):
-        for record in _source(builder, part, None):
-            images.append(reshape(_rgb(record[image_feature], name)))
-            labels.append(int(record[label_feature]))
-            groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
+    for record in _source(builder, split, None):
+        images.append(reshape(_rgb(record[image_feature], name)))
+        labels.append(int(record[label_feature]))
+        groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
     return images, np.array(labels, np.int64), np.array(groups)
 
 
@@ -159,8 +157,7 @@ class _TfdsFrames(Frames):
         if record.get("masked"):
             mask = np.asarray(Image.open(io.BytesIO(record["mask"]))) > 0
         label = self._class(record)
-        name = text(record.get("name", record.get("id", index)))
-        video = text(record.get("video", name))
+        name, video = self._name(record, index), self._video(record, index)
         return Frame(video, name, image, mask, self._judged(label), label)
 
     def _class(self, record: dict[str, Any]) -> str | None:
@@ -172,23 +169,18 @@ class _TfdsFrames(Frames):
         return None if self._informative is None else int(label in self._informative)
 
     @cached_property
-    def _videos(self) -> list[str]:
-        return [
-            text(self._record(i).get("video", self._record(i).get("name", i)))
-            for i in range(len(self))
-        ]
-
-    @property
-    def videos(self) -> list[str]:
-        return list(self._videos)
+    def videos(self) -> list[str]:  # type: ignore[override]
+        return [self._video(self._record(i), i) for i in range(len(self))]
 
     @cached_property
-    def _quality(self) -> list[int | None]:
+    def quality(self) -> list[int | None]:  # type: ignore[override]
         return [self._judged(self._class(self._record(i))) for i in range(len(self))]
 
-    @property
-    def quality(self) -> list[int | None]:
-        return list(self._quality)
+    def _video(self, record: dict[str, Any], index: int) -> str:
+        return text(record.get("video", self._name(record, index)))
+
+    def _name(self, record: dict[str, Any], index: int) -> str:
+        return text(record.get("name", record.get("id", index)))
 
 
 def _prepared(name: str, data_dir: str | Path):

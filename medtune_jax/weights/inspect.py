@@ -11,6 +11,7 @@ from jax import Array
 from PIL import Image
 
 from medtune_jax.errors import UserError
+from medtune_jax.images import eight_bit
 from medtune_jax.networks import Network, Params, Preprocessing, parameter_count
 from medtune_jax.weights.checkpoint import Checkpoint, load
 from medtune_jax.weights.columns import aligned
@@ -130,15 +131,8 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _read(path: str | Path, size: int) -> np.ndarray:
     """An image file as uint8 [1,size,size,3] RGB, resized bilinearly."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode[0] in "IF":  # Pillow would clip these at 255 without a word
-                raise UserError(f"{path} has more than 8 bits a channel: save it with 8 bits")
-            small = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "no image that Pillow knows, or damaged"
-        raise UserError(f"cannot read the image {path} ({reason}): give another file") from error
-    return np.asarray(small)[None]
+    picture = eight_bit(Path(path)).convert("RGB")
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))[None]
 
 
 def _taps(

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from medtune_jax.applications.frame_quality.features import quality_features
-from medtune_jax.applications.splits import test_split
+from medtune_jax.applications.splits import check_groups, test_split
 from medtune_jax.datasets import Frame, Frames
 from medtune_jax.datasets.colonoscopy import plain
 from medtune_jax.datasets.frames import check_disjoint
@@ -70,7 +70,7 @@ def read_cases(data: ConfigDict) -> Cases:
         test = np.array([part is parts["test"] for part, _ in known])
         check_disjoint(groups[~test].tolist(), groups[test].tolist())
     else:
-        _check_enough(labels, groups, where)
+        check_groups(labels, groups, CLASSES, where, "video")
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         _check_side(labels[chosen], groups[chosen], side, where)
@@ -134,17 +134,6 @@ def scaled(image: np.ndarray, height: int) -> np.ndarray:
         return image
     width = max(1, round(image.shape[1] * height / len(image)))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _check_enough(labels: np.ndarray, videos: np.ndarray, where: str) -> None:
-    """A split by video needs every class in two videos."""
-    for label, name in enumerate(CLASSES):
-        count = len(np.unique(videos[labels == label]))
-        if count < 2:
-            raise UserError(
-                f"{where}: {name} frames come from {count} video(s); a split into training and test "
-                "set by video needs two of each class."
-            )
 
 
 def _check_side(labels: np.ndarray, videos: np.ndarray, side: str, where: str) -> None:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import test_split
+from medtune_jax.applications.splits import check_groups, test_split
 from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
@@ -32,7 +32,7 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
     splits = store.splits(data.tfds, data.dir)
     parts = {
         split: store.read_tfds_images(
-            data.tfds, data.dir, image, label, group or None, split, lambda x: _square(x, size)
+            data.tfds, data.dir, split, image, label, group or None, lambda x: _square(x, size)
         )
         for split in splits
     }
@@ -44,7 +44,7 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
         test = np.concatenate([np.full(len(p[1]), split == "test") for split, p in parts.items()])
         check_disjoint(groups[~test].tolist(), groups[test].tolist(), "patient")
     else:
-        _check_groups(labels, groups, classes, data.tfds)
+        check_groups(labels, groups, classes, f"data set {data.tfds}")
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         present = [classes[k] for k in np.unique(labels[chosen])]
@@ -55,15 +55,3 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
 def _square(image: np.ndarray, size: int) -> np.ndarray:
     picture = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(picture)
-
-
-def _check_groups(
-    labels: np.ndarray, groups: np.ndarray, classes: tuple[str, ...], name: str
-) -> None:
-    for index, label in enumerate(classes):
-        count = len(np.unique(groups[labels == index]))
-        if count < 2:
-            raise UserError(
-                f"data set {name}: class '{label}' has {count} patient(s), too few for a training and "
-                "a test set: it needs two or more"
-            )

@@ -15,10 +15,10 @@ from medtune_jax.applications.intima_media.contours import Contours
 from medtune_jax.applications.intima_media.scan import traced
 from medtune_jax.datasets.carotid import Roi
 from medtune_jax.evaluation.boundary import BlandAltman
+from medtune_jax.report import palette
 from medtune_jax.report.figures import Drawing
 
-# Okabe and Ito's palette, as in the other figures.
-_LI, _MA, _STEP, _TRUTH = "#E69F00", "#0072B2", "#D55E00", "#009E73"
+_LI, _MA, _STEP, _TRUTH = palette.ORANGE, palette.BLUE, palette.VERMILION, palette.GREEN
 _CONFIDENCE_LI, _CONFIDENCE_MA = np.array([1.0, 0.84, 0.0]), np.array([0.24, 0.7, 1.0])
 
 
@@ -45,7 +45,7 @@ def boxplots(errors: Mapping[str, tuple[NDArray, NDArray]], unit: str) -> Drawin
     ax.yaxis.set_minor_formatter("")
     ax.set_ylabel(f"Error of a region ({unit}, log axis)")
     ax.set_xticks(range(len(errors)), list(errors), rotation=30, ha="right", rotation_mode="anchor")
-    ax.grid(axis="y", color="#e4e4e4", which="both", linewidth=0.6)
+    ax.grid(axis="y", color=palette.GRID, which="both", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     handles = [Line2D([], [], color=colour, lw=6, alpha=0.55) for colour in (_LI, _MA)]
@@ -108,7 +108,7 @@ def bland_altman(network: NDArray, expert: NDArray, limits: BlandAltman, unit: s
             va="center",
             fontsize=8,
         )
-    ax.axhline(0, color="#bbbbbb", lw=0.8)
+    ax.axhline(0, color=palette.FAINT, lw=0.8)
     ax.set_xlabel(f"Mean of network and expert ({unit})")
     ax.set_ylabel(f"Network - expert ({unit})")
     ax.spines[["top", "right"]].set_visible(False)

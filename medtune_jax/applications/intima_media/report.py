@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -15,7 +17,7 @@ from medtune_jax.evaluation.paired import PairedTest, compare_with
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.section import Section
+from medtune_jax.report.section import Section, SectionMaker
 
 INTERFACES = ("li", "ma")
 
@@ -34,12 +36,46 @@ PAPER = {
 }
 
 
-def boundary_error(evidence: Evidence) -> Section | None:
+class Main(NamedTuple):
+    """What the sections speak of: the recommended depth with the main fraction of the training data."""
+
+    evidence: Evidence
+    results: BoundaryResults
+    fraction: float
+    depth: str
+
+    @property
+    def label(self) -> str:
+        return self.evidence.study.label(self.depth)
+
+    @property
+    def share(self) -> str:
+        return f"{fraction_name(self.fraction)} of the training data"
+
+    def of_regions(self, field: str) -> NDArray[np.float64]:
+        """A field of the regions' rows in the results' unit, mean over seeds [regions]."""
+        return self.results.of_depth(self.depth, self.fraction, field) * self.results.scale
+
+
+def of_main(make: Callable[[Main], Section]) -> SectionMaker:
+    """A maker that has nothing to show while no fraction has a recommendation."""
+
+    @wraps(make)
+    def maker(evidence: Evidence) -> Section | None:
+        fraction = evidence.main_fraction
+        if fraction is None:
+            return None
+        depth = evidence.recommendations[fraction].depth
+        return make(Main(evidence, BoundaryResults(evidence.study), fraction, depth))
+
+    return maker
+
+
+@of_main
+def boundary_error(main: Main) -> Section:
     """Mean errors by depth and training fraction, the boxplots, and the baselines."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
-    results, study = BoundaryResults(evidence.study), evidence.study
+    evidence, results, fraction, _ = main
+    study = evidence.study
     fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
     rows = [
         (
@@ -71,17 +107,17 @@ def boundary_error(evidence: Evidence) -> Section | None:
         for name in [*(f"{fraction_name(f)}," for f in fractions), "step lines,"]
         for which in ("LI", "MA")
     ]
-    boxes = drawings.boxplots(_boxes(evidence, results, fraction), results.unit)
+    boxes = drawings.boxplots(_boxes(main), results.unit)
     text = (
         f"Mean (standard deviation) over {len(results.rois)} test regions of "
         f"{len(set(results.subjects))} subjects of the mean distance to the expert's interface, "
         f"{results.unit}; a region's error is first averaged over seeds. Step lines, the best row "
-        f"of each column before the snakes, with {fraction_name(fraction)} of the training data. "
+        f"of each column before the snakes, with {main.share}. "
         "A calibrated baseline is less one constant an interface, the median signed distance to "
         "the expert in all training regions: it tells how much of its error is only that."
     )
     caption = (
-        f"Error of each test region with {fraction_name(fraction)} of the training data: median, "
+        f"Error of each test region with {main.share}: median, "
         "quartiles, Tukey whiskers (the farthest region within 1.5 interquartile ranges of the "
         "box). The counterpart of the paper's Figure 9."
     )
@@ -98,13 +134,10 @@ def boundary_error(evidence: Evidence) -> Section | None:
     )
 
 
-def beside_the_paper(evidence: Evidence) -> Section | None:
+@of_main
+def beside_the_paper(main: Main) -> Section:
     """The paper's table of means with ours where a row has a counterpart."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
-    results = BoundaryResults(evidence.study)
-    ours = dict(_counterparts(evidence, results, fraction))
+    results, ours = main.results, dict(_counterparts(main))
     rows = [
         (
             name,
@@ -133,43 +166,37 @@ def beside_the_paper(evidence: Evidence) -> Section | None:
     )
 
 
-def examples(evidence: Evidence) -> Section | None:
+@of_main
+def examples(main: Main) -> Section:
     """Confidence maps, step lines, snakes and truth of a typical and of the worst region."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
-    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
-    error = sum(results.of_depth(depth, fraction, f"{which}_px") for which in INTERFACES)
+    results = main.results
+    error = sum(main.of_regions(f"{which}_px") / results.scale for which in INTERFACES)
     order = np.argsort(error, kind="stable")
     chosen = list(dict.fromkeys([int(order[len(order) // 2]), int(order[-1])]))
-    contours = results.contours(depth, fraction)
+    contours = results.contours(main.depth, main.fraction)
     drawing = drawings.examples([(results.rois[i], *contours[i]) for i in chosen])
     names = " and ".join(results.rois[i].name for i in chosen)
     caption = (
-        f"{evidence.study.label(depth)}, first seed: the region of median error and the one of the "
+        f"{main.label}, first seed: the region of median error and the one of the "
         f"largest ({names}). Confidence: LI in yellow, MA in blue. The counterpart of the paper's "
         "Figure 8."
     )
     return Section("From confidence to contours", markup.figure(drawing, caption), [drawing])
 
 
-def paired_tests(evidence: Evidence) -> Section | None:
+@of_main
+def paired_tests(main: Main) -> Section:
     """The recommended depth against both baselines, and its snakes against its step lines."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
-    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
+    results = main.results
     rows = []
     for which in INTERFACES:
-        errors = results.of_depth(depth, fraction, f"{which}_px") * results.scale
+        errors = main.of_regions(f"{which}_px")
         others = {name: f[f"{which}_px"] * results.scale for name, f in results.baselines.items()}
-        steps = results.of_depth(depth, fraction, f"{which}_step_px") * results.scale
-        others["its own step lines"] = steps
+        others["its own step lines"] = main.of_regions(f"{which}_step_px")
         tests = compare_with(errors, others, results.subjects)
         rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
     text = (
-        f"Error of the method less that of {evidence.study.label(depth)} with "
-        f"{fraction_name(fraction)} of the training data, {results.unit}, on the same regions: "
+        f"Error of the method less that of {main.label} with {main.share}, {results.unit}, on the same regions: "
         "above zero the network is better. The interval and its p are by bootstrap over subjects, "
         "Wilcoxon's signed-rank test sees one mean a subject; p are Holm-corrected over the methods."
     )
@@ -180,27 +207,21 @@ def paired_tests(evidence: Evidence) -> Section | None:
     )
 
 
-def thickness(evidence: Evidence) -> Section | None:
+@of_main
+def thickness(main: Main) -> Section:
     """Bland-Altman agreement of the intima-media thickness with the expert's."""
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return None
-    results, depth = BoundaryResults(evidence.study), evidence.recommendations[fraction].depth
-    expert, network = (
-        results.of_depth(depth, fraction, field) * results.scale
-        for field in ("expert_thickness_px", "thickness_px")
-    )
+    results = main.results
+    expert, network = map(main.of_regions, ("expert_thickness_px", "thickness_px"))
     limits = bland_altman(network, expert, results.subjects)
     drawing = drawings.bland_altman(network, expert, limits, results.unit)
-    rows = [_agreement(evidence.study.label(depth), network, expert, results)]
+    rows = [_agreement(main.label, network, expert, results)]
     rows += [
         _agreement(name, fields["thickness_px"] * results.scale, expert, results)
         for name, fields in results.baselines.items()
     ]
     head = ("Method", "Bias", "Lower limit", "Upper limit", "Standard deviation")
     caption = (
-        f"Mean thickness of each test region, {evidence.study.label(depth)} with "
-        f"{fraction_name(fraction)} of the training data against the expert: bias and 95% limits "
+        f"Mean thickness of each test region, {main.label} with {main.share} against the expert: bias and 95% limits "
         "of agreement with their 95% intervals by bootstrap over subjects."
     )
     return Section(
@@ -210,10 +231,9 @@ def thickness(evidence: Evidence) -> Section | None:
     )
 
 
-def _boxes(
-    evidence: Evidence, results: BoundaryResults, fraction: float
-) -> dict[str, tuple[NDArray, NDArray]]:
+def _boxes(main: Main) -> dict[str, tuple[NDArray, NDArray]]:
     """{method: errors of LI and of MA in the results' unit}."""
+    evidence, results, fraction, _ = main
     depths = [d for d in evidence.study.depths if evidence.has(d, fraction)]
     networks = {
         evidence.study.label(d): [results.of_depth(d, fraction, f"{w}_px") for w in INTERFACES]
@@ -229,13 +249,11 @@ def _boxes(
     }
 
 
-def _counterparts(
-    evidence: Evidence, results: BoundaryResults, fraction: float
-) -> Iterator[tuple[str, tuple[str, str, str]]]:
+def _counterparts(main: Main) -> Iterator[tuple[str, tuple[str, str, str]]]:
     """(the paper's row, our name of it and our means): the same stages, else the same role."""
-    study = evidence.study
+    study = main.evidence.study
     roles = {"Hough + dual snake": "Hough + dual snake"}
-    for depth in (d for d in study.depths if evidence.has(d, fraction)):
+    for depth in (d for d in study.depths if main.evidence.has(d, main.fraction)):
         label = study.label(depth)
         if label in PAPER:
             roles[label] = label
@@ -245,7 +263,7 @@ def _counterparts(
             roles["conv1-fc8"] = label
         elif study.is_scratch(depth):
             roles.setdefault("scratch", label)
-    errors = _boxes(evidence, results, fraction)
+    errors = _boxes(main)
     for row, name in roles.items():
         li, ma = (f"{values.mean():.2f} ({values.std(ddof=1):.2f})" for values in errors[name])
         yield row, (name, li, ma)

@@ -1,26 +1,6 @@
 """Regions of the carotid wall in ultrasound, with traced contours, from the user's folders or CUBS."""
 
-from medtune_jax.datasets.carotid.files import (
-    SUFFIXES,
-    cubs_experts,
-    cubs_images,
-    read_cubs,
-    read_dicom,
-    read_new,
-    read_plain,
-)
-from medtune_jax.datasets.carotid.roi import Roi, check_roi, crop_around, with_contours
+from medtune_jax.datasets.carotid.files import SUFFIXES, read_cubs, read_new, read_plain
+from medtune_jax.datasets.carotid.roi import Roi, check_roi
 
-__all__ = [
-    "SUFFIXES",
-    "Roi",
-    "check_roi",
-    "crop_around",
-    "cubs_experts",
-    "cubs_images",
-    "read_cubs",
-    "read_dicom",
-    "read_new",
-    "read_plain",
-    "with_contours",
-]
+__all__ = ["SUFFIXES", "Roi", "check_roi", "read_cubs", "read_new", "read_plain"]

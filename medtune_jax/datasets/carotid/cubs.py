@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from medtune_jax.datasets.carotid import Roi, crop_around, cubs_experts, cubs_images
+from medtune_jax.datasets.carotid.files import cubs_experts, cubs_images
+from medtune_jax.datasets.carotid.roi import Roi, crop_around
 from medtune_jax.datasets.manual import ManualDataset, png, text
 from medtune_jax.errors import UserError
 

@@ -24,7 +24,7 @@ from pydicom.pixels import pixel_array
 
 from medtune_jax import images
 from medtune_jax.datasets.carotid import tables
-from medtune_jax.datasets.carotid.roi import Roi, crop_around, with_contours
+from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 
 SUFFIXES = (*images.SUFFIXES, ".dcm")
@@ -44,15 +44,8 @@ def read_plain(directory: Path | str) -> list[Roi]:
         image, mm_per_pixel = _read_image(path)
         relative = path.relative_to(directory)
         subject = relative.parts[0] if len(relative.parts) > 1 else directory.name
-        untraced = np.full(image.shape[1], np.nan)
-        roi = Roi(
-            image,
-            untraced,
-            untraced,
-            calibration.get(path.resolve(), mm_per_pixel),
-            subject,
-            relative.with_suffix("").as_posix(),
-        )
+        scale = calibration.get(path.resolve(), mm_per_pixel)
+        roi = untraced(image, scale, subject, relative.with_suffix("").as_posix())
         sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
         rois.append(with_contours(roi, *map(tables.csv_points, sources)))
     return rois
@@ -69,9 +62,8 @@ def read_new(path: Path | str) -> Roi:
     known: dict[Path, float] = {}
     for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
         known |= tables.calibration(table) if table.is_file() else {}
-    untraced = np.full(image.shape[1], np.nan)
     scale = known.get(path.resolve(), mm_per_pixel)
-    return Roi(image, untraced, untraced, scale, path.absolute().parent.name, path.as_posix())
+    return untraced(image, scale, path.absolute().parent.name, path.as_posix())
 
 
 def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -110,17 +102,10 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
     for identity in traced:
         image, _ = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
-        untraced = np.full(image.shape[1], np.nan)
-        roi = Roi(
-            image,
-            untraced,
-            untraced,
-            tables.factor(factors[identity]) if identity in factors else None,
-            number.group() if number else identity,
-            identity,
-        )
+        subject = number.group() if number else identity
+        scale = tables.factor(factors[identity]) if identity in factors else None
         profiles = [tables.profile(chosen[0] / f"{identity}-{which}.txt") for which in ("LI", "MA")]
-        yield with_contours(roi, *profiles)
+        yield with_contours(untraced(image, scale, subject, identity), *profiles)
 
 
 def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:

@@ -29,6 +29,12 @@ class Roi:
     name: str
 
 
+def untraced(image: NDArray[np.uint8], mm_per_pixel: float | None, subject: str, name: str) -> Roi:
+    """An image whose contours are not known."""
+    rows = np.full(image.shape[1], np.nan)
+    return Roi(image, rows, rows, mm_per_pixel, subject, name)
+
+
 def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:
     """`roi` with contours given as points (x, y) [N, 2] in pixels, interpolated to its columns."""
     li, ma = (

@@ -149,10 +149,10 @@ def test_bad_input(videos, tmp_path):
     shutil.copytree(videos, tmp_path / "one")
     one = tmp_path / "one"
     declare(one, [f"v{k},,1" for k in range(8)])
-    with pytest.raises(UserError, match=r"non_informative frames come from 0 video\(s\)"):
+    with pytest.raises(UserError, match=r"class 'non_informative' has 0 video\(s\)"):
         load(one)
     declare(one, ["v0,,0", *(f"v{k},,1" for k in range(1, 8))])
-    with pytest.raises(UserError, match=r"non_informative frames come from 1 video\(s\)"):
+    with pytest.raises(UserError, match=r"class 'non_informative' has 1 video\(s\)"):
         load(one)
     (one / "quality.csv").unlink()
     with pytest.raises(UserError, match="no frame is known to be informative or not"):
