@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, weights
@@ -154,14 +155,15 @@ def _memory(config: ConfigDict) -> Memory:
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 
 
-def _dtype(config: ConfigDict) -> np.dtype[Any]:
+def _dtype(config: ConfigDict) -> DTypeLike:
     """Of the activations. Parameters, gradients and the optimizer's state are float32."""
+    known: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
     wanted = config.training.dtype
     if wanted == "auto":
         wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if wanted not in ("float32", "bfloat16"):
+    if wanted not in known:
         raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
-    return np.dtype(jnp.dtype(wanted))
+    return known[wanted]
 
 
 def _manifest(study: Study) -> dict[str, Any]:
