@@ -49,10 +49,7 @@ def test_a_positive_patch_shows_the_lesion(dataset):
 
 def test_a_study_can_take_its_subsets(dataset):
     for fraction in (1.0, 0.5):
-        subset = training_subset(
-            dataset.labels, dataset.groups, dataset.units, np.flatnonzero(~dataset.test),
-            fraction, 0.3, 0, dataset.classes,
-        )  # fmt: skip
+        subset = training_subset(dataset, fraction, 0, 0.3)
         assert not set(dataset.groups[subset.train]) & set(dataset.groups[subset.valid])
         assert not dataset.test[subset.train].any()
 
