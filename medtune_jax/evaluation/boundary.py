@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import norm
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
@@ -28,10 +28,10 @@ def _rows(name: str, contour: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _pair(
+def _distance(
     first: np.ndarray, second: np.ndarray, mm_per_pixel: float | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance second - first in micrometres [..., columns], and the checked spacing."""
+) -> np.ndarray:
+    """Signed distance second - first in micrometres [..., columns]."""
     upper, lower = _rows("first", first), _rows("second", second)
     if upper.shape != lower.shape or upper.ndim == 0 or upper.shape[-1] == 0:
         raise UserError(
@@ -41,7 +41,7 @@ def _pair(
     spacing = np.asarray(mm_per_pixel, dtype=float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise UserError(f"mm_per_pixel is {mm_per_pixel}: the pixel height must be positive.")
-    return (lower - upper) * spacing[..., None] * MICROMETRES_PER_MM, spacing
+    return (lower - upper) * spacing[..., None] * MICROMETRES_PER_MM
 
 
 def boundary_error(
@@ -53,7 +53,7 @@ def boundary_error(
       predicted, expert: [..., columns] row positions in pixels.
       mm_per_pixel: height of a pixel in millimetres, scalar or one per leading index.
     """
-    return np.abs(_pair(predicted, expert, mm_per_pixel)[0]).mean(axis=-1)
+    return np.abs(_distance(predicted, expert, mm_per_pixel)).mean(axis=-1)
 
 
 class Thickness(NamedTuple):
@@ -69,7 +69,7 @@ def thickness(upper: np.ndarray, lower: np.ndarray, mm_per_pixel: float | np.nda
     Rows grow downwards. Where the interfaces cross, the signed distance is negative and lowers
     the mean: nothing is hidden by an absolute value.
     """
-    distance, _ = _pair(upper, lower, mm_per_pixel)
+    distance = _distance(upper, lower, mm_per_pixel)
     return Thickness(distance.mean(axis=-1), distance.max(axis=-1))
 
 
@@ -83,38 +83,17 @@ class BlandAltman(NamedTuple):
 
 
 def bland_altman(
-    first: np.ndarray,
-    second: np.ndarray,
-    subjects: Sequence[str] | np.ndarray | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    first: np.ndarray, second: np.ndarray, subjects: Sequence[str] | np.ndarray
 ) -> BlandAltman:
     """Bias and 95% limits of agreement (bias -/+ 1.96 standard deviations) with 95% intervals.
 
-    Without `subjects` every pair is independent: t intervals, with variance s^2 / n for the bias
-    and s^2 (1 / n + 1.96^2 / (2 (n - 1))) for a limit. With `subjects` [N] (several regions of a
-    patient), a bootstrap by subject.
+    subjects: [N], of whom each may have several regions; they are what the bootstrap draws.
     """
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if difference.ndim != 1 or difference.size < 2 or not np.isfinite(difference).all():
         raise UserError("Bland-Altman limits need at least 2 finite pairs of measurements.")
-    n, bias, deviation = difference.size, difference.mean(), difference.std(ddof=1)
-    if subjects is not None:
-        intervals = bootstrap_intervals(
-            lambda weights: _weighted_limits(difference, weights),
-            subjects,
-            resamples=resamples,
-            seed=seed,
-        )
-    else:
-        values = bias + deviation * np.array([0, -_NORMAL_95, _NORMAL_95])
-        error = deviation * np.sqrt(1 / n + np.array([0, 1, 1]) * _NORMAL_95**2 / (2 * (n - 1)))
-        reach = t.ppf(0.975, n - 1) * error
-        pairs = zip(values.tolist(), reach.tolist(), strict=True)
-        intervals = [Interval(v, v - r, v + r) for v, r in pairs]
-    middle, lower, upper = intervals
-    return BlandAltman(middle, lower, upper, float(deviation))
+    limits = bootstrap_intervals(lambda weights: _weighted_limits(difference, weights), subjects)
+    return BlandAltman(*limits, deviation=float(difference.std(ddof=1)))
 
 
 def _weighted_limits(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -79,11 +79,11 @@ class FrocModel:
         share = np.clip(np.asarray(rates, dtype=float) / self.rate, 0, 1)
         return self.detection * norm.cdf(self.a + self.b * norm.ppf(share))
 
-    def sensitivity_at(self, rates: Sequence[float], confidence: float = 0.95) -> list[Interval]:
-        """Sensitivity at each rate (> 0) with its interval."""
-        return [self._interval(float(rate), confidence) for rate in rates]
+    def sensitivity_at(self, rates: Sequence[float]) -> list[Interval]:
+        """Sensitivity at each rate (> 0) with its 95% interval."""
+        return [self._interval(float(rate)) for rate in rates]
 
-    def _interval(self, false_per_image: float, confidence: float) -> Interval:
+    def _interval(self, false_per_image: float) -> Interval:
         estimate = float(self.sensitivity([false_per_image])[0])
         # At nu = 1 the information is infinite; half a miss keeps the variance honest.
         nu = min(self.detection, (self.lesions - 0.5) / self.lesions)
@@ -102,7 +102,7 @@ class FrocModel:
             + by_rate**2 * self.rate / self.images
         )
         centre = np.clip(nu * found, 1e-9, 1 - 1e-9)
-        reach = norm.ppf((1 + confidence) / 2) * np.sqrt(variance) / (centre * (1 - centre))
+        reach = norm.ppf(0.975) * np.sqrt(variance) / (centre * (1 - centre))
         low, high = expit(logit(centre) + np.array([-reach, reach]))
         return Interval(estimate, float(min(low, estimate)), float(max(high, estimate)))
 

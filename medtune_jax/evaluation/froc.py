@@ -58,12 +58,8 @@ class Detections:
     lesion: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("lesion_image", int),
-            ("image", int),
-            ("score", float),
-            ("lesion", int),
-        ):
+        for name in ("lesion_image", "image", "score", "lesion"):
+            kind = float if name == "score" else int
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
         if not self.image.shape == self.score.shape == self.lesion.shape:
             raise UserError("Candidates need one image, one score and one lesion (or -1) each.")
@@ -114,7 +110,10 @@ class Detections:
         return first
 
 
-def froc_statistic(detections: Detections, rates: Sequence[float] | np.ndarray) -> Statistic:
+Rates = Sequence[float] | np.ndarray
+
+
+def froc_statistic(detections: Detections, rates: Rates) -> Statistic:
     """Sensitivity at each rate as a function of image weights: [R, images] -> [R, len(rates)].
 
     Lesions and candidates weigh what their image weighs.
@@ -133,37 +132,31 @@ def froc_statistic(detections: Detections, rates: Sequence[float] | np.ndarray) 
     return statistic
 
 
-def sensitivities(seeds: Sequence[Detections], rates: Sequence[float] | np.ndarray) -> np.ndarray:
+def _mean(seeds: Sequence[Detections], rates: Rates) -> Statistic:
+    each = [froc_statistic(detections, rates) for detections in seeds]
+    return lambda weights: np.mean([statistic(weights) for statistic in each], axis=0)
+
+
+def sensitivities(seeds: Sequence[Detections], rates: Rates) -> np.ndarray:
     """Sensitivity [T] at each number of false positives per image, mean over the detections of each seed."""
     return estimate(_mean(seeds, rates), seeds[0].images)
 
 
 def sensitivity_at(
-    seeds: Sequence[Detections],
-    rates: Sequence[float] | np.ndarray,
-    groups: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    seeds: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
 ) -> list[Interval]:
     """`sensitivities` with 95% bootstrap intervals.
 
-    Args:
-      groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
+    groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
     """
-    return bootstrap_intervals(
-        _mean(seeds, rates), groups, needed=[seeds[0].ill], resamples=resamples, seed=seed
-    )
+    return bootstrap_intervals(_mean(seeds, rates), groups, [seeds[0].ill])
 
 
 def sensitivity_difference(
     first: Sequence[Detections],
     second: Sequence[Detections],
-    rates: Sequence[float],
+    rates: Rates,
     groups: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
     """Sensitivity of the first detector minus the second's, mean over rates and seeds, paired by video or patient.
 
@@ -177,12 +170,5 @@ def sensitivity_difference(
         lambda weights: means[0](weights).mean(axis=-1),
         lambda weights: means[1](weights).mean(axis=-1),
         groups,
-        needed=[one.ill],
-        resamples=resamples,
-        seed=seed,
+        [one.ill],
     )
-
-
-def _mean(seeds: Sequence[Detections], rates: Sequence[float] | np.ndarray) -> Statistic:
-    each = [froc_statistic(detections, rates) for detections in seeds]
-    return lambda weights: np.mean([statistic(weights) for statistic in each], axis=0)

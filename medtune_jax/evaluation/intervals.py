@@ -20,12 +20,13 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric
 from medtune_jax.evaluation.sweep import Statistic, estimate
 
+RESAMPLES = 2000
 _BLOCK = 2_000_000  # weights held at once: keeps the temporaries of a statistic to tens of MB
 _ROUNDS = 200  # attempts at redrawing the resamples that lack a class
 
 
 class Interval(NamedTuple):
-    """A value on the test set with its 95% (or given) interval."""
+    """A value on the test set with its 95% interval."""
 
     estimate: float
     low: float
@@ -44,25 +45,23 @@ class Difference(NamedTuple):
 def group_bootstrap(
     statistic: Statistic,
     groups: Sequence[str] | np.ndarray,
-    *,
     needed: Sequence[np.ndarray] = (),
-    resamples: int = 2000,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draws a statistic on resampled groups: [resamples, ...].
+    resamples: int = RESAMPLES,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A statistic of the test set as it is, [...], and on resampled groups, [resamples, ...].
 
     As many groups are drawn with replacement as there are groups. A resample that leaves one of
     the `needed` sets empty (say, no positive image: AUC undefined) is drawn again, so the
     interval is conditional on both classes being present; this matters only for very few groups.
-    The same groups, needed sets, seed and number of resamples give the same resamples.
+    The same groups, needed sets and number of resamples give the same resamples.
 
     Args:
       statistic: maps float weights [R, N] to values [R, ...].
       groups: [N] any hashable-by-value labels (patient, video) of the N items.
       needed: boolean masks [N]; each must keep an item in every resample.
     """
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(group.max()) + 1 if group.size else 0
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    count = len(names)
     if count < 2:
         raise UserError(
             f"An interval needs at least 2 groups (patients, videos), but the test set has {count}: "
@@ -71,12 +70,11 @@ def group_bootstrap(
     holders = np.zeros((len(needed), count))
     for row, mask in zip(holders, needed, strict=True):
         row[group[mask]] = 1
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     size = max(1, _BLOCK // group.size)
     blocks = [min(size, resamples - start) for start in range(0, resamples, size)]
-    return np.concatenate(
-        [statistic(_draw(rng, rows, count, holders)[:, group].astype(float)) for rows in blocks]
-    )
+    draws = [statistic(_draw(rng, rows, count, holders)[:, group].astype(float)) for rows in blocks]
+    return estimate(statistic, group.size), np.concatenate(draws)
 
 
 def _draw(rng: np.random.Generator, rows: int, count: int, holders: np.ndarray) -> np.ndarray:
@@ -94,84 +92,60 @@ def _draw(rng: np.random.Generator, rows: int, count: int, holders: np.ndarray) 
     )
 
 
-def percentile_interval(estimate: float, draws: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Percentile interval from bootstrap draws [R]."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+def percentile_interval(estimate: float, draws: np.ndarray) -> Interval:
+    """95% percentile interval from bootstrap draws [R]."""
+    low, high = np.quantile(draws, [0.025, 0.975])
     return Interval(float(estimate), float(low), float(high))
 
 
 def bootstrap_intervals(
     statistic: Statistic,
     groups: Sequence[str] | np.ndarray,
-    *,
     needed: Sequence[np.ndarray] = (),
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> list[Interval]:
     """A statistic of T values on the test set, each with its 95% interval; arguments as of `group_bootstrap`."""
-    draws = group_bootstrap(statistic, groups, needed=needed, resamples=resamples, seed=seed)
-    pairs = zip(estimate(statistic, len(groups)), draws.T, strict=True)
-    return [percentile_interval(value, column) for value, column in pairs]
+    values, draws = group_bootstrap(statistic, groups, needed)
+    return [percentile_interval(*pair) for pair in zip(values, draws.T, strict=True)]
 
 
-def two_sided_p(draws: np.ndarray) -> float:
-    """Two-sided bootstrap p that the differences [R] are centred on zero.
+def tested(estimate: float, draws: np.ndarray) -> Difference:
+    """A difference from its bootstrap draws [R].
 
-    Twice the smaller share of draws on either side of zero, counting one draw more on each side
-    so that p is never below 2 / (R + 1).
+    p is twice the smaller share of draws on either side of zero, counting one draw more on each
+    side so that it is never below 2 / (R + 1).
     """
     side = min((draws <= 0).sum(), (draws >= 0).sum())
-    return float(min(1.0, 2 * (side + 1) / (draws.size + 1)))
+    p = min(1.0, 2 * (side + 1) / (draws.size + 1))
+    return Difference(*percentile_interval(estimate, draws), float(p))
 
 
 def paired_difference(
     first: Statistic,
     second: Statistic,
     groups: Sequence[str] | np.ndarray,
-    *,
     needed: Sequence[np.ndarray] = (),
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
     """first - second on the same resamples of the same items; statistics return [R]."""
-
-    def difference(weights: np.ndarray) -> np.ndarray:
-        return first(weights) - second(weights)
-
-    draws = group_bootstrap(difference, groups, needed=needed, resamples=resamples, seed=seed)
-    found = percentile_interval(float(estimate(difference, len(groups))), draws)
-    return Difference(*found, two_sided_p(draws))
+    return tested(*group_bootstrap(lambda w: first(w) - second(w), groups, needed))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: p-values that hold for the whole family of comparisons."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1)
-    return corrected.tolist()
+    from statsmodels.stats.multitest import multipletests  # a second, which a sweep does without
+
+    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
 
 
 def interval(
-    metric: Metric,
-    labels: np.ndarray,
-    scores: np.ndarray,
-    groups: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, groups: Sequence[str] | np.ndarray
 ) -> Interval:
     """A metric of the test set, mean over seeds, with its 95% interval.
 
     Args:
       labels: int [N]. scores: log-odds [N, C], or [S, N, C] of S seeds. groups: [N], the patient of each image.
     """
-    needed = metric.needed(labels, np.shape(scores)[-1])
     statistic = metric.statistic(labels, scores)
-    draws = group_bootstrap(statistic, groups, needed=needed, resamples=resamples, seed=seed)
-    return percentile_interval(metric(labels, scores), draws)
+    return percentile_interval(*group_bootstrap(statistic, groups, metric.needed(labels, scores)))
 
 
 def difference(
@@ -180,19 +154,10 @@ def difference(
     first: np.ndarray,
     second: np.ndarray,
     groups: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
     """The metric of the first scores minus that of the second on the same images, paired by patient.
 
     Arguments as of `interval`; the two methods may have different numbers of seeds.
     """
-    return paired_difference(
-        metric.statistic(labels, first),
-        metric.statistic(labels, second),
-        groups,
-        needed=metric.needed(labels, np.shape(first)[-1]),
-        resamples=resamples,
-        seed=seed,
-    )
+    one, other = (metric.statistic(labels, scores) for scores in (first, second))
+    return paired_difference(one, other, groups, metric.needed(labels, first))

@@ -17,7 +17,7 @@ from medtune_jax.evaluation.sweep import (
     estimate,
 )
 
-# Counts of positives and of negatives at falling thresholds, [R, K + 1] each -> [R].
+# Counts of positives and of negatives at falling thresholds, [R, K + 1] each -> [R] or [R, T].
 Area = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -43,16 +43,14 @@ class Metric:
         """labels: int [N]. scores: log-odds [N, C], or [S, N, C] of S seeds, whose figures are averaged."""
         labels = np.asarray(labels)
         statistic = self.statistic(labels, scores)
-        for mask in self.needed(labels, np.shape(scores)[-1]):
-            if not mask.any():
-                raise UserError(
-                    f"A class has no image in this set: its {self.title} is undefined; add images of it or drop "
-                    "the class."
-                )
+        if not all(mask.any() for mask in self.needed(labels, scores)):
+            raise UserError(
+                f"A class has no image in this set: its {self.title} is undefined; add images of it or drop the class."
+            )
         return float(estimate(statistic, len(labels)))
 
     def statistic(self, labels: np.ndarray, scores: np.ndarray) -> Statistic:
-        """The figure as a function of weights [R, N] -> [R], for resampling. Arguments as of a call."""
+        """The figure as a function of weights [R, N] -> what `area` returns, for resampling. Arguments as of a call."""
         labels, scores = np.asarray(labels), np.asarray(scores, float)
         if not np.isfinite(scores).all():
             raise UserError(
@@ -63,9 +61,8 @@ class Metric:
                 f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label "
                 "per image."
             )
-        sweeps = [
-            (ThresholdSweep(score), positive) for score, positive in self.binary(labels, scores)
-        ]
+        pairs = self.binary(labels, scores)
+        sweeps = [(ThresholdSweep(score), positive) for score, positive in pairs]
 
         def figure(weights: np.ndarray) -> np.ndarray:
             areas = [
@@ -85,9 +82,9 @@ class Metric:
             for positive in self.tasks(np.shape(scores)[-1])
         ]
 
-    def needed(self, labels: np.ndarray, classes: int) -> list[np.ndarray]:
-        """The sets of images bool [N] of which none may be empty."""
-        sides = [np.isin(labels, positive) for positive in self.tasks(classes)]
+    def needed(self, labels: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+        """The sets of images bool [N] of which none may be empty; arguments as of a call."""
+        sides = [np.isin(labels, positive) for positive in self.tasks(np.shape(scores)[-1])]
         return [mask for side in sides for mask in (side, ~side)]
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Difference, holm, paired_difference
-from medtune_jax.evaluation.sweep import Statistic
+from medtune_jax.evaluation.intervals import Difference, group_bootstrap, holm, tested
 
 
 class PairedTest(NamedTuple):
@@ -45,39 +44,22 @@ def signed_rank(
 
 
 def mean_difference(
-    first: np.ndarray,
-    second: np.ndarray,
-    subjects: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    first: np.ndarray, second: np.ndarray, subjects: Sequence[str] | np.ndarray
 ) -> Difference:
     """Mean of first - second over images [N] with a subject-level bootstrap interval and p."""
-    _difference(first, second)
-
-    def mean_of(values: np.ndarray) -> Statistic:
-        return lambda weights: weights @ np.asarray(values, dtype=float) / weights.sum(axis=1)
-
-    return paired_difference(
-        mean_of(first), mean_of(second), subjects, resamples=resamples, seed=seed
-    )
+    difference = _difference(first, second)
+    return tested(*group_bootstrap(lambda w: w @ difference / w.sum(axis=1), subjects))
 
 
 def compare_with(
     reference: np.ndarray,
     others: Mapping[str, np.ndarray],
     subjects: Sequence[str] | np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> dict[str, PairedTest]:
     """Compares each method with a reference, Holm-corrected over the methods."""
-    bootstraps = [
-        mean_difference(values, reference, subjects, resamples=resamples, seed=seed)
-        for values in others.values()
-    ]
+    means = [mean_difference(values, reference, subjects) for values in others.values()]
     ranks = [signed_rank(values, reference, subjects) for values in others.values()]
-    rows = zip(bootstraps, ranks, holm([b.p for b in bootstraps]), holm(ranks), strict=True)
+    rows = zip(means, ranks, holm([mean.p for mean in means]), holm(ranks), strict=True)
     return {name: PairedTest(*row) for name, row in zip(others, rows, strict=True)}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivity_at
 from medtune_jax.report import figures, markup
@@ -103,9 +101,8 @@ def _tasks(classes: Sequence[str], tasks: Sequence[tuple[int, ...]]) -> str:
 
 
 def _sensitivities(evidence: Evidence, cell: Cell) -> list[Interval]:
-    pairs = evidence.study.metric.binary(evidence.labels, evidence.judged(cell))
-    scores = np.stack([score for score, _ in pairs])
-    return sensitivity_at(pairs[0][1], scores, evidence.groups)
+    scores = evidence.judged(cell)
+    return sensitivity_at(evidence.study.metric, evidence.labels, scores, evidence.groups)
 
 
 def convergence(evidence: Evidence) -> Section | None:

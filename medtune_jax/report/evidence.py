@@ -14,15 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from medtune_jax.evaluation.intervals import (
+    RESAMPLES,
     Difference,
     Interval,
     group_bootstrap,
     holm,
     percentile_interval,
-    two_sided_p,
+    tested,
 )
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
-from medtune_jax.evaluation.sweep import estimate
+from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.report.load import Run, StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
@@ -45,7 +46,7 @@ class Evidence:
       UserError: the test set has fewer than two groups or lacks a class.
     """
 
-    def __init__(self, study: StudyResults, resamples: int = 2000, seed: int = 0):
+    def __init__(self, study: StudyResults, resamples: int = RESAMPLES):
         self.study = study
         self.cells: list[Cell] = [
             (depth, fraction)
@@ -54,12 +55,10 @@ class Evidence:
             if study.cell(depth, fraction)
         ]
         self._column = {cell: i for i, cell in enumerate(self.cells)}
-        self._estimates, self._draws = self._bootstrap(resamples, seed)
+        if self.cells:
+            self._estimates, self._draws = self._bootstrap(resamples)
 
-    def _bootstrap(self, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        test = self.study.test
-        if test is None:
-            return np.empty(0), np.empty((resamples, 0))
+    def _bootstrap(self, resamples: int) -> tuple[np.ndarray, np.ndarray]:
         labels, metric = self.labels, self.study.metric
         scores = [self.judged(cell) for cell in self.cells]
         statistics = [metric.statistic(labels, each) for each in scores]
@@ -67,35 +66,31 @@ class Evidence:
         def statistic(weights: np.ndarray) -> np.ndarray:
             return np.stack([s(weights) for s in statistics], axis=-1)
 
-        draws = group_bootstrap(
-            statistic,
-            self.groups,
-            needed=metric.needed(labels, scores[0].shape[-1]),
-            resamples=resamples,
-            seed=seed,
-        )
-        return estimate(statistic, labels.size), draws
+        return group_bootstrap(statistic, self.groups, metric.needed(labels, scores[0]), resamples)
+
+    @property
+    def test_set(self) -> TestSet:
+        """The test set of the finished runs; there must be one."""
+        assert self.study.test is not None
+        return self.study.test
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int [n]: classes of the n test cases that are judged."""
+        return self.test_set.labels[self.test_set.judged]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """str [n]: their groups."""
+        return self.test_set.groups[self.test_set.judged]
 
     def scores(self, cell: Cell) -> np.ndarray:
         """Log-odds [S, N, C] of the test set by a cell's finished seeds."""
         return np.stack([run.scores for run in self.study.cell(*cell) if run.scores is not None])
 
-    @property
-    def labels(self) -> np.ndarray:
-        """int [n]: classes of the n test cases that are judged."""
-        test = self.study.test
-        return np.empty(0, int) if test is None else test.labels[test.judged]
-
-    @property
-    def groups(self) -> np.ndarray:
-        """str [n]: their groups."""
-        test = self.study.test
-        return np.empty(0, str) if test is None else test.groups[test.judged]
-
     def judged(self, cell: Cell) -> np.ndarray:
         """Log-odds [S, n, C] of the test cases that are judged: what the metric and its curves are made of."""
-        assert self.study.test is not None
-        return self.scores(cell)[:, self.study.test.judged]
+        return self.scores(cell)[:, self.test_set.judged]
 
     def has(self, depth: str, fraction: float) -> bool:
         return (depth, fraction) in self._column
@@ -110,10 +105,7 @@ class Evidence:
         vector = np.zeros(len(self.cells))
         for cell, coefficient in coefficients.items():
             vector[self._column[cell]] += coefficient
-        draws = self._draws @ vector
-        return Difference(
-            *percentile_interval(float(self._estimates @ vector), draws), two_sided_p(draws)
-        )
+        return tested(self._estimates @ vector, self._draws @ vector)
 
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""

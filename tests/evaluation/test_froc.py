@@ -135,7 +135,7 @@ def test_paired_comparison():
     videos = np.repeat(np.arange(30), 10)
     better = froc.sensitivity_difference([good], [bad], [0.1], videos)
     assert better.low > 0 and better.p < 0.01
-    assert froc.sensitivity_difference([good], [good], [0.1], videos, resamples=100).p == 1
+    assert froc.sensitivity_difference([good], [good], [0.1], videos).p == 1
     other = random_test_set(np.random.default_rng(2))
     with pytest.raises(UserError, match="same images"):
         froc.sensitivity_difference([good], [other], [0.1], videos)
@@ -146,13 +146,13 @@ def test_rates_and_seeds_are_averaged():
     videos, rates = np.repeat(np.arange(30), 10), [0.1, 1.0]
     each = [froc.sensitivities([seed], rates) for seed in seeds]
     assert froc.sensitivities(seeds, rates) == pytest.approx(np.mean(each, axis=0))
-    found = froc.sensitivity_difference(seeds, seeds[:1], rates, videos, resamples=50)
+    found = froc.sensitivity_difference(seeds, seeds[:1], rates, videos)
     assert found.estimate == pytest.approx(np.mean(each) - np.mean(each[0]))
 
 
 def test_no_candidate_at_all_is_all_misses():
     empty = Detections(5, [0, 3], [], [], [])
-    assert froc.sensitivity_at([empty], [0.1, 5], np.arange(5), resamples=50) == [(0, 0, 0)] * 2
+    assert froc.sensitivity_at([empty], [0.1, 5], np.arange(5)) == [(0, 0, 0)] * 2
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from medtune_jax.applications.drawings import bars, clean, pictures
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
-from medtune_jax.evaluation import Metric, difference, interval, log_odds
+from medtune_jax.evaluation import AUC, Metric, difference, interval, log_odds
 from medtune_jax.evaluation.intervals import Difference, Interval, holm
-from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, roc_points, sensitivity_at
+from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, GRID, mean_roc, sensitivity_at
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.report import markup, palette
 from medtune_jax.report.evidence import Cell, Evidence
@@ -23,7 +23,6 @@ from medtune_jax.report.figures import Drawing, fraction_name
 from medtune_jax.report.section import Section
 
 _SHOWN, _ACROSS = 18, 6
-_GRID = np.linspace(0, 1, 801)
 
 
 class Judged(NamedTuple):
@@ -103,9 +102,8 @@ def judge(
     gain = None
     if baseline is not None:
         gain = difference(metric, labels, one, log_odds.two_sided(baseline), videos)
-    return Judged(
-        interval(metric, labels, one, videos), sensitivity_at(labels, scores, videos), gain
-    )
+    merit = interval(metric, labels, one, videos)
+    return Judged(merit, sensitivity_at(metric, labels, one, videos), gain)
 
 
 def _test_set(evidence: Evidence) -> TestSet:
@@ -173,13 +171,11 @@ def _draw_roc(
     ax: Axes, test: TestSet, judges: Mapping[str, tuple[np.ndarray, palette.Line]]
 ) -> None:
     for number, (name, (scores, (colour, style))) in enumerate(judges.items()):
-        curves = [roc_points(test.labels, values) for values in scores]
-        mean = np.mean(
-            [np.interp(_GRID, c.false_positive_rate, c.sensitivity) for c in curves], axis=0
-        )
-        ax.plot(np.append(0, _GRID), np.append(0, mean), color=colour, ls=style, lw=1.6, label=name)
+        known = (AUC, test.labels, log_odds.two_sided(scores))
+        x, y = np.append([0, 0], GRID), mean_roc(*known)
+        ax.plot(x, [0, y[0], *y], color=colour, ls=style, lw=1.6, label=name)
         places = np.array(FALSE_POSITIVE_RATES) + 0.005 * (number - (len(judges) - 1) / 2)
-        bars(ax, places, sensitivity_at(test.labels, scores, test.groups), colour, fmt="none")
+        bars(ax, places, sensitivity_at(*known, test.groups), colour, fmt="none")
     ax.set(xlabel="False positive rate", ylabel="Sensitivity")
     ax.set(xlim=(-0.005, 0.5), ylim=(0, 1.01))  # nobody works where half of the bad frames pass
     clean(ax)

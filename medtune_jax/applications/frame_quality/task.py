@@ -14,6 +14,7 @@ from medtune_jax.applications.frame_quality.patches import random_crops
 from medtune_jax.applications.frame_quality.truth import truth_files
 from medtune_jax.applications.protocol import Application, Dataset, Words, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
+from medtune_jax.evaluation.metric import AUC
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivities
 from medtune_jax.patches import Crops, padded
 
@@ -49,7 +50,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
 def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
     """Sensitivity by frame at the paper's false positive rates."""
     labels = dataset.test_set[0].labels
-    values = sensitivities(labels, scores[:, 1])
+    values = sensitivities(AUC, labels, scores)
     return {
         f"sensitivity_at_fpr_{rate:.2f}": float(value)
         for rate, value in zip(FALSE_POSITIVE_RATES, values, strict=True)
