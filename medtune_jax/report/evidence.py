@@ -107,6 +107,10 @@ class Evidence:
             vector[self._column[cell]] += coefficient
         return tested(self._estimates @ vector, self._draws @ vector)
 
+    def minus(self, depth: str, other: str, fraction: float) -> Difference:
+        """Test metric of one depth less that of another, paired by group."""
+        return self.contrast({(depth, fraction): 1, (other, fraction): -1})
+
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""
         return self._by_seed(lambda run: run.result["validation"], fraction)
@@ -141,8 +145,8 @@ class Evidence:
     @property
     def shown_fractions(self) -> list[float]:
         """The largest and the smallest fraction that have an answer: the panels of a figure."""
-        known = [f for f in self.study.fractions if f in self.recommendations]
-        return list(dict.fromkeys([known[0], known[-1]])) if known else []
+        known = sorted(self.recommendations, reverse=True)
+        return list(dict.fromkeys([*known[:1], *known[-1:]]))
 
     def scratch_wins(self, fraction: float) -> str | None:
         """The best scratch, if it beats the recommended depth by the rule's own validation test."""
@@ -178,7 +182,7 @@ class Evidence:
             for other in (self.best_scratch(fraction), self.shallowest(fraction))
             if other is not None and other != answer.depth
         ]
-        found = [self.contrast({(one, f): 1, (other, f): -1}) for f, one, other in pairs]
+        found = [self.minus(one, other, fraction) for fraction, one, other in pairs]
         corrected = holm([difference.p for difference in found])
         return [
             Comparison(*pair, difference, p)
@@ -191,11 +195,13 @@ class Evidence:
 
     def shallowest(self, fraction: float) -> str | None:
         """Only the last stage, if it was run."""
-        first = self.study.tuned_depths[:1]
-        only = [d for d in first if len(self.study.known_depths[d].tuned) == 1]
-        return only[0] if only and self.has(only[0], fraction) else None
+        first = self.known_tuned(fraction)[:1]
+        return next((d for d in first if len(self.study.known_depths[d].tuned) == 1), None)
 
     def deepest(self, fraction: float) -> str | None:
         """The deepest tuned depth that has results."""
-        known = [depth for depth in self.study.tuned_depths if self.has(depth, fraction)]
-        return known[-1] if known else None
+        return next(reversed(self.known_tuned(fraction)), None)
+
+    def known_tuned(self, fraction: float) -> list[str]:
+        """The tuned depths that have results."""
+        return [depth for depth in self.study.tuned_depths if self.has(depth, fraction)]

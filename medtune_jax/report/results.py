@@ -15,18 +15,22 @@ COLUMNS = (
 )
 
 
-def columns(study: StudyResults) -> tuple[str, ...]:
-    """COLUMNS, then every other figure that any run has, in the order they appear."""
-    figures = {
-        name: None
-        for run in study.runs
-        for name, value in run.result.items()
-        if isinstance(value, int | float) and name not in COLUMNS
-    }
-    return (*COLUMNS, *figures)
+def write_results(study: StudyResults) -> Path:
+    """Writes results.csv into the study directory: shallow to deep, large to small, by seed.
+
+    COLUMNS, then every other figure that any run has, in the order they appear.
+    """
+    figures = (
+        name for run in study.runs for name, x in run.result.items() if isinstance(x, int | float)
+    )
+    head = list(dict.fromkeys((*COLUMNS, *figures)))
+    rows = [[row.get(name) for name in head] for row in (_row(study, run) for run in study.runs)]
+    path = study.directory / "results.csv"
+    write_whole(path, csv_bytes([head, *rows]))
+    return path
 
 
-def result_row(study: StudyResults, run: Run) -> dict[str, Any]:
+def _row(study: StudyResults, run: Run) -> dict[str, Any]:
     """What is known of a run: its figures, and what it is."""
     reason = {"reason": "not run yet"} if run.status == MISSING else {}
     return {
@@ -37,11 +41,3 @@ def result_row(study: StudyResults, run: Run) -> dict[str, Any]:
         "network": study.manifest["network"]["name"],
         **{name: getattr(run, name) for name in ("depth", "fraction", "seed", "status", "run")},
     }
-
-
-def write_results(study: StudyResults) -> Path:
-    """Writes results.csv into the study directory: shallow to deep, large to small, by seed."""
-    path, head = study.directory / "results.csv", columns(study)
-    known = (result_row(study, run) for run in study.runs)
-    write_whole(path, csv_bytes([head, *([row.get(name) for name in head] for row in known)]))
-    return path

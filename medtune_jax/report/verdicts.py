@@ -49,18 +49,17 @@ class Verdict(NamedTuple):
 
 def judge(evidence: Evidence) -> list[Verdict]:
     """The four verdicts, in the paper's order."""
-    rules = (
-        (
-            _at_least_as_good,
-            "A pre-trained network, tuned deep enough, is at least as good as one from scratch.",
-        ),
-        (_robust_and_fast, "It is more robust to small training sets, and converges faster."),
-        (_neither_extreme, "Neither shallow nor deep tuning is best for every task."),
-        (_rule_works, "Start at the last layer and add layers until validation stops improving."),
-    )
-    found = [Verdict(conclusion, *rule(evidence)) for rule, conclusion in rules]
+    rules = {
+        "A pre-trained network, tuned deep enough, is at least as good as one from scratch.": _as_good,
+        "It is more robust to small training sets, and converges faster.": _robust_and_fast,
+        "Neither shallow nor deep tuning is best for every task.": _neither_extreme,
+        "Start at the last layer and add layers until validation stops improving.": _rule_works,
+    }
     main = evidence.main_fraction
-    collapsed = evidence.study.collapsed(main) if main is not None else []
+    if main is None:
+        return [Verdict(conclusion, *_unfinished("a tuned depth")) for conclusion in rules]
+    found = [Verdict(conclusion, *rule(evidence, main)) for conclusion, rule in rules.items()]
+    collapsed = evidence.study.collapsed(main)
     if not collapsed:
         return found
     names = ", ".join(map(evidence.study.label, collapsed))
@@ -75,25 +74,18 @@ def _show(difference: Difference) -> str:
     return f"{difference.estimate:+.3f} (95% interval {low:+.3f} to {high:+.3f})"
 
 
-def _sign(difference: Difference) -> str:
-    if difference.low > 0:
-        return SUPPORTED
-    return NOT_SUPPORTED if difference.high < 0 else CANNOT_SAY
-
-
 def _unfinished(what: str) -> tuple[str, str]:
     return CANNOT_SAY, f"No finished runs of {what}."
 
 
-def _at_least_as_good(evidence: Evidence) -> tuple[str, str]:
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return _unfinished("a tuned depth")
-    scratch = evidence.best_scratch(fraction)
+_NO_SCRATCH = _unfinished("training from scratch at the largest training set")
+
+
+def _as_good(evidence: Evidence, main: float) -> tuple[str, str]:
+    depth, scratch = evidence.recommendations[main].depth, evidence.best_scratch(main)
     if scratch is None:
-        return _unfinished("training from scratch at the largest training set")
-    depth = evidence.recommendations[fraction].depth
-    difference = evidence.contrast({(depth, fraction): 1, (scratch, fraction): -1})
+        return _NO_SCRATCH
+    difference = evidence.minus(depth, scratch, main)
     label, name = evidence.study.label, evidence.study.metric.title
     why = f"{label(depth)} minus {label(scratch)}: test {name} {_show(difference)}"
     if difference.high < 0:
@@ -103,62 +95,53 @@ def _at_least_as_good(evidence: Evidence) -> tuple[str, str]:
     return CANNOT_SAY, f"{why}: the interval reaches below -{MARGIN}."
 
 
-def _robust_and_fast(evidence: Evidence) -> tuple[str, str]:
-    robust, why_robust = _robust(evidence)
-    fast, why_fast = _fast(evidence)
+def _robust_and_fast(evidence: Evidence, main: float) -> tuple[str, str]:
+    depth, scratch = evidence.recommendations[main].depth, evidence.best_scratch(main)
+    if scratch is None:
+        return _NO_SCRATCH
+    robust, why_robust = _robust(evidence, main, depth, scratch)
+    fast, why_fast = _fast(evidence, main, depth, scratch)
     parts = f"Small training sets ({robust}): {why_robust} Convergence ({fast}): {why_fast}"
     if NOT_SUPPORTED in (robust, fast):
         return NOT_SUPPORTED, parts
     return (SUPPORTED if robust == fast == SUPPORTED else CANNOT_SAY), parts
 
 
-def _robust(evidence: Evidence) -> tuple[str, str]:
-    main = evidence.main_fraction
-    if main is None:
-        return _unfinished("a tuned depth")
-    depth, scratch = evidence.recommendations[main].depth, evidence.best_scratch(main)
-    if scratch is None:
-        return _unfinished("training from scratch at the largest training set")
-    smaller = [
-        fraction
-        for fraction in evidence.study.fractions
-        if fraction < main and evidence.has(depth, fraction) and evidence.has(scratch, fraction)
+def _robust(evidence: Evidence, main: float, depth: str, scratch: str) -> tuple[str, str]:
+    both = [
+        f for f in evidence.study.fractions if evidence.has(depth, f) and evidence.has(scratch, f)
     ]
-    if not smaller:
+    small = min(both, default=main)
+    if small >= main:
         return CANNOT_SAY, "Only one training-set size has finished runs of both."
-    small = min(smaller)
     saved = evidence.contrast(
         {(depth, small): 1, (depth, main): -1, (scratch, small): -1, (scratch, main): 1}
     )
-    label, name = evidence.study.label, evidence.study.metric.title
+    verdict = SUPPORTED if saved.low > 0 else NOT_SUPPORTED if saved.high < 0 else CANNOT_SAY
 
     def loss(d: str) -> str:
-        lost = evidence.contrast({(d, main): 1, (d, small): -1})
-        return f"{label(d)} loses {lost.estimate:.3f}"
+        lost = evidence.test(d, main).estimate - evidence.test(d, small).estimate
+        return f"{evidence.study.label(d)} loses {lost:.3f}"
 
-    return _sign(saved), (
-        f"from {main:.3g} to {small:.3g} of the training data {loss(scratch)} of test {name} and "
-        f"{loss(depth)}; the difference of the losses is {_show(saved)}."
+    return verdict, (
+        f"from {main:.3g} to {small:.3g} of the training data {loss(scratch)} of test "
+        f"{evidence.study.metric.title} and {loss(depth)}; the difference of the losses is {_show(saved)}."
     )
 
 
-def _fast(evidence: Evidence) -> tuple[str, str]:
-    main = evidence.main_fraction
-    scratch = evidence.best_scratch(main) if main is not None else None
-    if main is None or scratch is None:
-        return _unfinished("both a tuned depth and scratch")
-    depth = evidence.recommendations[main].depth
-    tuned = {run.seed: run.history for run in evidence.study.cell(depth, main)}
-    fresh = {run.seed: run.history for run in evidence.study.cell(scratch, main)}
-    shared = [s for s in sorted(tuned.keys() & fresh.keys()) if len(tuned[s]) and len(fresh[s])]
+def _fast(evidence: Evidence, main: float, depth: str, scratch: str) -> tuple[str, str]:
+    tuned, fresh = (
+        {run.seed: run.history for run in evidence.study.cell(d, main) if len(run.history)}
+        for d in (depth, scratch)
+    )
+    shared = sorted(tuned.keys() & fresh.keys())
     if not shared:
         return CANNOT_SAY, "no seed has a training history of both."
-    needed = np.array([_batches_needed(tuned[s], fresh[s]) for s in shared])
-    faster = needed[:, 0] <= needed[:, 1]
-    slower = needed[:, 0] >= needed[:, 1]
+    needed = np.array([_batches_needed(tuned[seed], fresh[seed]) for seed in shared])
+    faster, slower = (needed[:, 0] <= needed[:, 1]).all(), (needed[:, 0] >= needed[:, 1]).all()
     verdict = CANNOT_SAY
-    if faster.all() != slower.all():
-        verdict = SUPPORTED if faster.all() else NOT_SUPPORTED
+    if faster != slower:
+        verdict = SUPPORTED if faster else NOT_SUPPORTED
     medians = np.median(needed, axis=0)
     label = evidence.study.label
     return verdict, (
@@ -174,49 +157,36 @@ def _batches_needed(*histories: np.ndarray) -> list[float]:
     return [float(history[np.argmax(history[:, 1] >= target), 0]) for history in histories]
 
 
-def _neither_extreme(evidence: Evidence) -> tuple[str, str]:
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return _unfinished("a tuned depth")
-    depth = evidence.recommendations[fraction].depth
-    extremes = [evidence.shallowest(fraction), evidence.deepest(fraction)]
+def _neither_extreme(evidence: Evidence, main: float) -> tuple[str, str]:
+    depth = evidence.recommendations[main].depth
+    shallowest, deepest = evidence.shallowest(main), evidence.deepest(main)
     label = evidence.study.label
-    if None in extremes:
+    if shallowest is None or deepest is None:
         return _unfinished("tuning only the last stage")
-    if depth in extremes:
+    if depth in (shallowest, deepest):
         return CANNOT_SAY, (
             f"Validation chose {label(depth)}, an extreme of the depths that were run; one data "
             "set cannot refute a statement about all tasks."
         )
-    found = [
-        (other, evidence.contrast({(depth, fraction): 1, (other, fraction): -1}))
-        for other in extremes
-        if other is not None
-    ]
-    shown = " and ".join(f"{_show(d)} over {label(other)}" for other, d in found)
+    gains = {other: evidence.minus(depth, other, main) for other in (shallowest, deepest)}
+    shown = " and ".join(f"{_show(gain)} over {label(other)}" for other, gain in gains.items())
     why = f"{label(depth)} gains in test {evidence.study.metric.title} {shown}."
-    return (SUPPORTED if all(d.low > 0 for _, d in found) else CANNOT_SAY), why
+    return (SUPPORTED if all(gain.low > 0 for gain in gains.values()) else CANNOT_SAY), why
 
 
-def _rule_works(evidence: Evidence) -> tuple[str, str]:
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return _unfinished("a tuned depth")
-    known = [d for d in evidence.study.tuned_depths if evidence.has(d, fraction)]
-    if len(known) < 3:
-        return CANNOT_SAY, f"Only {len(known)} tuned depths have finished runs: nothing to choose."
-    answer, lost = evidence.recommendations[fraction], evidence.regret(fraction)
+def _rule_works(evidence: Evidence, main: float) -> tuple[str, str]:
+    known = len(evidence.known_tuned(main))
+    if known < 3:
+        return CANNOT_SAY, f"Only {known} tuned depths have finished runs: nothing to choose."
+    answer, lost = evidence.recommendations[main], evidence.regret(main)
     label, name = evidence.study.label, evidence.study.metric.title
     looked = (
-        f"The rule looked at {len(answer.steps)} of {len(known)} depths and chose "
-        f"{label(answer.depth)}"
+        f"The rule looked at {len(answer.steps)} of {known} depths and chose {label(answer.depth)}"
     )
     if lost.best == answer.depth:
-        return (
-            SUPPORTED,
-            f"{looked}, which is also the best of the whole sweep by validation {name}.",
-        )
-    difference = evidence.contrast({(lost.best, fraction): 1, (answer.depth, fraction): -1})
+        why = f"{looked}, which is also the best of the whole sweep by validation {name}."
+        return SUPPORTED, why
+    difference = evidence.minus(lost.best, answer.depth, main)
     why = (
         f"{looked}; the whole sweep would have chosen {label(lost.best)}, better by "
         f"{lost.validation:.3f} in validation {name} and by {_show(difference)} in test {name}."
