@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivity_at
 from medtune_jax.report import figures, markup
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.section import Section
 
@@ -20,73 +19,58 @@ def by_depth(evidence: Evidence) -> Section | None:
     drawing = figures.by_depth(evidence)
     main = evidence.main_fraction
     chosen = evidence.recommendations[main].depth if main is not None else None
-    rows = [
-        (
-            study.label(depth),
-            *(
-                markup.interval(evidence.test(depth, f) if evidence.has(depth, f) else None)
-                for f in study.fractions
-            ),
+
+    def row(depth: str) -> tuple[str, ...]:
+        found = (
+            evidence.test(depth, f) if evidence.has(depth, f) else None for f in study.fractions
         )
-        for depth in study.depths
-    ]
+        return (study.label(depth), *map(markup.interval, found))
+
     caption = (
         f"Test {name}: mean over seeds with its 95% interval by bootstrap over {study.words.groups} "
         "(2000 resamples, the same for all). Small dots are single seeds. Training from scratch is no "
         "depth and stands apart."
     )
-    return Section(
-        f"{name} by depth and training-set size",
-        markup.join(
-            [
-                markup.figure(drawing, caption),
-                markup.table(
-                    ("Tuned stages", *(fraction_name(f) for f in study.fractions)),
-                    rows,
-                    "numbers stacked" if len(study.fractions) > 4 else "numbers",
-                    study.depths.index(chosen) if chosen else None,
-                ),
-            ]
-        ),
-        [drawing],
+    table = markup.table(
+        ("Tuned stages", *map(fraction_name, study.fractions)),
+        map(row, study.depths),
+        "numbers stacked" if len(study.fractions) > 4 else "numbers",
+        study.depths.index(chosen) if chosen else None,
     )
+    title = f"{name} by depth and training-set size"
+    return Section.of(title, markup.figure(drawing, caption), table, drawings=[drawing])
 
 
 def precision_recall(evidence: Evidence) -> Section | None:
     """Precision-recall curves, where the metric is the area under them."""
-    return _curves(evidence, figures.PRECISION_RECALL) if _is(evidence, "auprc") else None
+    kind = figures.PRECISION_RECALL
+    return _curves(evidence, kind) if evidence.study.metric.name == kind.metric else None
 
 
 def roc(evidence: Evidence) -> Section | None:
     """ROC curves and, where the metric judges one binary task, sensitivities at the paper's operating points."""
     study, fraction = evidence.study, evidence.main_fraction
     section = _curves(evidence, figures.ROC)
-    tasks = study.metric.tasks(len(study.classes))
-    if section is None or fraction is None or len(tasks) > 1:
+    if section is None or fraction is None or len(study.metric.tasks(len(study.classes))) > 1:
         return section
-    depths = (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction))
-    rows = [
-        (study.label(depth), *map(markup.interval, _sensitivities(evidence, (depth, fraction))))
-        for depth in depths
-        if depth is not None
-    ]
+    rows = []
+    for depth in (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)):
+        if depth is not None:
+            scores = evidence.judged((depth, fraction))
+            found = sensitivity_at(study.metric, evidence.labels, scores, evidence.groups)
+            rows.append((study.label(depth), *map(markup.interval, found)))
     head = ("Sensitivity at", *(f"FPR {rate:.2f}" for rate in FALSE_POSITIVE_RATES))
     table = markup.table(head, rows, "numbers")
-    return section._replace(html=markup.join([section.html, table]))
-
-
-def _is(evidence: Evidence, metric: str) -> bool:
-    return evidence.study.metric.name == metric
+    return Section.of(section.title, section.html, table, drawings=section.drawings)
 
 
 def _curves(evidence: Evidence, kind: figures.Curve) -> Section | None:
     study = evidence.study
-    if evidence.main_fraction is None or study.test is None:
+    if evidence.main_fraction is None:
         return None
     drawing = figures.curves(evidence, kind)
-    tasks = study.metric.tasks(len(study.classes))
-    caption = f"Mean over seeds, {_tasks(study.classes, tasks)}."
-    if _is(evidence, kind.metric):
+    caption = f"Mean over seeds, {_tasks(study.classes, study.metric.tasks(len(study.classes)))}."
+    if study.metric.name == kind.metric:
         caption += f" The legend gives the test {study.metric.title}, the area under the curve."
     return Section(kind.title, markup.figure(drawing, caption), [drawing])
 
@@ -100,14 +84,9 @@ def _tasks(classes: Sequence[str], tasks: Sequence[tuple[int, ...]]) -> str:
     return f"{' or '.join(positive)} against {' or '.join(negative)}"
 
 
-def _sensitivities(evidence: Evidence, cell: Cell) -> list[Interval]:
-    scores = evidence.judged(cell)
-    return sensitivity_at(evidence.study.metric, evidence.labels, scores, evidence.groups)
-
-
 def convergence(evidence: Evidence) -> Section | None:
     """Validation metric against mini-batches."""
-    if not evidence.cells or not figures.has_history(evidence.study):
+    if not any(len(run.history) for run in evidence.study.runs):
         return None
     drawing = figures.convergence(evidence)
     fraction = evidence.main_fraction or evidence.study.fractions[0]

@@ -21,7 +21,6 @@ from medtune_jax.evaluation.roc import GRID, mean_precision, mean_roc
 from medtune_jax.paths import write_whole
 from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.load import StudyResults
 
 _STYLE: Any = {
     "font.size": 10,
@@ -249,7 +248,3 @@ def _mean_history(histories: list[np.ndarray]) -> np.ndarray:
     steps = steps[(steps >= start) & (steps <= stop)]
     values = np.mean([np.interp(steps, *history.T) for history in histories], axis=0)
     return np.stack([steps, values], axis=1)
-
-
-def has_history(study: StudyResults) -> bool:
-    return any(len(run.history) for run in study.runs)

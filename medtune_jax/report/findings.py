@@ -23,7 +23,7 @@ def answer(evidence: Evidence) -> Section:
     ]
     if fraction is None:
         text = "No tuned depth has a finished run yet, so there is no depth to recommend."
-        return Section("Answer", markup.join([markup.paragraph(text, "answer"), *notes]))
+        return Section.of("Answer", markup.paragraph(text, "answer"), *notes)
     chosen = evidence.recommendations[fraction]
     found = evidence.test(chosen.depth, fraction)
     sentences = [
@@ -44,9 +44,7 @@ def answer(evidence: Evidence) -> Section:
     ]
     if smaller:
         sentences.append(f"With less training data: {', '.join(smaller)}.")
-    return Section(
-        "Answer", markup.join([markup.paragraph(Markup(" ").join(sentences), "answer"), *notes])
-    )
+    return Section.of("Answer", markup.paragraph(Markup(" ").join(sentences), "answer"), *notes)
 
 
 def _advice(evidence: Evidence, fraction: float) -> list[Markup | str]:
@@ -91,10 +89,9 @@ def _equals(p: float) -> str:
 def _how_chosen(evidence: Evidence, fraction: float) -> str:
     chosen, lost = evidence.recommendations[fraction], evidence.regret(fraction)
     study = evidence.study
-    known = sum(evidence.has(d, fraction) for d in study.tuned_depths)
     text = (
         f"The depth was chosen on validation {study.metric.title} alone, after a look at "
-        f"{len(chosen.steps)} of {known} depths"
+        f"{len(chosen.steps)} of {len(evidence.known_tuned(fraction))} depths"
     )
     if lost.best == chosen.depth:
         return f"{text}; it is also the best of the whole sweep on validation data."
@@ -106,11 +103,10 @@ def _how_chosen(evidence: Evidence, fraction: float) -> str:
 
 def _warnings(evidence: Evidence) -> list[str]:
     study = evidence.study
-    found = {f: study.collapsed(f) for f in study.fractions}
     named = [
-        f"{fraction_name(f)}: {', '.join(map(study.label, depths))}"
-        for f, depths in found.items()
-        if depths
+        f"{fraction_name(fraction)}: {', '.join(map(study.label, depths))}"
+        for fraction in study.fractions
+        if (depths := study.collapsed(fraction))
     ]
     if not named:
         return []
@@ -170,9 +166,7 @@ def tests(evidence: Evidence) -> Section | None:
             fraction_name(c.fraction),
             study.label(c.recommended),
             study.label(c.other),
-            Markup('{:+.3f} <span class="interval">{:+.3f} to {:+.3f}</span>').format(
-                *c.difference[:3]
-            ),
+            markup.difference(c.difference),
             markup.p_value(c.difference.p),
             markup.p_value(c.holm_p),
         )
@@ -185,9 +179,7 @@ def tests(evidence: Evidence) -> Section | None:
         "With 2000 resamples a p before correction cannot fall below 0.001. "
         f"The interval holds the chance of another draw of {study.words.groups}, not of another training run."
     )
-    return Section(
-        "Paired tests", markup.join([markup.paragraph(text), markup.table(head, rows, "numbers")])
-    )
+    return Section.of("Paired tests", markup.paragraph(text), markup.table(head, rows, "numbers"))
 
 
 def verdicts(evidence: Evidence) -> Section:
@@ -205,9 +197,10 @@ def verdicts(evidence: Evidence) -> Section:
         f"of 0 decides, and a difference of less than {MARGIN} counts as no difference."
     )
     head = ("Conclusion of Tajbakhsh et al. 2016", "Verdict here", "Numbers")
-    return Section(
+    return Section.of(
         "The paper's conclusions on these data",
-        markup.join([markup.paragraph(text), markup.table(head, rows, "verdicts")]),
+        markup.paragraph(text),
+        markup.table(head, rows, "verdicts"),
     )
 
 
@@ -233,45 +226,32 @@ def recommendation(evidence: Evidence) -> Section | None:
         )
         for step in evidence.recommendations[fraction].steps
     ]
-    regrets = []
-    for f, chosen in evidence.recommendations.items():
-        lost = evidence.regret(f)
-        known = sum(evidence.has(d, f) for d in study.tuned_depths)
-        regrets.append(
-            (
-                fraction_name(f),
-                study.label(chosen.depth),
-                f"{len(chosen.steps)} of {known}",
-                study.label(lost.best),
-                f"{lost.validation:+.4f}",
-                f"{lost.test:+.4f}",
-            )
-        )
-    return Section(
+    regrets = [_regret_row(evidence, f) for f in evidence.recommendations]
+    return Section.of(
         "How the depth was chosen",
-        markup.join(
-            [
-                markup.paragraph(f"{text} With {fraction_name(fraction)} of the training data:"),
-                markup.table(
-                    (
-                        "Depth",
-                        f"Validation {name}",
-                        "Gain",
-                        "Needed",
-                        "Outcome",
-                    ),
-                    steps,
-                    "numbers",
-                ),
-                markup.paragraph(
-                    "Against the whole sweep: what training every depth and taking the best mean "
-                    "validation would have given beyond the rule's depth."
-                ),
-                markup.table(
-                    ("Training data", "Rule", "Looked at", "Whole sweep", "Validation", "Test"),
-                    regrets,
-                    "numbers",
-                ),
-            ]
+        markup.paragraph(f"{text} With {fraction_name(fraction)} of the training data:"),
+        markup.table(
+            ("Depth", f"Validation {name}", "Gain", "Needed", "Outcome"), steps, "numbers"
         ),
+        markup.paragraph(
+            "Against the whole sweep: what training every depth and taking the best mean "
+            "validation would have given beyond the rule's depth."
+        ),
+        markup.table(
+            ("Training data", "Rule", "Looked at", "Whole sweep", "Validation", "Test"),
+            regrets,
+            "numbers",
+        ),
+    )
+
+
+def _regret_row(evidence: Evidence, fraction: float) -> tuple[str, ...]:
+    chosen, lost = evidence.recommendations[fraction], evidence.regret(fraction)
+    return (
+        fraction_name(fraction),
+        evidence.study.label(chosen.depth),
+        f"{len(chosen.steps)} of {len(evidence.known_tuned(fraction))}",
+        evidence.study.label(lost.best),
+        f"{lost.validation:+.4f}",
+        f"{lost.test:+.4f}",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from medtune_jax.evaluation.intervals import Interval
+from medtune_jax.evaluation.intervals import Difference, Interval
 from medtune_jax.report.figures import Drawing
 
 
@@ -24,6 +24,13 @@ def interval(value: Interval | None, digits: int = 3) -> Markup:
     if value is None:
         return Markup("–")
     return Markup('{:.{d}f} <span class="interval">{:.{d}f}–{:.{d}f}</span>').format(
+        value.estimate, value.low, value.high, d=digits
+    )
+
+
+def difference(value: Difference, digits: int = 3) -> Markup:
+    """+0.012 with its interval in smaller type."""
+    return Markup('{:+.{d}f} <span class="interval">{:+.{d}f} to {:+.{d}f}</span>').format(
         value.estimate, value.low, value.high, d=digits
     )
 

@@ -30,23 +30,18 @@ def stages(evidence: Evidence) -> Section:
         (s["name"], " × ".join(map(str, s["output_shape"])), f"{s['parameters']:,}")
         for s in network["stages"]
     ]
-    return Section(
+    key = Markup(
+        '<span class="key tuned">T</span> tuned from pre-trained weights '
+        '<span class="key fresh">N</span> new, random start '
+        '<span class="key frozen">·</span> frozen'
+    )
+    return Section.of(
         "Frozen and tuned stages",
-        markup.join(
-            [
-                markup.paragraph(
-                    Markup(
-                        '<span class="key tuned">T</span> tuned from pre-trained weights '
-                        '<span class="key fresh">N</span> new, random start '
-                        '<span class="key frozen">·</span> frozen'
-                    )
-                ),
-                markup.table(("Depth", *head, "Tuned parameters"), rows, "grid"),
-                markup.details(
-                    "Output shape and parameters of each stage",
-                    markup.table(("Stage", "Output", "Parameters"), shapes, "numbers"),
-                ),
-            ]
+        markup.paragraph(key),
+        markup.table(("Depth", *head, "Tuned parameters"), rows, "grid"),
+        markup.details(
+            "Output shape and parameters of each stage",
+            markup.table(("Stage", "Output", "Parameters"), shapes, "numbers"),
         ),
     )
 
@@ -62,18 +57,15 @@ def _stage_cell(depth: Depth, stage: str, last: str) -> Markup:
 def cost(evidence: Evidence) -> Section | None:
     """Seconds of a run by depth at the largest fraction."""
     study, fraction = evidence.study, evidence.main_fraction or evidence.study.fractions[0]
-    timed = {
-        depth: [r for r in study.cell(depth, fraction) if "seconds" in r.timing]
-        for depth in study.depths
-    }
-    timed = {depth: runs for depth, runs in timed.items() if runs}
-    if not timed:
+    timed = {d: [r for r in study.cell(d, fraction) if "seconds" in r.timing] for d in study.depths}
+    seconds = {d: [r.timing["seconds"] for r in runs] for d, runs in timed.items() if runs}
+    if not seconds:
         return None
-    seconds = {d: [r.timing["seconds"] for r in runs] for d, runs in timed.items()}
-    slowest = max(fmean(values) for values in seconds.values())
+    slowest = max(map(fmean, seconds.values()))
+    bar = Markup('<span class="bar"><span style="width:{:.1f}%"></span></span> {:.0f}%')
     rows = []
     for depth, values in seconds.items():
-        share = fmean(values) / slowest
+        share = 100 * fmean(values) / slowest
         epochs = [r.timing["epoch_seconds"] for r in timed[depth] if "epoch_seconds" in r.timing]
         steps = [r.result["steps"] for r in timed[depth] if r.result.get("steps") is not None]
         rows.append(
@@ -82,9 +74,7 @@ def cost(evidence: Evidence) -> Section | None:
                 f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else ""),
                 f"{fmean(epochs):.2f}" if epochs else "–",
                 f"{fmean(steps):.0f}" if steps else "–",
-                Markup(
-                    '<span class="bar"><span style="width:{:.1f}%"></span></span> {:.0f}%'
-                ).format(100 * share, 100 * share),
+                bar.format(share, share),
             )
         )
     text = (
@@ -93,10 +83,8 @@ def cost(evidence: Evidence) -> Section | None:
         "differ in the number of mini-batches too."
     )
     head = ("Tuned stages", "Seconds", "Seconds per epoch", "Mini-batches", "Share of the slowest")
-    return Section(
-        "Cost per depth",
-        markup.join([markup.paragraph(text), markup.table(head, rows, "numbers cost")]),
-    )
+    table = markup.table(head, rows, "numbers cost")
+    return Section.of("Cost per depth", markup.paragraph(text), table)
 
 
 def provenance(evidence: Evidence) -> Section:
@@ -104,16 +92,6 @@ def provenance(evidence: Evidence) -> Section:
     study = evidence.study
     manifest, network = study.manifest, study.manifest["network"]
     versions = {tuple(sorted(run.versions.items())) for run in study.runs if run.versions}
-    failed = [
-        (
-            r.run,
-            study.label(r.depth),
-            fraction_name(r.fraction),
-            r.seed,
-            r.result.get("reason") or "",
-        )
-        for r in study.with_status(FAILED)
-    ]
     facts = {
         "application": manifest.get("application"),
         "network": f"{network['name']}, input {network.get('input_size')} px",
@@ -128,10 +106,20 @@ def provenance(evidence: Evidence) -> Section:
         parts.append(markup.details(title, markup.table(("Name", "Version"), group, "facts")))
     config = list(_flat(manifest.get("config", {})).items())
     parts.append(markup.details("Configuration", markup.table(("Field", "Value"), config, "facts")))
+    failed = [
+        (
+            r.run,
+            study.label(r.depth),
+            fraction_name(r.fraction),
+            r.seed,
+            r.result.get("reason") or "",
+        )
+        for r in study.with_status(FAILED)
+    ]
     if failed:
         head = ("Run", "Depth", "Training data", "Seed", "Reason")
         parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
-    return Section("Data and provenance", markup.join(parts))
+    return Section.of("Data and provenance", *parts)
 
 
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:

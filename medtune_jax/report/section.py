@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing
 
@@ -17,6 +18,11 @@ class Section(NamedTuple):
     title: str
     html: Markup
     drawings: Sequence[Drawing] = ()
+
+    @classmethod
+    def of(cls, title: str, *parts: Markup, drawings: Sequence[Drawing] = ()) -> Section:
+        """A section of several parts, one below the other."""
+        return cls(title, markup.join(parts), drawings)
 
 
 # From the evidence to a section; None when there is nothing to show.
