@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from medtune_jax.errors import UserError
+from medtune_jax.fields import flat
 from medtune_jax.paths import user_cache
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -144,16 +145,7 @@ def _unknown(flag: str, known: Sequence[str]) -> str:
 def _config_fields(values: flags.FlagValues) -> list[str]:
     if "config" not in values or values["config"].value is None:
         return []
-    return [f"config.{name}" for name in _flatten(values["config"].value.to_dict())]
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'data.dir': value, ...} of nested fields."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        nested = isinstance(value, dict) and bool(value)
-        flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
+    return [f"config.{name}" for name in flat(values["config"].value.to_dict())]
 
 
 def _first_line(error: object) -> str:
@@ -191,7 +183,7 @@ def _sweep_fields(values: flags.FlagValues) -> str:
 
         config = shared_fields()
         whose = "fields all configs share (--config=FILE --help: all of one)"
-    fields = _flatten(config.to_dict()).items()
+    fields = flat(config.to_dict()).items()
     rows = "\n".join(f"  --config.{name}={value!r}" for name, value in fields)
     return f"{whose}, with their defaults:\n{rows}\n\n"
 

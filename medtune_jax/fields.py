@@ -1,8 +1,9 @@
-"""Reading the lists that stand in a config's fields as comma-separated text."""
+"""A config's fields: the lists that stand in them as comma-separated text, and their dotted names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from medtune_jax.errors import UserError
 
@@ -26,3 +27,12 @@ def numbers(text: str | float | Iterable[object], field: str) -> list[float]:
     if outside or not values:
         raise UserError(f"{field} is '{text}': every fraction must be above 0 and at most 1")
     return sorted(set(values), reverse=True)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found

@@ -92,8 +92,10 @@ def bland_altman(
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if difference.ndim != 1 or difference.size < 2 or not np.isfinite(difference).all():
         raise UserError("Bland-Altman limits need at least 2 finite pairs of measurements.")
-    limits = bootstrap_intervals(lambda weights: _weighted_limits(difference, weights), subjects)
-    return BlandAltman(*limits, deviation=float(difference.std(ddof=1)))
+    bias, lower, upper = bootstrap_intervals(
+        lambda weights: _weighted_limits(difference, weights), subjects
+    )
+    return BlandAltman(bias, lower, upper, float(difference.std(ddof=1)))
 
 
 def _weighted_limits(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -92,10 +92,10 @@ def _draw(rng: np.random.Generator, rows: int, count: int, holders: np.ndarray) 
     )
 
 
-def percentile_interval(estimate: float, draws: np.ndarray) -> Interval:
-    """95% percentile interval from bootstrap draws [R]."""
+def percentile_interval(value: float | np.ndarray, draws: np.ndarray) -> Interval:
+    """A value (scalar) and its 95% percentile interval from bootstrap draws [R]."""
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(estimate), float(low), float(high))
+    return Interval(float(value), float(low), float(high))
 
 
 def bootstrap_intervals(
@@ -108,15 +108,15 @@ def bootstrap_intervals(
     return [percentile_interval(*pair) for pair in zip(values, draws.T, strict=True)]
 
 
-def tested(estimate: float, draws: np.ndarray) -> Difference:
-    """A difference from its bootstrap draws [R].
+def tested(value: float | np.ndarray, draws: np.ndarray) -> Difference:
+    """A difference (scalar), its interval and p from its bootstrap draws [R].
 
     p is twice the smaller share of draws on either side of zero, counting one draw more on each
     side so that it is never below 2 / (R + 1).
     """
     side = min((draws <= 0).sum(), (draws >= 0).sum())
     p = min(1.0, 2 * (side + 1) / (draws.size + 1))
-    return Difference(*percentile_interval(estimate, draws), float(p))
+    return Difference(*percentile_interval(value, draws), float(p))
 
 
 def paired_difference(

@@ -189,10 +189,6 @@ class Evidence:
             for pair, difference, p in zip(pairs, found, corrected, strict=True)
         ]
 
-    def comparison(self, fraction: float, other: str | None) -> Comparison | None:
-        matching = (c for c in self.comparisons if (c.fraction, c.other) == (fraction, other))
-        return next(matching, None)
-
     def shallowest(self, fraction: float) -> str | None:
         """Only the last stage, if it was run."""
         first = self.known_tuned(fraction)[:1]

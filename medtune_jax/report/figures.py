@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.evaluation.metric import Metric
 from medtune_jax.evaluation.roc import GRID, mean_precision, mean_roc
 from medtune_jax.paths import write_whole
@@ -141,18 +142,8 @@ def _draw_fraction(
         alpha=0.8,
     )
     x = np.array([places[d] + shift for d in known])
-    estimate, low, high = np.array([intervals[d] for d in known]).T
-    ax.errorbar(
-        x,
-        estimate,
-        yerr=[np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)],
-        fmt=marker,
-        ms=5,
-        lw=1.2,
-        capsize=2,
-        color=colour,
-        label=fraction_name(fraction),
-    )
+    style = {"fmt": marker, "ms": 5, "lw": 1.2, "capsize": 2, "color": colour}
+    error_bars(ax, x, [intervals[d] for d in known], **style, label=fraction_name(fraction))
     seeds = [
         (places[d] + shift + 0.035, test)
         for d, tests in evidence.test_by_seed(fraction).items()
@@ -161,6 +152,15 @@ def _draw_fraction(
     ]
     x, y = np.array(seeds).reshape(-1, 2).T
     ax.scatter(x, y, s=6, color=colour, alpha=0.6, linewidths=0, zorder=1)
+
+
+def error_bars(
+    ax: Axes, x: Sequence[float] | np.ndarray, intervals: Sequence[Interval], **style: Any
+) -> None:
+    """Intervals at places x. style: for `errorbar`."""
+    estimate, low, high = np.array(intervals).T
+    reach = np.maximum([estimate - low, high - estimate], 0)
+    ax.errorbar(x, estimate, yerr=reach, **style)
 
 
 class Curve(NamedTuple):

@@ -32,10 +32,7 @@ def answer(evidence: Evidence) -> Section:
         f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by "
         f"{study.words.group} {found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
     ]
-    for other in (evidence.best_scratch(fraction), evidence.shallowest(fraction)):
-        comparison = evidence.comparison(fraction, other)
-        if comparison:
-            sentences.append(_compared(evidence, comparison))
+    sentences += [_compared(evidence, c) for c in evidence.comparisons if c.fraction == fraction]
     sentences.append(_how_chosen(evidence, fraction))
     smaller = [
         f"{study.label(a.depth)} with {fraction_name(f)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.edwards import FrocModel, fit_froc
 from medtune_jax.evaluation.froc import (
     Detections,
+    Rates,
     sensitivities,
     sensitivity_at,
     sensitivity_difference,
@@ -23,8 +23,6 @@ from medtune_jax.report.evidence import Cell, Evidence
 HAND_CRAFTED = "hand-crafted"
 Detector = Cell | str  # a depth at a fraction, or HAND_CRAFTED
 FIRST_SEED, ALL_SEEDS = slice(1), slice(None)
-
-Rates = Sequence[float] | np.ndarray
 
 
 class Truth(Protocol):
@@ -87,7 +85,7 @@ class FrocEvidence(Generic[T]):
         """The same with 95% intervals."""
         return sensitivity_at(self.detections(detector, seeds), rates, self.truth.groups)
 
-    def difference(self, first: Detector, second: Detector, rates: Sequence[float]) -> Difference:
+    def difference(self, first: Detector, second: Detector, rates: Rates) -> Difference:
         """Sensitivity of the first minus that of the second, mean over the rates, paired by group."""
         one, other = self.detections(first), self.detections(second)
         return sensitivity_difference(one, other, rates, self.truth.groups)

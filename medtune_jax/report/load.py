@@ -191,7 +191,7 @@ def load_study(
         named = Words(**manifest["words"]) if "words" in manifest else Words(*words)
         reader = _Reader(directory / "runs", manifest["classes"], metric)
         runs = tuple(reader.run(entry) for entry in planned)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{directory} has a layout that medtune_jax {__version__} cannot read ({error!r}): make its report with "
             "the version that its runs' versions.json name, or run the sweep again."
@@ -203,7 +203,7 @@ def load_study(
 
 def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
     """By name, those from scratch last."""
-    stages = [stage["name"] for stage in manifest["network"]["stages"]]
+    stages = tuple(stage["name"] for stage in manifest["network"]["stages"])
     found = [
         _depth_of_name(entry, stages)
         if isinstance(entry, str)
@@ -213,17 +213,13 @@ def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
     return {depth.name: depth for depth in sorted(found, key=lambda depth: depth.scratch)}
 
 
-def _depth_of_name(name: str, stages: list[str]) -> Depth:
+def _depth_of_name(name: str, stages: tuple[str, ...]) -> Depth:
     """A depth of version 0.1, which wrote names alone: the first tuned stage, 'scratch' or 'scratch-FILLER'."""
     scratch, _, initializer = name.partition("-")
     if scratch == "scratch":
-        return Depth(
-            name, f"scratch ({initializer})" if initializer else scratch, tuple(stages), True
-        )
-    if name not in stages:
-        raise KeyError(name)
+        return Depth(name, f"scratch ({initializer})" if initializer else scratch, stages, True)
     tuned = stages[stages.index(name) :]
-    return Depth(name, f"{name}-{stages[-1]}" if tuned[1:] else f"only {name}", tuple(tuned), False)
+    return Depth(name, f"{name}-{stages[-1]}" if tuned[1:] else f"only {name}", tuned, False)
 
 
 class _Reader:
@@ -264,13 +260,13 @@ class _Reader:
         """Log-odds [N, C] in the order of the image names."""
         rows = _rows(path, (*_KNOWN_COLUMNS, *self._classes))
         logits = [f"logit_{name}" for name in self._classes]
-        known = bool(rows) and logits[0] in rows[0]
+        logged = bool(rows) and logits[0] in rows[0]
         rows.sort(key=lambda row: row["image"])
         index = {name: i for i, name in enumerate(self._classes)}
         try:
             labels = np.array([index[row["label"]] for row in rows], dtype=int)
-            columns = logits if known else self._classes
-            values = np.array([[float(row[c]) for c in columns] for row in rows])
+            scored = logits if logged else self._classes
+            values = np.array([[float(row[c]) for c in scored] for row in rows])
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path} holds an unknown class or a score that is no number: {error}."
@@ -281,37 +277,26 @@ class _Reader:
             labels,
             np.array([row.get("judged") != "0" for row in rows], bool),
         )
-        self._agree(path, test)
-        values = values.reshape(len(rows), len(self._classes))
-        return values.astype(np.float32) if known else self._of_probabilities(values)
-
-    def _of_probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Studies of version 0.1 kept probabilities alone."""
-        self.saturated = (self.saturated or 0) + int((values == 0).any(axis=1).sum())
-        return log_odds.of_probabilities(values)
-
-    def _agree(self, path: Path, test: TestSet) -> None:
-        if self.test is None:
-            self.test = test
-        same = all(
-            np.array_equal(getattr(self.test, name), getattr(test, name))
-            for name in ("names", "groups", "labels", "judged")
-        )
-        if not same:
+        self.test = first = self.test or test
+        columns = ("names", "groups", "labels", "judged")
+        shared = [(getattr(first, c), getattr(test, c)) for c in columns]
+        if not all(np.array_equal(*pair) for pair in shared):
             raise UserError(
                 f"{path} was scored on other test images than the runs before it: remove that run "
                 "and run the sweep again."
             )
+        values = values.reshape(len(rows), len(self._classes))
+        if logged:
+            return values.astype(np.float32)
+        # Studies of version 0.1 kept probabilities alone.
+        self.saturated = (self.saturated or 0) + int((values == 0).any(axis=1).sum())
+        return log_odds.of_probabilities(values)
 
 
 def _history(path: Path) -> np.ndarray:
-    if not path.is_file():
-        return np.empty((0, 2))
-    rows = _rows(path, ("batches",))
-    figures = [float(r.get("validation") or r["val_auc"]) for r in rows]
-    return np.array([(float(r["batches"]), f) for r, f in zip(rows, figures, strict=True)]).reshape(
-        -1, 2
-    )
+    rows = _rows(path, ("batches",)) if path.is_file() else []
+    points = [(float(r["batches"]), float(r.get("validation") or r["val_auc"])) for r in rows]
+    return np.array(points).reshape(-1, 2)
 
 
 def _renamed(result: dict[str, Any]) -> dict[str, Any]:

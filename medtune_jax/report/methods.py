@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from medtune_jax.fields import flat
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -95,7 +96,7 @@ def provenance(evidence: Evidence) -> Section:
     facts = {
         "application": manifest.get("application"),
         "network": f"{network['name']}, input {network.get('input_size')} px",
-        **{f"weights: {k}": v for k, v in _flat(network.get("weights", {})).items()},
+        **{f"weights: {k}": v for k, v in flat(network.get("weights", {})).items()},
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
@@ -104,7 +105,7 @@ def provenance(evidence: Evidence) -> Section:
     for i, group in enumerate(sorted(versions), 1):
         title = "Versions" if len(versions) == 1 else f"Versions, group {i} of {len(versions)}"
         parts.append(markup.details(title, markup.table(("Name", "Version"), group, "facts")))
-    config = list(_flat(manifest.get("config", {})).items())
+    config = list(flat(manifest.get("config", {})).items())
     parts.append(markup.details("Configuration", markup.table(("Field", "Value"), config, "facts")))
     failed = [
         (
@@ -125,19 +126,10 @@ def provenance(evidence: Evidence) -> Section:
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     """What study.json says of the data; what is counted by noun is not counted again by the name of images."""
     if "contents" not in data:
-        return _flat(data)
+        return flat(data)
     by_noun = {
         noun: f"{train:,} to train on, {test:,} to test"
         for noun, (train, test) in data["contents"].items()
     }
     again = ("contents", "patients", "cases", "train_images", "test_images")
-    return by_noun | _flat({key: value for key, value in data.items() if key not in again})
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+    return by_noun | flat({key: value for key, value in data.items() if key not in again})

@@ -76,6 +76,16 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         for seed in range(plan.seeds)
     }
     _check_depths(plan, source)
+    cache = PrefixCache(
+        plan.network,
+        source.params,
+        dataset.patches,
+        dataset.labels,
+        plan.size,
+        _memory(config),
+        _dtype(config),
+        preprocessing=source.preprocessing,
+    )
     study = Study(
         config,
         dataset,
@@ -87,7 +97,7 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         Optimizer(**config.optimizer),
         subsets,
         _capacity(subsets, settings),
-        _cache(config, plan, source, dataset),
+        cache,
     )
     study.store.open(_manifest(study))
     study.store.keep(dataset.files)
@@ -126,21 +136,6 @@ def _capacity(subsets: dict[Any, Subset], settings: Settings) -> Capacity:
     train = max(len(subset.train) for subset in subsets.values())
     valid = max(len(subset.valid) for subset in subsets.values())
     return Capacity.of(train, valid, settings)
-
-
-def _cache(
-    config: ConfigDict, plan: Plan, source: weights.Checkpoint, dataset: Dataset
-) -> PrefixCache:
-    return PrefixCache(
-        plan.network,
-        source.params,
-        dataset.patches,
-        dataset.labels,
-        plan.size,
-        _memory(config),
-        _dtype(config),
-        preprocessing=source.preprocessing,
-    )
 
 
 def _memory(config: ConfigDict) -> Memory:
