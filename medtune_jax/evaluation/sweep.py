@@ -24,22 +24,17 @@ _ROUNDING = 1e-9
 
 
 class ThresholdSweep:
-    """The distinct thresholds of N scores, from the highest to the lowest.
+    """The K distinct thresholds of N scores, from the highest to the lowest.
 
     Items of equal score pass together (one step), so ties need no tie-breaking.
-
-    Attributes:
-      thresholds: [K + 1] float, +inf first (nothing passes), then the K distinct scores falling.
     """
 
     def __init__(self, scores: np.ndarray):
         self._order = np.argsort(-scores, kind="stable")
-        falling = scores[self._order]
-        self._last_of_tie = np.flatnonzero(np.diff(falling, append=-np.inf) != 0)
-        self.thresholds = np.append(np.inf, falling[self._last_of_tie])
+        self._last_of_tie = np.flatnonzero(np.diff(scores[self._order], append=-np.inf) != 0)
 
     def counts(self, weights: np.ndarray) -> np.ndarray:
-        """Sums the weights [..., N] of the items that reach each threshold: [..., K + 1]."""
+        """Sums the weights [..., N] of the items that reach each threshold: [..., K + 1], first none."""
         running = np.cumsum(weights[..., self._order], axis=-1)[..., self._last_of_tie]
         return np.concatenate([np.zeros((*running.shape[:-1], 1)), running], axis=-1)
 

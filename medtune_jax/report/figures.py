@@ -73,13 +73,11 @@ class Drawing:
         return Markup(text.replace("<svg ", label, 1))
 
 
-def drawn(
-    size: tuple[float, float], columns: int, draw: Callable[..., None], **axes: Any
-) -> Figure:
-    """A figure of a row of axes, which `draw` is called on, in the page's style. axes: for `subplots`."""
+def drawn(size: tuple[float, float], columns: int, draw: Callable[..., None]) -> Figure:
+    """A figure of a row of axes, which `draw` is called on, in the page's style."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        draw(*np.atleast_1d(figure.subplots(1, columns, **axes)))
+        draw(*np.atleast_1d(figure.subplots(1, columns)))
         return figure
 
 
@@ -99,13 +97,12 @@ def by_depth(evidence: Evidence) -> Drawing:
     def draw(ax: Axes) -> None:
         for i, colour in enumerate(palette.fractions(len(fractions))):
             shift = spread * (i - (len(fractions) - 1) / 2)
-            _draw_fraction(ax, evidence, fractions[i], places, shift, colour, _MARKERS[i % 6])
+            beside = {depth: place + shift for depth, place in places.items()}
+            _draw_fraction(ax, evidence, fractions[i], beside, colour, _MARKERS[i % 6])
         if gap:
             ax.axvline(len(study.tuned_depths) - 0.5 + gap / 2, color="#999999", ls=":", lw=1)
         ax.set_xticks(list(places.values()), [study.label(d) for d in places])
-        if (
-            sum(len(study.label(depth)) for depth in places) > 80
-        ):  # characters that fit side by side
+        if sum(map(len, map(study.label, places))) > 80:  # characters that fit side by side
             ax.tick_params(axis="x", labelrotation=45)
             for text in ax.get_xticklabels():
                 text.set(ha="right", rotation_mode="anchor")
@@ -126,26 +123,18 @@ def _draw_fraction(
     evidence: Evidence,
     fraction: float,
     places: dict[str, float],
-    shift: float,
     colour: Any,
     marker: str,
 ) -> None:
-    study = evidence.study
-    known = [d for d in places if evidence.has(d, fraction)]
-    intervals = {d: evidence.test(d, fraction) for d in known}
-    tuned = [d for d in known if not study.is_scratch(d)]
-    ax.plot(
-        [places[d] + shift for d in tuned],
-        [intervals[d].estimate for d in tuned],
-        color=colour,
-        lw=1.2,
-        alpha=0.8,
-    )
-    x = np.array([places[d] + shift for d in known])
+    intervals = {d: evidence.test(d, fraction) for d in places if evidence.has(d, fraction)}
+    tuned = evidence.known_tuned(fraction)
+    estimates = [intervals[d].estimate for d in tuned]
+    ax.plot([places[d] for d in tuned], estimates, color=colour, lw=1.2, alpha=0.8)
     style = {"fmt": marker, "ms": 5, "lw": 1.2, "capsize": 2, "color": colour}
-    error_bars(ax, x, [intervals[d] for d in known], **style, label=fraction_name(fraction))
+    x = [places[d] for d in intervals]
+    error_bars(ax, x, list(intervals.values()), **style, label=fraction_name(fraction))
     seeds = [
-        (places[d] + shift + 0.035, test)
+        (places[d] + 0.035, test)
         for d, tests in evidence.test_by_seed(fraction).items()
         for test in tests.values()
         if len(tests) > 1

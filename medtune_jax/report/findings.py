@@ -25,12 +25,13 @@ def answer(evidence: Evidence) -> Section:
         text = "No tuned depth has a finished run yet, so there is no depth to recommend."
         return Section.of("Answer", markup.paragraph(text, "answer"), *notes)
     chosen = evidence.recommendations[fraction]
-    found = evidence.test(chosen.depth, fraction)
+    found, runs = evidence.test(chosen.depth, fraction), study.cell(chosen.depth, fraction)
+    seeds = f"mean of {len(runs)} seeds" if len(runs) > 1 else "one seed"
     sentences = [
         *_advice(evidence, fraction),
         f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
         f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by "
-        f"{study.words.group} {found.low:.3f}–{found.high:.3f}; {_seeds(evidence, chosen.depth, fraction)}).",
+        f"{study.words.group} {found.low:.3f}–{found.high:.3f}; {seeds}).",
     ]
     sentences += [_compared(evidence, c) for c in evidence.comparisons if c.fraction == fraction]
     sentences.append(_how_chosen(evidence, fraction))
@@ -60,11 +61,6 @@ def _advice(evidence: Evidence, fraction: float) -> list[Markup | str]:
         "On validation data it beats the best depth that the rule found; if you fine-tune, "
         f"t{tune}.",
     ]
-
-
-def _seeds(evidence: Evidence, depth: str, fraction: float) -> str:
-    count = len(evidence.study.cell(depth, fraction))
-    return f"mean of {count} seeds" if count > 1 else "one seed"
 
 
 def _compared(evidence: Evidence, comparison: Comparison) -> str:
