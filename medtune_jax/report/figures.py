@@ -131,8 +131,8 @@ def _draw_fraction(
     estimates = [intervals[d].estimate for d in tuned]
     ax.plot([places[d] for d in tuned], estimates, color=colour, lw=1.2, alpha=0.8)
     style = {"fmt": marker, "ms": 5, "lw": 1.2, "capsize": 2, "color": colour}
-    x = [places[d] for d in intervals]
-    error_bars(ax, x, list(intervals.values()), **style, label=fraction_name(fraction))
+    known = [places[d] for d in intervals]
+    error_bars(ax, known, list(intervals.values()), **style, label=fraction_name(fraction))
     seeds = [
         (places[d] + 0.035, test)
         for d, tests in evidence.test_by_seed(fraction).items()
