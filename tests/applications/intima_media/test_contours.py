@@ -99,7 +99,10 @@ def test_best_rows_equal_an_exhaustive_search():
     for x in range(40):
         pairs = [(a, b) for a, b in itertools.product(range(15), repeat=2) if b - a >= 3]
         best = max(pairs, key=lambda pair: li_map[pair[0], x] + ma_map[pair[1], x])
-        assert (round(li[x]), round(ma[x])) == best  # a vertex lies within half a row of its best one
+        assert (
+            round(li[x]),
+            round(ma[x]),
+        ) == best  # a vertex lies within half a row of its best one
         assert score[x] == min(li_map[best[0], x], ma_map[best[1], x])
 
 
