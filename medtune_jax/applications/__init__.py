@@ -3,8 +3,9 @@
 from difflib import get_close_matches
 from importlib import import_module
 
-from medtune_jax.applications.protocol import Application, Dataset, Option, Prediction, Words
+from medtune_jax.applications.protocol import Application, Dataset, Option, Prediction
 from medtune_jax.errors import UserError
+from medtune_jax.words import Words
 
 # name -> module:attribute. In the order in which they are asked what a folder holds: to image_folder, the last, any
 # folder with folders of images is a data set.

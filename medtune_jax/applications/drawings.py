@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from medtune_jax.evaluation.intervals import Interval
+from medtune_jax.evaluation.froc import Rates
 from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, fraction_name
-from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence, Rates, T
+from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence, T
 
 # Room between panels for the outermost labels of their axes.
 ROOM = ConstrainedLayoutEngine(wspace=0.06)
@@ -62,15 +61,6 @@ def froc_panels(
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
     return figure, panels
-
-
-def bars(
-    ax: Axes, places: np.ndarray, intervals: Sequence[Interval], colour: str, **style: Any
-) -> None:
-    """95% intervals as upright bars at `places` of the horizontal axis."""
-    estimate, low, high = np.array(intervals).T
-    reach = [np.maximum(estimate - low, 0), np.maximum(high - estimate, 0)]
-    ax.errorbar(places, estimate, reach, color=colour, elinewidth=1, capsize=1.5, **style)
 
 
 def clean(ax: Axes) -> None:

@@ -146,10 +146,10 @@ def _draw_fraction(
 def error_bars(
     ax: Axes, x: Sequence[float] | np.ndarray, intervals: Sequence[Interval], **style: Any
 ) -> None:
-    """Intervals at places x. style: for `errorbar`."""
+    """Intervals as upright bars at places x. style: for `errorbar`."""
     estimate, low, high = np.array(intervals).T
     reach = np.maximum([estimate - low, high - estimate], 0)
-    ax.errorbar(x, estimate, yerr=reach, **style)
+    ax.errorbar(x, estimate, yerr=reach, **{"lw": 1, "capsize": 1.5, **style})
 
 
 class Curve(NamedTuple):

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medtune_jax.applications.drawings import bars, clean, pictures
+from medtune_jax.applications.drawings import clean, pictures
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
 from medtune_jax.evaluation import AUC, Metric, difference, interval, log_odds
@@ -19,7 +19,7 @@ from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, GRID, mean_roc, sen
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.report import markup, palette
 from medtune_jax.report.evidence import Cell, Evidence
-from medtune_jax.report.figures import Drawing, fraction_name
+from medtune_jax.report.figures import Drawing, error_bars, fraction_name
 from medtune_jax.report.section import Section
 
 _SHOWN, _ACROSS = 18, 6
@@ -175,7 +175,7 @@ def _draw_roc(
         x, y = np.append([0, 0], GRID), mean_roc(*known)
         ax.plot(x, [0, y[0], *y], color=colour, ls=style, lw=1.6, label=name)
         places = np.array(FALSE_POSITIVE_RATES) + 0.005 * (number - (len(judges) - 1) / 2)
-        bars(ax, places, sensitivity_at(*known, test.groups), colour, fmt="none")
+        error_bars(ax, places, sensitivity_at(*known, test.groups), ecolor=colour, fmt="none")
     ax.set(xlabel="False positive rate", ylabel="Sensitivity")
     ax.set(xlim=(-0.005, 0.5), ylim=(0, 1.01))  # nobody works where half of the bad frames pass
     clean(ax)

@@ -12,11 +12,12 @@ from medtune_jax.applications.frame_quality.cases import CLASSES, read_cases
 from medtune_jax.applications.frame_quality.config import DEFAULTS
 from medtune_jax.applications.frame_quality.patches import random_crops
 from medtune_jax.applications.frame_quality.truth import truth_files
-from medtune_jax.applications.protocol import Application, Dataset, Words, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivities
 from medtune_jax.patches import Crops, padded
+from medtune_jax.words import Words
 
 
 def load(config: ConfigDict, size: int) -> Dataset:

@@ -154,10 +154,8 @@ def beside_the_paper(main: Main) -> Section:
         f"Here, LI ({results.unit})",
         f"Here, MA ({results.unit})",
     )
-    return Section(
-        "Beside the paper (another data set)",
-        markup.join([markup.paragraph(text, "warning"), markup.table(head, rows, "numbers")]),
-    )
+    warning, table = markup.paragraph(text, "warning"), markup.table(head, rows, "numbers")
+    return Section.of("Beside the paper (another data set)", warning, table)
 
 
 @of_main
@@ -195,10 +193,8 @@ def paired_tests(main: Main) -> Section:
         "Wilcoxon's signed-rank test sees one mean a subject; p are Holm-corrected over the methods."
     )
     head = ("Against", "Difference", "Bootstrap p", "Wilcoxon p")
-    return Section(
-        "Network against baselines",
-        markup.join([markup.paragraph(text), markup.table(head, rows, "numbers")]),
-    )
+    table = markup.table(head, rows, "numbers")
+    return Section.of("Network against baselines", markup.paragraph(text), table)
 
 
 @of_main
@@ -218,11 +214,8 @@ def thickness(main: Main) -> Section:
         f"Mean thickness of each test region, {main.label} with {main.share} against the expert: bias and 95% limits "
         "of agreement with their 95% intervals by bootstrap over subjects."
     )
-    return Section(
-        "Intima-media thickness",
-        markup.join([markup.figure(drawing, caption), markup.table(head, rows, "numbers")]),
-        [drawing],
-    )
+    figure, table = markup.figure(drawing, caption), markup.table(head, rows, "numbers")
+    return Section.of("Intima-media thickness", figure, table, drawings=[drawing])
 
 
 def _boxes(main: Main) -> dict[str, tuple[NDArray, NDArray]]:

@@ -29,11 +29,12 @@ from medtune_jax.applications.intima_media.truth import (
     network_rows,
     pack,
 )
-from medtune_jax.applications.protocol import Application, Dataset, Words, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
 from medtune_jax.paths import csv_bytes
+from medtune_jax.words import Words
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
-from medtune_jax.applications.drawings import ROOM, bars, clean, froc_panels, pictures
+from medtune_jax.applications.drawings import ROOM, clean, froc_panels, pictures
 from medtune_jax.applications.polyps.detector import Candidate
 from medtune_jax.applications.polyps.show import Shown, draw_detections
 from medtune_jax.applications.polyps.truth import FrameTruth
@@ -18,7 +18,7 @@ from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.report import palette
-from medtune_jax.report.figures import Drawing
+from medtune_jax.report.figures import Drawing, error_bars
 from medtune_jax.report.froc import FIRST_SEED, Detector, FrocEvidence
 
 _HIGHEST = 10.0
@@ -34,7 +34,8 @@ def froc_curves(results: FrocEvidence[FrameTruth]) -> Drawing:
     for ax, _, colours in panels:
         for place, (detector, colour) in enumerate(colours.items()):
             places = np.array(PER_FRAME) * 1.06 ** (place - len(colours) / 2)
-            bars(ax, places, results.sensitivity(detector, PER_FRAME), colour, fmt=".", ms=4)
+            at_points = results.sensitivity(detector, PER_FRAME)
+            error_bars(ax, places, at_points, color=colour, fmt=".", ms=4)
         _axes(ax, rates)
     panels[0][0].set_ylabel("Sensitivity")
     return Drawing("froc", "FROC curves by tuning depth, and the hand-crafted score.", figure)
