@@ -159,11 +159,11 @@ def test_numbers_on_the_page_are_those_of_the_scores(study_dir, page):
 def test_test_data_do_not_choose_the_depth(study_dir, tmp_path):
     """Spoiling the test figures of the chosen depth must not change the choice."""
     directory = write_study(tmp_path, skill=middle_is_best, seeds=2, fractions=(1.0,))
-    chosen = Evidence(load_study(directory), resamples=20).recommendations
+    chosen = Evidence(load_study(directory)).recommendations
     for folder in (directory / "runs").glob("fire6-*"):
         path = folder / "result.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "test": 0.01}))
-    assert Evidence(load_study(directory), resamples=20).recommendations == chosen
+    assert Evidence(load_study(directory)).recommendations == chosen
 
 
 def test_scratch_is_named_when_it_wins(tmp_path):
@@ -212,7 +212,7 @@ def test_many_depths_do_not_overlap(tmp_path):
         seeds=1,
         patients=40,
     )
-    evidence = Evidence(load_study(directory), resamples=20)
+    evidence = Evidence(load_study(directory))
     figure = by_depth(evidence).figure
     figure.canvas.draw()
     labels = figure.axes[0].get_xticklabels()
@@ -282,7 +282,7 @@ def test_a_result_is_the_metric_of_its_scores(tmp_path, options):
         if options.get("scale"):  # what ranking by probabilities would give
             tied = metric(study.test.labels, two_sided(probabilities))
             assert abs(tied - run.result["test"]) > 1e-3
-    evidence = Evidence(study, resamples=20)
+    evidence = Evidence(study)
     mean = np.mean([run.result["test"] for run in study.cell("conv10", 1.0)])
     assert evidence.test("conv10", 1.0).estimate == pytest.approx(mean)
 
@@ -309,7 +309,7 @@ def test_curve_legend_and_table_are_one_definition(tmp_path):
     )
     text = text_of(write_report(directory, metric=metric).read_text())
     assert "intima or media against wall" in text and "FPR 0.10" in text
-    evidence = Evidence(load_study(directory, metric), resamples=20)
+    evidence = Evidence(load_study(directory, metric))
     ax = curves(evidence, ROC).figure.axes[0]
     drawn = [line for line in ax.lines if ":" in str(line.get_label())]
     assert drawn
@@ -329,7 +329,7 @@ def test_auprc_has_its_own_curves(tmp_path):
     text = text_of(write_report(directory).read_text())
     assert text.index("Precision-recall curves") < text.index("ROC curves")
     assert "Test AUPRC" in text and "test AUC" not in text
-    evidence = Evidence(load_study(directory), resamples=20)
+    evidence = Evidence(load_study(directory))
     labels = [t.get_text() for t in curves(evidence, ROC).figure.axes[0].get_legend().texts]
     assert labels and not any(re.search(r"0\.\d", label) for label in labels)
     for line in curves(evidence, PRECISION_RECALL).figure.axes[0].lines:
