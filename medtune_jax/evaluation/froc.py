@@ -128,20 +128,23 @@ def froc_statistic(detections: Detections, rates: Rates) -> Statistic:
     return statistic
 
 
-def _by_run(runs: Sequence[Detections], rates: Rates) -> Statistic:
+def runs_statistic(runs: Sequence[Detections], rates: Rates) -> Statistic:
+    """`froc_statistic` of the detections of each run: [R, images] -> [R, S, len(rates)]."""
     each = [froc_statistic(detections, rates) for detections in runs]
     return lambda weights: np.stack([statistic(weights) for statistic in each], axis=1)
 
 
 def sensitivities(runs: Sequence[Detections], rates: Rates) -> np.ndarray:
     """Sensitivity [T] at each number of false positives per image, mean over the detections of each run."""
-    return np.asarray(estimate(_by_run(runs, rates), runs[0].images).mean(axis=0))
+    return np.asarray(estimate(runs_statistic(runs, rates), runs[0].images).mean(axis=0))
 
 
 def _readings(
     runs: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
 ) -> Readings:
-    return readers.read(_by_run(runs, rates), groups, [runs[0].ill, ~runs[0].ill], in_steps=True)
+    return readers.read(
+        runs_statistic(runs, rates), groups, [runs[0].ill, ~runs[0].ill], in_steps=True
+    )
 
 
 def _too_few(runs: Sequence[Detections], groups: Sequence[str] | np.ndarray) -> str:

@@ -42,11 +42,13 @@ def mean_precision(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np
     return np.mean(curves, axis=0)
 
 
-def _within_rates(metric: Metric) -> Metric:
-    """The sensitivities [T] at each of the rates, for the binary tasks of a metric."""
+def at_false_positive_rates(
+    metric: Metric, rates: Sequence[float] = FALSE_POSITIVE_RATES
+) -> Metric:
+    """A metric of T figures, the sensitivity at each rate, for the binary tasks of another metric."""
 
     def area(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-        budgets = (rate * alarms[:, -1] for rate in FALSE_POSITIVE_RATES)
+        budgets = (rate * alarms[:, -1] for rate in rates)
         found = [most_hits_within(hits, alarms, budget) for budget in budgets]
         return np.stack(found, axis=-1) / hits[:, -1:]
 
@@ -55,7 +57,7 @@ def _within_rates(metric: Metric) -> Metric:
 
 def sensitivities(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The estimates [T] of `sensitivity_at`."""
-    statistic = _within_rates(metric).statistic(labels, scores)
+    statistic = at_false_positive_rates(metric).statistic(labels, scores)
     return np.asarray(estimate(statistic, len(labels)).mean(axis=0))
 
 
@@ -67,7 +69,7 @@ def sensitivity_at(
     The threshold is chosen anew for every weighting of the patients, so that the interval covers its uncertainty too.
     Arguments as of `intervals.interval`; only the metric's binary tasks count.
     """
-    sensitivity, runs = _within_rates(metric), intervals.of_runs(scores, len(labels))
+    sensitivity, runs = at_false_positive_rates(metric), intervals.of_runs(scores, len(labels))
     why = intervals.undefined(sensitivity, labels, runs)
     if why:
         return [Estimate(None, why=why)] * len(FALSE_POSITIVE_RATES)

@@ -398,3 +398,36 @@ def test_damaged_files_are_named(tmp_path, name, change, message):
 def test_no_study_there(tmp_path):
     with pytest.raises(UserError, match=r"no study\.json"):
         write_report(tmp_path)
+
+
+def test_few_patients_or_seeds_give_sentences_and_no_numbers(tmp_path):
+    options = {"depths": ("conv10", "fire9", "scratch"), "fractions": (1.0,)}
+    few = write_study(tmp_path / "few", patients=8, seeds=3, **options)
+    text = text_of(write_report(few).read_text())
+    assert "No interval and no p can be given" in text
+    assert "at least 20 images of 5 patients of every class" in text
+    assert "Holm-corrected p <" not in text and not re.search(r"\bnan\b|None|95% interval by", text)
+    one = write_study(tmp_path / "one", seeds=1, **options)
+    text = text_of(write_report(one).read_text())
+    assert "how far another training run would differ is not known" in text
+    assert "95% interval by patient" in text and not re.search(r"\bnan\b|None", text)
+    assert "cannot say" in text and "not supported" not in text.lower()
+
+
+def test_a_diverged_run_is_left_out_and_named(tmp_path):
+    directory = write_study(tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), seeds=3)
+    path = sorted(directory.glob("runs/conv10-*/scores.csv"))[0]
+    head, *rows = list(csv.reader(path.read_text().splitlines()))
+    rows = [[*row[:3], *["nan"] * (len(row) - 3)] for row in rows]
+    path.write_text("\n".join(",".join(row) for row in (head, *rows)) + "\n")
+    text = text_of(write_report(directory).read_text())
+    assert "2 done" not in text and "1 failed" in text and "training diverged" in text
+
+
+def test_depths_without_a_common_seed_are_not_compared(tmp_path):
+    cells = [("conv10", 1.0, 0), ("scratch", 1.0, 1), ("conv10", 1.0, 2), ("scratch", 1.0, 2)]
+    directory = write_study(
+        tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), seeds=3, failed=cells
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "no seed has finished in both" in text and not re.search(r"\bnan\b|None", text)

@@ -98,7 +98,7 @@ def informative(evidence: Evidence, cell: Cell) -> np.ndarray:
 def judge(
     metric: Metric, test: TestSet, scores: np.ndarray, baseline: np.ndarray | None = None
 ) -> Judged:
-    """Figures of scores [S, F] of the test frames, and their difference to a baseline's scores [S, F] of the same seeds."""
+    """Figures of scores [S, F] of the test frames, and the difference to a baseline's [S, F] of the same seeds."""
     labels, videos, one = test.labels, test.groups, log_odds.two_sided(scores)
     gain = None
     if baseline is not None:
