@@ -43,10 +43,7 @@ CONFIDENCE = 0.95
 _LEAST_BETWEEN = 0.6  # keeps 2 and 3 runs between 0.92 and 0.98 for any ratio of runs' to patients' variance up to 3
 _BLOCK = 2_000_000  # weights held at once
 
-ONE_RUN = (
-    "there is one training run of each: how far another run would differ is not known; "
-    "two seeds would do, five do well"
-)
+ONE_RUN = "one training run says nothing of how far another would differ: two seeds would do, five do well"
 _NO_SPREAD = (
     "the figure is at its end, or the same whichever patient is left out, so that nothing shows how far it would vary: "
     "harder or more test images would"

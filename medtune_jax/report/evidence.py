@@ -18,6 +18,7 @@ from medtune_jax.evaluation.intervals import holm
 from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
 from medtune_jax.evaluation.scores import TestSet
+from medtune_jax.evaluation.sweep import estimate
 from medtune_jax.report.load import Run, StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
@@ -59,13 +60,18 @@ class Evidence:
     def readings(self, cell: Cell, seeds: Sequence[int] | None = None) -> Readings:
         """The test metric of a cell by run and without each group; of some seeds, or of all."""
         if cell not in self._read:
-            scores = self.judged(cell)
-            self._read[cell] = intervals.readings(
-                self.study.metric, self.labels, scores, self.groups
-            )
+            self._read[cell] = self._readings(self.judged(cell))
         known = self.seeds(cell)
         rows = range(len(known)) if seeds is None else [known.index(seed) for seed in seeds]
         return self._read[cell].of_runs(rows)
+
+    def _readings(self, scores: np.ndarray) -> Readings:
+        metric, labels = self.study.metric, self.labels
+        if not self.too_few:
+            return intervals.readings(metric, labels, scores, self.groups)
+        # Without one of very few groups there may be no figure at all, and nothing is made of it.
+        figures = estimate(metric.statistic(labels, scores), labels.size)
+        return Readings(figures, np.empty((0, len(figures))), np.empty(0, int))
 
     def seeds(self, cell: Cell) -> list[int]:
         """Of a cell's runs, in the order of its scores."""

@@ -400,6 +400,7 @@ def test_no_study_there(tmp_path):
         write_report(tmp_path)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_few_patients_or_seeds_give_sentences_and_no_numbers(tmp_path):
     options = {"depths": ("conv10", "fire9", "scratch"), "fractions": (1.0,)}
     few = write_study(tmp_path / "few", patients=8, seeds=3, **options)
