@@ -120,10 +120,10 @@ def _palette(path: Path) -> tuple[str | None, tuple[np.ndarray, np.ndarray, np.n
             upright = ImageOps.exif_transpose(image)
             index = np.asarray(upright)
             used, first = np.unique(index, return_index=True)
-            return file_format, (
+            return image.format, (
                 index,
                 used,
-                np.asarray(image.convert("RGBA")).reshape(-1, 4)[first],
+                np.asarray(upright.convert("RGBA")).reshape(-1, 4)[first],
             )
     except OSError:  # deep files that Pillow does not know
         return None, None
