@@ -58,42 +58,49 @@ def read(path: Path, pixels: bool = True) -> pydicom.Dataset:
         raise UserError(f"{path}: no such file.") from None
     except Exception as error:  # pydicom passes on whatever a damaged file leads to
         raise UserError(
-            f"{path} cannot be read as DICOM ({reason(error)}): copy it again."
+            f"{path}: cannot be read as DICOM ({reason(error)}); copy it again."
         ) from error
     if not known:
-        raise UserError(f"{path} is not a DICOM file: copy it again.")
+        raise UserError(f"{path}: not a DICOM file; copy it again.")
     _state_transfer_syntax(data)
     return data
 
 
-def stored(data: pydicom.Dataset, path: Path) -> np.ndarray:
+def stored(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
     """The decoded pixels, before any rescale: [H, W] or [H, W, 3] (RGB; YCbCr is converted), of one frame.
 
-    Raises UserError for several frames, and for pixels that no decoder reads, with what each said.
+    first: the first frame of a film. Raises UserError for several frames otherwise, and for pixels that no decoder
+    reads, with what each said.
     """
-    frames = int(data.get("NumberOfFrames") or 1)
-    if frames > 1:
+    try:
+        frames = int(data.get("NumberOfFrames") or 1)
+    except ValueError as error:
+        raise UserError(f"{path}: {reason(error)}; export it again.") from None
+    if frames > 1 and not first:
         raise UserError(f"{path}: holds {frames} frames: export single images.")
     try:
-        return pixel_array(data)
+        return pixel_array(data, index=0)
     except Exception as error:  # of as many kinds as there are decoders
-        return _by_itk(data, path, reason(error))
+        return _by_itk(data, path, frames, reason(error))
 
 
 def picture(path: Path) -> np.ndarray:
-    """A file's image as uint8 [H, W], or [H, W, 3] RGB, as a viewer shows it.
+    """A file's image as uint8 [H, W], or [H, W, 3] RGB, as a viewer shows it (see `shown`)."""
+    return shown(read(path), path)
 
-    A window or VOI table that the file states is applied and not stretched again; without one, up to 8 bits stay as
-    they are and more are stretched from the darkest to the brightest value. White is high in the result.
+
+def shown(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
+    """The image of a data set (first: of a film, its first frame) as uint8 [H, W], or [H, W, 3] RGB.
+
+    A window or VOI table that the file states is applied and not stretched again; without one, up to 8 bits keep their
+    range and more are stretched from the darkest to the brightest value. White is high in the result.
     """
-    data = read(path)
-    values = stored(data, path)
+    values = stored(data, path, first)
     try:
         if data.get("PhotometricInterpretation") == "PALETTE COLOR":
             return _eight_bits(apply_color_lut(values, data))
         if values.ndim == 3:
-            few = values.dtype == np.uint8 or int(data.get("BitsStored") or 16) <= 8
-            return values.astype(np.uint8) if few else stretched(values)
+            return _as_they_are(values, data) if _few_bits(data) else stretched(values)
         gray = _gray(values, data)
     except (ValueError, NotImplementedError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
@@ -102,20 +109,32 @@ def picture(path: Path) -> np.ndarray:
     return 255 - gray if data.get("PhotometricInterpretation") == "MONOCHROME1" else gray
 
 
+def _few_bits(data: pydicom.Dataset) -> bool:
+    return int(data.get("BitsStored") or 16) <= 8 and not data.get("PixelRepresentation")
+
+
+def _as_they_are(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
+    """Up to 8 bits as 0 to 255: all ones are white."""
+    return _spread(values.astype(np.float64), 0.0, float(2 ** int(data.BitsStored) - 1))
+
+
 def _gray(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
     """uint8 [H, W] of stored gray values, before white and black are told apart."""
     _mend_rescale(data)
     units = apply_modality_lut(values, data)
     if data.get("VOILUTSequence"):
-        shown = apply_voi(units, data).astype(np.float64)
-        return _spread(shown, 0.0, float(np.max(data.VOILUTSequence[0].LUTData)))
+        length, start = (int(n) for n in data.VOILUTSequence[0].LUTDescriptor[:2])
+        entries = apply_voi(np.arange(length or 65536) + start, data)
+        looked_up = apply_voi(np.rint(units).astype(np.int64), data)
+        return _spread(looked_up, 0.0, float(entries.max()))
     if _mend_window(data):
         # Two values far outside the window show where its output begins and ends.
         ends = np.array([-1e9, 1e9])
-        low, high = apply_windowing(ends, data)
+        with np.errstate(over="ignore"):  # of a sigmoid's far end
+            low, high = apply_windowing(ends, data)
         return _spread(apply_windowing(units.astype(np.float64), data), float(low), float(high))
-    if values.dtype == np.uint8 and np.array_equal(units, values):
-        return values
+    if _few_bits(data) and np.array_equal(units, values):
+        return _as_they_are(values, data)
     return stretched(units)
 
 
@@ -172,14 +191,14 @@ def _state_transfer_syntax(data: pydicom.Dataset) -> None:
     data.file_meta = meta
 
 
-def _by_itk(data: pydicom.Dataset, path: Path, pydicom_said: str) -> np.ndarray:
-    """Pixels of a transfer syntax that only SimpleITK decodes.
+def _by_itk(data: pydicom.Dataset, path: Path, frames: int, pydicom_said: str) -> np.ndarray:
+    """Pixels of the first frame, of a transfer syntax that only SimpleITK decodes.
 
     SimpleITK rescales what it reads, so it is given a copy without rescale.
     """
     syntax = data.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
-        raise UserError(f"The pixels of {path} cannot be read: {pydicom_said}.")
+        raise UserError(f"{path}: its pixels cannot be read ({pydicom_said}).")
     import SimpleITK
 
     bare = pydicom.Dataset({e.tag: e for e in data if e.keyword not in _RESCALE})
@@ -191,10 +210,10 @@ def _by_itk(data: pydicom.Dataset, path: Path, pydicom_said: str) -> np.ndarray:
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy)))
     except Exception as error:
         raise UserError(
-            f"{path} is compressed as '{syntax.name}', which no installed codec reads: install medtune-jax[dicom] "
+            f"{path}: compressed as '{syntax.name}', which no installed codec reads; install medtune-jax[dicom] "
             f"(pylibjpeg, gdcm), or decompress it. pydicom: {pydicom_said} SimpleITK: {reason(error)}"
         ) from error
-    return array[0] if array.shape[0] == 1 else array
+    return array[0] if frames > 1 or array.shape[0] == 1 else array
 
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")

@@ -151,7 +151,9 @@ def _deep_tiff(path: Path) -> np.ndarray | None:
                     array = np.moveaxis(array, 0, -1)
             except ValueError:  # a compression for which tifffile wants another package
                 array = _by_itk(path)
-    except (tifffile.TiffFileError, RuntimeError, IndexError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of as many kinds as there are ways to damage a TIFF
         raise UserError(
             f"{path}: not a readable image ({reason(error)}); replace the file."
         ) from error

@@ -151,7 +151,7 @@ class TestBadSeries:
 
     def test_not_dicom(self, files):
         files[0].write_text("no")
-        self.refused(files, f"{files[0].name} is not a DICOM file")
+        self.refused(files, f"{files[0].name}: not a DICOM file")
 
     def test_empty(self, tmp_path):
         with pytest.raises(UserError, match="holds 0 DICOM slices"):
