@@ -55,8 +55,8 @@ def main() -> None:
         )
         li, ma, step_li, step_ma = errors[mode].mean(axis=0)
         print(
-            f"{mode}: {cpu:.2f} processor s an image ({1 / cpu:.3f} images/s; wall {wall:.2f} s), then {traced:.0f} traced per s, "
-            f"LI {li:.3f}, MA {ma:.3f} px; step lines {step_li:.3f}, {step_ma:.3f} px",
+            f"{mode}: {cpu:.2f} processor s an image ({1 / cpu:.3f} images/s; wall {wall:.2f} s), "
+            f"then {traced:.0f} traced per s, LI {li:.3f}, MA {ma:.3f} px; step lines {step_li:.3f}, {step_ma:.3f} px",
             flush=True,
         )
     for which, name in enumerate(("LI", "MA")):
