@@ -6,7 +6,6 @@ store white as the low values), and alone: a file of several pages is refused, s
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,12 @@ from medtune_jax.errors import UserError
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k"
 )  # fmt: skip
-_TIFF = (".tif", ".tiff")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GRAY = 0
 _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
+_ORIENTATION = 274
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
 
 
@@ -51,7 +51,9 @@ def values(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
-    deep = _deep_tiff(path) if path.suffix.lower() in _TIFF else _deep_png(path)
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    deep = _deep_tiff(path) if head[:4] in _TIFF else _deep_png(path, head)
     if deep is not None:
         return deep
     image = opened(path)
@@ -119,10 +121,8 @@ def _require_one(path: Path, pages: int) -> None:
         raise UserError(f"{path}: holds {pages} pages: save each as a file of its own.")
 
 
-def _deep_png(path: Path) -> np.ndarray | None:
-    """Colour of 16 bits a channel, which Pillow would cut to 8; None for any other file."""
-    with path.open("rb") as stream:
-        head = stream.read(26)
+def _deep_png(path: Path, head: bytes) -> np.ndarray | None:
+    """Colour of 16 bits a channel, which Pillow would cut to 8; None for any other file. head: its first 26 bytes."""
     if head[:8] != _PNG or head[24:25] != b"\x10" or head[25] == _PNG_GRAY:
         return None
     try:
@@ -141,19 +141,19 @@ def _deep_tiff(path: Path) -> np.ndarray | None:
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
             pages = [page for page in pages if not page.is_reduced and not page.is_mask]
-            _require_one(path, len(pages))
             page = pages[0]
-            if page.bitspersample in (1, 2, 4, 8) and np.dtype(page.dtype or "u1").kind in "ub":
-                return None
-            try:
-                array = page.asarray()
-                if page.planarconfig == _SEPARATE_PLANES and array.ndim == 3:
-                    array = np.moveaxis(array, 0, -1)
-            except ValueError:  # a compression for which tifffile wants another package
-                array = _by_itk(path)
-    except UserError:
-        raise
-    except Exception as error:  # of as many kinds as there are ways to damage a TIFF
+    except (
+        Exception
+    ):  # of as many kinds as there are ways to damage a TIFF: Pillow has the last word
+        return None
+    _require_one(path, len(pages))
+    if page.bitspersample in (1, 2, 4, 8) and np.dtype(page.dtype or "u1").kind in "ub":
+        return None
+    try:
+        array = _tiff_values(path)
+    except Exception as error:
+        if page.samplesperpixel == 1 and page.bitspersample <= 16 and page.photometric:
+            return None  # gray that Pillow keeps at its depth, such as 12 bits in 1.5 bytes
         raise UserError(
             f"{path}: not a readable image ({reason(error)}); replace the file."
         ) from error
@@ -163,8 +163,26 @@ def _deep_tiff(path: Path) -> np.ndarray | None:
         array = array.astype(np.float64)
     if page.photometric == _MIN_IS_WHITE:
         array = -array if array.dtype.kind == "f" else np.invert(array)
-    orientation = int(page.tags.valueof(274, 1))
-    return _upright(array, orientation)
+    return _upright(array, int(page.tags.valueof(_ORIENTATION, 1)))
+
+
+def _tiff_values(path: Path) -> np.ndarray:
+    """The values of the first page, channels last."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        try:
+            array = page.asarray()
+        except ValueError:  # a compression for which tifffile wants another package
+            array = _by_itk(path)
+            if 8 * array.dtype.itemsize < page.bitspersample:
+                raise ValueError(
+                    f"compression {int(page.compression)} of {page.bitspersample} bits"
+                ) from None
+            return array
+    planes = page.planarconfig == _SEPARATE_PLANES and array.ndim == 3
+    return np.moveaxis(array, 0, -1) if planes else array
 
 
 def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -181,6 +199,4 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
 def _by_itk(path: Path) -> np.ndarray:
     import SimpleITK
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))

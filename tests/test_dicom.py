@@ -243,7 +243,7 @@ class TestWindowAndRescale:
 
 class TestNamesAndForms:
     def test_no_suffix_and_any_suffix(self, tmp_path):
-        for name in ("IM000001", "1.2.840.113619", "a.ima"):
+        for name in ("IM000001", "1.2.840.113619", "a.ima", "a.jpg"):
             path = write(tmp_path / name, RAMP)
             np.testing.assert_array_equal(read_image(path, 32)[..., 1], RAMP)
 

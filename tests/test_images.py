@@ -1,5 +1,7 @@
 """Pictures as a viewer shows them: upright, at their depth, white where white."""
 
+import struct
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -114,6 +116,21 @@ def test_other_modes(tmp_path, mode):
     np.testing.assert_allclose(gray(tmp_path / "a.tif").astype(int), full, atol=1)
 
 
+def test_twelve_bits_in_one_and_a_half_bytes(tmp_path):
+    deep = (RAMP.astype(np.uint16) * 20)[:, :10]
+    pairs = deep.reshape(-1, 2).astype(int)
+    packed = np.stack(
+        [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], -1
+    )
+    tags = [(256, 3, 1, 10), (257, 3, 1, 8), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 8), (279, 4, 1, packed.size)]
+    body = packed.astype(np.uint8).tobytes()
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    ifd = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(body)) + body + ifd)
+    np.testing.assert_array_equal(gray(tmp_path / "a.tif"), images.stretched(deep))
+
+
 def test_what_is_not_finite_never_blackens_a_picture(tmp_path):
     values = RAMP.astype(np.float32)
     values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -np.inf
@@ -152,6 +169,13 @@ def test_further_kinds(tmp_path, name):
     np.testing.assert_allclose(gray(tmp_path / name).astype(int), RAMP, atol=6)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("a.jpg", "b.tif"), ("a.tif", "b.png")])
+def test_content_counts_and_not_the_suffix(tmp_path, kind, name):
+    Image.fromarray(RAMP).save(tmp_path / kind, quality=100)
+    (tmp_path / kind).rename(tmp_path / name)
+    np.testing.assert_allclose(gray(tmp_path / name).astype(int), RAMP, atol=2)
+
+
 def test_hidden_files_are_no_images(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.png")
     (tmp_path / "._a.png").write_bytes(b"Mac OS X")
@@ -161,7 +185,7 @@ def test_hidden_files_are_no_images(tmp_path):
 def test_damaged_tiffs_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "whole.tif", RAMP.astype(np.uint16))
     whole = (tmp_path / "whole.tif").read_bytes()
-    for size in (0, 6, 60, len(whole) - 20):
+    for size in (0, 6, 60, 200, len(whole) - 20):
         (tmp_path / "cut.tif").write_bytes(whole[:size])
         with pytest.raises(UserError, match=r"cut\.tif: not a readable image"):
             images.rgb(tmp_path / "cut.tif")

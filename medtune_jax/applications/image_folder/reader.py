@@ -48,6 +48,5 @@ def _try_read(path: Path, size: int) -> np.ndarray | str:
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """One file as uint8 [size,size,3] RGB; DICOM is known by its suffix or, as scanners write it, by its content."""
-    is_dicom = path.suffix.lower() not in images.SUFFIXES and dicom.is_dicom(path)
-    picture = images.as_rgb(dicom.picture(path)) if is_dicom else images.rgb(path)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    whole = images.as_rgb(dicom.picture(path)) if dicom.is_dicom(path) else images.rgb(path)
+    return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))

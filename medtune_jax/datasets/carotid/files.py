@@ -137,7 +137,7 @@ def _folder(directory: Path | str) -> Path:
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if path.suffix.lower() not in images.SUFFIXES and dicom.is_dicom(path):
+    if dicom.is_dicom(path):
         return read_dicom(path)
     return np.asarray(images.eight_bit(path).convert("L")), None
 
