@@ -147,6 +147,11 @@ def _caveats(evidence: Evidence) -> list[str]:
             f"{groups}: how far another training run would differ is not known, and differences between single runs "
             "have no p. Two seeds would do, five do well."
         )
+    if seeds and min(seeds) == 2 and not evidence.too_few:
+        notes.append(
+            "Two seeds say little of how far training runs differ: with a large test set a p of theirs is too small "
+            "at times. Three seeds hold."
+        )
     if study.saturated is not None:
         notes.append(
             "This study kept probabilities only, which are turned into log-odds for ranking: "
