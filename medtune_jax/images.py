@@ -7,8 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx"),
+)
 
 
 def opened(path: Path) -> Image.Image:
@@ -33,4 +37,4 @@ def eight_bit(path: Path) -> Image.Image:
 
 def images_in(folder: Path) -> list[Path]:
     """The image files directly in a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    return [p for p in entries(folder) if p.suffix.lower() in SUFFIXES and not p.is_dir()]

@@ -128,6 +128,7 @@ def _caveats(evidence: Evidence) -> list[str]:
             f"The data name no {groups}: every {study.words.case} counts as its own {study.words.group}, so the "
             f"intervals are too narrow if several {cases} come from one {study.words.group}."
         )
+    notes += [f"Data: {note}." for note in study.manifest.get("data", {}).get("notes", ())]
     if study.saturated is not None:
         notes.append(
             "This study kept probabilities only, which are turned into log-odds for ranking: "

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from medtune_jax.applications import Dataset
 from medtune_jax.errors import UserError
+from medtune_jax.folders import named
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
@@ -31,6 +33,7 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
     }
     costs = [_cost(study, run) for run in study.plan.runs]
     with Progress(study.plan.runs, costs, study.metric.title, quiet) as progress:
+        _say_what_was_read(study.dataset, progress)
         _expect(study, waiting, progress)
         for depth in study.plan.depths:
             for run in study.plan.of_depth(depth):
@@ -40,6 +43,14 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
                 _write(study.store, run, outcome)
                 progress.finish(run, outcome.result)
     return study.store.directory
+
+
+def _say_what_was_read(dataset: Dataset, progress: Progress) -> None:
+    """What the user should know of the data, and what of them is not used."""
+    for note in dataset.notes:
+        progress.note(f"data: {note}")
+    if dataset.passed_over:
+        progress.note(f"data: passed over {named(dataset.passed_over)}")
 
 
 def _expect(study: Study, waiting: dict[Depth, list[PlannedRun]], progress: Progress) -> None:

@@ -48,8 +48,20 @@ def _try_read(path: Path, size: int) -> np.ndarray | str:
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """One file as uint8 [size,size,3] RGB."""
-    picture = _read_dicom(path) if path.suffix.lower() in _DICOM else _read(path)
+    picture = _read_dicom(path) if _is_dicom(path) else _read(path)
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def beginning(path: Path) -> bytes:
+    """The first 132 bytes of a file: a DICOM file's end in its mark."""
+    with path.open("rb") as stream:
+        return stream.read(132)
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return path.suffix.lower() in _DICOM
+    return path.is_file() and beginning(path)[128:] == b"DICM"
 
 
 def _read(path: Path) -> Image.Image:

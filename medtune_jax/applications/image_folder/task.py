@@ -11,7 +11,7 @@ from medtune_jax.applications.image_folder.config import DEFAULTS
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.show import show
-from medtune_jax.applications.image_folder.table import read_listing
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
@@ -26,7 +26,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
-    table = read_listing(directory, data.patient_pattern)
+    table = read_listing(directory, data.patient_pattern, data.layout, data.table, data.columns)
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
     groups = np.array([row.patient for row in table.rows])
@@ -43,6 +43,8 @@ def load(config: ConfigDict, size: int) -> Dataset:
         test=test,
         units=groups,
         groups_known=table.patients_known,
+        notes=table.notes,
+        passed_over=table.passed_over,
     )
 
 

@@ -8,6 +8,7 @@ from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
 from medtune_jax.datasets.colonoscopy.plain import by_stem
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 from medtune_jax.images import images_in
 
 _MASK_PREFIXES = ("", "p")  # CVC-ColonDB and ETIS-Larib name the mask of 7.tif p7.tif
@@ -56,10 +57,10 @@ def masked_videos(root: Path, layout: str) -> list[FrameFile]:
     _first_folder(root, (".",), layout)
     extracted = root / "Frame"
     if extracted.is_dir():
-        folders = sorted(p for p in extracted.iterdir() if p.is_dir())
+        folders = [p for p in entries(extracted) if p.is_dir()]
         files = [f for folder in folders for f in _extracted_video(folder, root / "GT")]
     else:
-        paths = sorted(p for p in root.iterdir() if p.suffix.lower() in videos.VIDEO_SUFFIXES)
+        paths = [p for p in entries(root) if p.suffix.lower() in videos.VIDEO_SUFFIXES]
         files = [f for path in paths for f in _video_file(path)]
     return _not_empty(files, root, layout)
 

@@ -21,6 +21,7 @@ from medtune_jax.datasets.ct.files import (
 )
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries, files_below
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _first_file(folder: Path, stem: str) -> Path | None:
 
 def _find_plain(directory: Path) -> list[Case]:
     cases = []
-    for folder in (p for p in directory.iterdir() if p.is_dir()):
+    for folder in (p for p in entries(directory) if p.is_dir()):
         volume = _first_file(folder, "volume")
         dicom = folder / "dicom"
         if volume is not None and dicom.is_dir():
@@ -92,8 +93,9 @@ def _find_plain(directory: Path) -> list[Case]:
 
 
 def _find_cad_pe(directory: Path) -> list[Case]:
-    masks = {p.name.removesuffix("RefStd.nrrd"): p for p in directory.rglob("*RefStd.nrrd")}
-    volumes = [p for p in directory.rglob("*.nrrd") if re.fullmatch(r"\d+\.nrrd", p.name)]
+    files, end = files_below(directory), "RefStd.nrrd"
+    masks = {p.name.removesuffix(end): p for p in files if p.name.endswith(end)}
+    volumes = [p for p in files if re.fullmatch(r"\d+\.nrrd", p.name)]
     for path in volumes:
         if path.stem not in masks:
             raise UserError(f"{path} has no {path.stem}RefStd.nrrd: copy the whole CAD-PE set.")
@@ -105,7 +107,7 @@ def _find_fumpe(directory: Path) -> list[Case]:
     if not scans.is_dir():
         return []
     cases = []
-    for folder in (p for p in scans.iterdir() if p.is_dir()):
+    for folder in (p for p in entries(scans) if p.is_dir()):
         mask = truth / f"{folder.name}.mat"
         if not mask.is_file():
             raise UserError(f"{folder} has no {mask}: copy the whole FUMPE set.")

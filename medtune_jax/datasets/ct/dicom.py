@@ -9,6 +9,7 @@ from pydicom.errors import InvalidDicomError
 
 from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
 # Positions are rounded in many archives: gaps may differ by this share of the usual gap.
 GAP_TOLERANCE = 0.05
@@ -65,7 +66,7 @@ def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
         raise UserError(f"{directory} is not a folder of DICOM files.")
     paths: list[Path] = []
     headers: list[pydicom.Dataset] = []
-    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != "DICOMDIR"):
+    for path in (p for p in entries(directory) if p.is_file() and p.name != "DICOMDIR"):
         try:
             headers.append(pydicom.dcmread(path, stop_before_pixels=True))
             paths.append(path)

@@ -2,13 +2,15 @@
 
 import pytest
 
-from medtune_jax.applications.image_folder.table import read_listing
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.errors import UserError
 
 GOOD = ["a.png,ill,p1", "b.png,ill,p2", "c.png,healthy,p3", "d.png,healthy,p4"]
 
 
 def listing(folder, rows, header="image,label,patient"):
+    for name in filter(None, (row.split(",")[0] for row in rows)):
+        (folder / name).touch()
     (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     return folder
 
@@ -31,6 +33,7 @@ def test_rows_of_a_csv(tmp_path):
 def test_a_spreadsheets_csv_with_mark_spaces_and_other_columns(tmp_path):
     text = "﻿ patient , image,age,label\r\n p1 ,a.png,50,ill\r\np2,b.png,60,ill\r\n"
     text += "p3,c.png,70,healthy\r\np4,d.png,80, healthy\r\n"
+    listing(tmp_path, GOOD)
     (tmp_path / "labels.csv").write_bytes(text.encode())
     rows = read_listing(tmp_path).rows
     assert (rows[0].image, rows[0].patient) == ("a.png", "p1")
@@ -80,12 +83,12 @@ def test_given_splits(tmp_path):
 def test_a_patient_in_both_splits(tmp_path):
     rows = given([*GOOD, "e.png,ill,p1"], ["train", "test", "train", "test", "test"])
     listing(tmp_path, rows, "image,label,patient,split")
-    refused(tmp_path, "row 6", "patient 'p1' is in both train and test")
+    refused(tmp_path, "e.png", "patient 'p1' is in both train and test")
 
 
 def test_an_unknown_split_or_a_gap(tmp_path):
-    listing(tmp_path, given(GOOD, ["train", "test", "train", "dev"]), "image,label,patient,split")
-    refused(tmp_path, "row 5", "split 'dev'")
+    listing(tmp_path, given(GOOD, ["train", "test", "train", "third"]), "image,label,patient,split")
+    refused(tmp_path, "row 5", "split 'third'")
     listing(tmp_path, given(GOOD, ["train", "test", "", "test"]), "image,label,patient,split")
     refused(tmp_path, "row 4 has no split")
 
