@@ -33,8 +33,8 @@ class Dataset:
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
-    notes: sentences that tell the user how the data were understood. passed_over: what of data.dir is not used, number by
-    kind.
+    notes: sentences that tell the user how the data were understood. passed_over: what of data.dir is not used,
+    number by kind.
     also: noun -> (number in training and validation, number in the test set) of things between groups and names,
     for the report. judged: bool [N], False for test patches that belong to no class without doubt: they count in no
     metric.

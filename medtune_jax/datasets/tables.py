@@ -51,6 +51,14 @@ def read_table(
     return found
 
 
+def columns_of(path: Path) -> list[str]:
+    """The columns that a table's header names; UserError for a file that is no table."""
+    lines = _decoded(path)[0].splitlines(keepends=True)
+    lines = lines[_before_the_header(lines) :]
+    _, header = next(_rows(lines, _delimiter(lines, ()), path, 0), (0, []))
+    return [name for name in header if name]
+
+
 def _decoded(path: Path) -> tuple[str, str]:
     """The text of a file, and what to say of its encoding ('' for Unicode)."""
     try:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from medtune_jax.applications.image_folder.layout import read_folders
-from medtune_jax.applications.image_folder.rows import Table, check_classes, check_sides
+from medtune_jax.applications.image_folder.rows import (
+    Table,
+    check_classes,
+    check_sides,
+    look_alikes,
+)
 from medtune_jax.applications.image_folder.table import find_table, read_labels
 from medtune_jax.errors import UserError
 
@@ -27,4 +33,4 @@ def read_listing(
         found, where = read_folders(directory, patient_pattern, layout), str(directory)
     check_classes(found.rows, where)
     check_sides(found.rows, where)
-    return found
+    return replace(found, notes=(*found.notes, *look_alikes(found.rows)))

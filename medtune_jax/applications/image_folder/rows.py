@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def check_classes(rows: Sequence[Row], where: str) -> None:
         )
     for label, members in sorted(patients.items()):
         if len(members) < 2:
-            near = [other for other in patients if plain(other) == plain(label) != other != label]
+            near = [other for other in patients if other != label and plain(other) == plain(label)]
             meant = f" (is it '{near[0]}'?)" if near else ""
             raise UserError(
                 f"label '{label}'{meant} in {where} has one patient only ('{next(iter(members))}'), who cannot be in "
@@ -104,3 +104,38 @@ def check_sides(rows: Sequence[Row], where: str) -> None:
 def plain(text: str) -> str:
     """A word without its case and blanks: what differs otherwise is another word."""
     return "".join(text.split()).casefold()
+
+
+def look_alikes(rows: Sequence[Row]) -> list[str]:
+    """Warnings of labels and patients that may be one in two spellings."""
+    labels = _together({row.label: 0 for row in rows}, plain)
+    patients = _together({row.patient: 0 for row in rows}, _as_number)
+    notes = [
+        f"labels {_quoted(names)} differ in case or blanks only and are {len(names)} classes: is that meant?"
+        for names in labels
+    ]
+    if patients:
+        notes.append(
+            f"patients {_quoted(patients[0])} may be one person but count as {len(patients[0])}"
+            + (f" ({len(patients)} such cases)" if len(patients) > 1 else "")
+        )
+    return notes
+
+
+def _together(words: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        alike[key(word)].append(word)
+    return [names for names in alike.values() if len(names) > 1]
+
+
+def _as_number(patient: str) -> str:
+    """7, 07 and 7.0 are one; and words but for case and blanks."""
+    try:
+        return str(float(patient))
+    except ValueError:
+        return plain(patient)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

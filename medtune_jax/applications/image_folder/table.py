@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from medtune_jax.applications.image_folder.images_below import images_below
-from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, plain, two_sided
+from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items
@@ -58,7 +58,7 @@ def read_labels(directory: Path, path: Path, columns: str = "") -> Table:
     images = images_below(directory)
     rows = _located(rows, images.paths, path, notes)
     sided, said = two_sided(_each_once(rows, path, notes))
-    notes += [*said, *_look_alikes(sided)]
+    notes += said
     passed = dict(images.passed_over)
     unnamed = len(images.paths) - len({row.image for row in sided})
     if unnamed:
@@ -81,7 +81,8 @@ def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) ->
     split = cells[3] if len(cells) > 3 else ""
     if split and split.casefold() not in SPLITS:
         raise UserError(f"{path} row {line}: split '{split}' must be train, val, test or empty")
-    return Row(*cells[:3], SPLITS.get(split.casefold(), ""))
+    image, label, patient = cells[:3]
+    return Row(image, label, patient, SPLITS.get(split.casefold(), ""))
 
 
 def _all_have_a_split(rows: Sequence[tuple[int, Row]], path: Path) -> None:
@@ -195,44 +196,3 @@ def _each_once(rows: Sequence[tuple[int, Row]], path: Path, notes: list[str]) ->
             f"{len(rows) - len(first):,} rows of {path.name} repeat another and are read once"
         )
     return [row for _, row in first.values()]
-
-
-def _look_alikes(rows: Iterable[Row]) -> list[str]:
-    """Warnings of labels and patients that may be one in two spellings."""
-    rows = list(rows)
-    labels, patients = (
-        _together(Counter(column), key)
-        for column, key in (
-            ((row.label for row in rows), plain),
-            ((row.patient for row in rows), _as_number),
-        )
-    )
-    notes = [
-        f"labels {_quoted(names)} differ in case or blanks only and are {len(names)} classes: is that meant?"
-        for names in labels
-    ]
-    if patients:
-        notes.append(
-            f"patients {_quoted(patients[0])} may be one person but count as {len(patients[0])}"
-            + (f" ({len(patients)} such cases)" if len(patients) > 1 else "")
-        )
-    return notes
-
-
-def _together(words: Iterable[str], key) -> list[list[str]]:
-    alike: dict[str, list[str]] = defaultdict(list)
-    for word in words:
-        alike[key(word)].append(word)
-    return [names for names in alike.values() if len(names) > 1]
-
-
-def _as_number(patient: str) -> str:
-    """7, 07 and 7.0 are one; and words but for case and blanks."""
-    try:
-        return str(float(patient))
-    except ValueError:
-        return plain(patient)
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -8,10 +8,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.image_folder.config import DEFAULTS
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.show import show
-from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import test_split
 from medtune_jax.errors import UserError
