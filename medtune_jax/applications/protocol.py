@@ -60,11 +60,12 @@ class Dataset:
     @cached_property
     def test_set(self) -> tuple[TestSet, np.ndarray]:
         """What is judged on the test side, and the row of each of its patches int [P]."""
-        columns = (self.names, self.groups, self.labels, self._judged)
+        columns = (self.names, self.groups, self.labels, self.is_judged)
         return TestSet.of_patches(*(column[self.test] for column in columns))
 
     @property
-    def _judged(self) -> np.ndarray:
+    def is_judged(self) -> np.ndarray:
+        """bool [N]: `judged`, all True where nothing is in doubt."""
         return np.ones(len(self.labels), bool) if self.judged is None else self.judged
 
     def contents(self, words: Words) -> dict[str, tuple[int, int]]:

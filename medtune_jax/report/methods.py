@@ -132,7 +132,16 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
         noun: f"{train:,} to train on, {test:,} to test"
         for noun, (train, test) in data["contents"].items()
     }
-    again = ("contents", "patients", "cases", "train_images", "test_images", "passed_over", "notes")
+    again = (
+        "contents",
+        "patients",
+        "cases",
+        "train_images",
+        "test_images",
+        "passed_over",
+        "notes",
+        "by_class",
+    )
     others = {key: value for key, value in data.items() if key not in again}
     said = {
         "passed over": named(data.get("passed_over", {})),

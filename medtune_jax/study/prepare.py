@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, weights
 from medtune_jax.applications import Dataset, Words
-from medtune_jax.applications.splits import Subset, training_subset
+from medtune_jax.applications.splits import Subset, by_class, check_split, training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric, chosen
 from medtune_jax.folders import walk
@@ -65,6 +65,7 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)
     dataset = _with_debris(application.load(config, size), config.data.dir)
+    check_split(dataset, application.words)
     plan = make_plan(
         config, len(dataset.classes), dataset.fingerprint(), source.provenance.get("sha256", "")
     )
@@ -209,6 +210,7 @@ def _data_summary(dataset: Dataset, words: Words) -> dict[str, Any]:
         "per_class": dict(zip(dataset.classes, map(int, counts), strict=True)),
         "contents": dataset.contents(words),
         "groups_known": dataset.groups_known,
+        "by_class": by_class(dataset),
         "passed_over": dict(dataset.passed_over),
         "notes": list(dataset.notes),
     }

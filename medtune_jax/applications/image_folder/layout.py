@@ -129,7 +129,8 @@ def _class_and_patient(directory: Path, folders: Sequence[Parts]) -> list[str]:
     shown = " and ".join(_some(names) for names in (upper, {parts[1] for parts in folders}))
     raise UserError(
         f"{directory} has two levels of folders, {shown}: say which are the classes with "
-        "--config.data.layout=CLASS/PATIENT, PATIENT/CLASS, or CLASS/* where the inner ones say nothing (SPLIT/ in front of train/ and test/)"
+        "--config.data.layout=CLASS/PATIENT or PATIENT/CLASS (CLASS/* where the inner ones say nothing; SPLIT/ in "
+        "front of train/ and test/)"
     )
 
 

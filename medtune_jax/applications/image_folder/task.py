@@ -13,7 +13,7 @@ from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.show import show
 from medtune_jax.applications.protocol import Application, Dataset
-from medtune_jax.applications.splits import test_split
+from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
 
@@ -30,10 +30,12 @@ def load(config: ConfigDict, size: int) -> Dataset:
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
     groups = np.array([row.patient for row in table.rows])
+    notes = list(table.notes)
     if table.rows[0].split:
         test = np.array([row.split == "test" for row in table.rows])
     else:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
+        notes += share_note(labels, groups, test, data.test_fraction)
     return Dataset(
         patches=Images(read_images([directory / row.image for row in table.rows], size)),
         labels=labels,
@@ -43,7 +45,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         test=test,
         units=groups,
         groups_known=table.patients_known,
-        notes=table.notes,
+        notes=notes,
         passed_over=table.passed_over,
     )
 
