@@ -55,7 +55,7 @@ def _folds(labels: np.ndarray, groups: np.ndarray, fraction: float) -> tuple[int
     folds, taken = next(
         ((n, k) for n, k in near if k and abs(k / n - fraction) < 0.01), (round(1 / fraction), 1)
     )
-    most = min(len(np.unique(groups)), int(np.bincount(labels).max()))
+    most = max(2, min(len(np.unique(groups)), int(np.bincount(labels).max())))
     return (folds, taken) if folds <= most else (most, max(1, round(most * fraction)))
 
 
@@ -131,10 +131,11 @@ def check_split(dataset: Dataset, words: Words) -> None:
         f"\n  {name}: {count(sides['train'][0], words.groups)} to train and validate on, {sides['test'][0]} to test"
         for name, sides in table.items()
     )
+    said = "".join(f"\n  {note}" for note in dataset.notes)
     raise UserError(
         f"class '{wrong[0]}' needs one {words.group} in the test set and two in the training set, one of them to "
         f"validate on: add some, leave the class out, or split otherwise (data.split_seed, data.test_fraction, or a "
-        f"given split):{''.join(rows)}"
+        f"given split):{''.join(rows)}{said}"
     )
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import test_split as split_test_set
 from medtune_jax.applications.splits import by_class, check_split, share_note, training_subset
+from medtune_jax.applications.splits import test_split as split_test_set
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
 from medtune_jax.words import Words

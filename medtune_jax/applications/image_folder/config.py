@@ -7,6 +7,7 @@ DEFAULTS = {
     # or with folders that say the class:
     "layout": "",  # what they are from the top, as in SPLIT/CLASS/PATIENT; empty: found by their names
     "patient_pattern": "",  # a regular expression on file names, group 1 is the patient
+    "duplicates": "identical",  # pictures under two patients that join them: identical, near (copies too), none
     # or a data set that TFDS prepared under data.dir, in place of a folder of images:
     "tfds": "",
     "image_feature": "image",

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.image_folder.config import DEFAULTS
+from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
@@ -30,18 +31,22 @@ def load(config: ConfigDict, size: int) -> Dataset:
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
     groups = np.array([row.patient for row in table.rows])
-    notes = list(table.notes)
-    if table.rows[0].split:
-        test = np.array([row.split == "test" for row in table.rows])
-    else:
+    given = np.array([row.split == "test" for row in table.rows]) if table.rows[0].split else None
+    pixels = read_images([directory / row.image for row in table.rows], size)
+    found = keep_together(pixels, labels, groups, given, data.duplicates, table.patients_known)
+    kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
+    notes = [*table.notes, *found.notes]
+    if given is None:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
         notes += share_note(labels, groups, test, data.test_fraction)
+    else:
+        test = given[kept]
     return Dataset(
-        patches=Images(read_images([directory / row.image for row in table.rows], size)),
+        patches=Images(pixels if kept.all() else pixels[kept]),
         labels=labels,
         classes=classes,
         groups=groups,
-        names=np.array([row.image for row in table.rows]),
+        names=np.array([row.image for row in table.rows])[kept],
         test=test,
         units=groups,
         groups_known=table.patients_known,
