@@ -93,7 +93,7 @@ def identical(pixels: np.ndarray) -> Pairs:
     for number, image in enumerate(pixels):
         if image.min() == image.max():
             continue
-        digest = hashlib.sha256(np.ascontiguousarray(image)).digest()
+        digest = hashlib.sha256(image.tobytes()).digest()
         before = first.setdefault(digest, number)
         if before != number:
             pairs.append((before, number))

@@ -102,7 +102,7 @@ def _located(
     for line, row in rows:
         places = finder.find(row.image)
         if len(places) != 1:
-            missing.append(f"row {line}: {row.image} {finder.hint(row.image, places)}")
+            missing.append(f"row {line}: {row.image}{finder.hint(row.image, places)}")
             continue
         if str(places[0]) != row.image:
             other.append(f"{row.image} is {places[0]}")
@@ -145,13 +145,13 @@ class _Finder:
     def hint(self, name: str, places: Sequence[PurePosixPath]) -> str:
         """Why a name was not found, and what there is."""
         if places:
-            return f"may be {places[0]} or {places[1]}: write the folder too"
+            return f" may be {places[0]} or {places[1]}: write the folder too"
         last = _parts(name)[-1]
         same = self._stems.get(_key(PurePosixPath(last).stem), [])
         near = same or [
             self._names[key][0] for key in difflib.get_close_matches(last, self._names, 1, 0.8)
         ]
-        return f"(there is {near[0]})" if near else ""
+        return f" (there is {near[0]})" if near else ""
 
 
 def _parts(name: str) -> list[str]:
