@@ -54,6 +54,8 @@ def cohort(evidence: Evidence) -> Section:
     parts = [markup.table(head, rows, "numbers")]
     for patient, reason in summary["left_out"].items():
         parts.append(markup.paragraph(f"Left out: {patient}. {reason}"))
+    for patient, notes in summary.get("notes", {}).items():
+        parts.append(markup.paragraph(f"{patient}: {' '.join(notes)}"))
     drawings = []
     for kind in ("true", "false"):
         name, description = f"{kind}_candidates", f"Patches of {kind} candidates in two planes."

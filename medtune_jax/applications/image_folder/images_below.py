@@ -7,17 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from medtune_jax import folders
-from medtune_jax.applications.image_folder.reader import SUFFIXES, beginning
+from medtune_jax import dicom, folders
+from medtune_jax.applications.image_folder.reader import SUFFIXES
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "pictures"}
 _MASK_FOLDERS = {
     *("mask", "masks", "segmentation", "segmentations", "ground_truth", "groundtruth", "ground truth", "gt"),
     *("annotations", "labels"),
 }  # fmt: skip
-_MARKS = (  # PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000, DICOM: (offset, first bytes)
+_MARKS = (  # PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000: (offset, first bytes)
     *((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM")),
-    *((8, b"WEBP"), (0, b"GIF8"), (4, b"jP  "), (128, b"DICM")),
+    *((8, b"WEBP"), (0, b"GIF8"), (4, b"jP  ")),
 )
 _MASK_NAME = re.compile(
     r"(?P<of>.+?)[ _.-]*(mask|segmentation|seg|gt|groundtruth|ground_truth|annotation)([ _-]?\d+)?",
@@ -56,8 +56,11 @@ def _is_image(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
         return True
     # "1.2.840.113619" has no suffix either: it is the name of a DICOM file.
-    bare = not path.suffix or path.suffix[1:].isdigit()
-    return bare and any(beginning(path)[offset:].startswith(mark) for offset, mark in _MARKS)
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    return any(head[offset:].startswith(mark) for offset, mark in _MARKS) or dicom.is_dicom(path)
 
 
 def _masks(paths: list[PurePosixPath]) -> set[PurePosixPath]:

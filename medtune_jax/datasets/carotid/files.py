@@ -16,19 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import pixel_array
 
-from medtune_jax import images
+from medtune_jax import dicom, images
 from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 from medtune_jax.folders import files_below
 
-SUFFIXES = (*images.SUFFIXES, ".dcm")
+SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 
 
@@ -118,16 +114,12 @@ def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
     The scale is that of the first two-dimensional calibration region in centimetres; None if the
     file has none.
     """
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = pixel_array(dataset, index=0)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable DICOM image ({error}).") from error
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{path} has {pixels.dtype} pixels; export it with 8 bits.")
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 255 - pixels
-    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    path = Path(path)
+    dataset = dicom.read(path)
+    deep = dicom.stored(dataset, path, first=True).dtype != np.uint8
+    if deep and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
+        raise UserError(f"{path} has {dataset.BitsAllocated}-bit pixels; export it with 8 bits.")
+    gray = np.asarray(images.as_rgb(dicom.shown(dataset, path, first=True)).convert("L"))
     for region in dataset.get("SequenceOfUltrasoundRegions", []):
         units = region.get("PhysicalUnitsYDirection"), region.get("PhysicalUnitsXDirection")
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
@@ -143,7 +135,7 @@ def _folder(directory: Path | str) -> Path:
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if path.suffix.lower() == ".dcm":
+    if dicom.is_dicom(path):
         return read_dicom(path)
     return np.asarray(images.eight_bit(path).convert("L")), None
 
