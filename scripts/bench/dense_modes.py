@@ -64,10 +64,15 @@ def main() -> None:
             errors["convolutional"][:, which],
             errors["exact"][:, which],
             np.array([roi.subject for roi in rois]),
+            fixed=True,
         )
         print(
             f"{name}, convolutional - exact: {difference.estimate:+.3f} px "
-            f"(95% interval {difference.low:+.3f} to {difference.high:+.3f})"
+            + (
+                f"(no interval: {difference.why})"
+                if difference.low is None
+                else f"(95% interval {difference.low:+.3f} to {difference.high:+.3f})"
+            )
         )
 
 

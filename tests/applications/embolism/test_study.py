@@ -167,6 +167,16 @@ def test_a_binary_mask_is_numbered_and_said(copied, settings, capsys):
         assert "2 connected clots count as emboli" in capsys.readouterr().err
 
 
+def test_a_bad_patient_does_not_end_the_contact_sheet(copied, capsys):
+    whole = show(copied)
+    for folder in sorted(copied.iterdir())[1:4]:
+        (folder / "emboli.nii.gz").write_bytes(b"nothing")
+    fewer = show(copied)  # four to a row: the second row is gone
+    assert fewer.height < whole.height
+    message = capsys.readouterr().err
+    assert "not shown" in message and "Patient p001" in message and "Patient p004" not in message
+
+
 def test_many_bad_patients_are_refused(copied, settings):
     write_nifti(copied / "p001" / "emboli.nii.gz", np.zeros((4, 5, 6), np.uint8), SPACING)
     write_nifti(copied / "p004" / "emboli.nii.gz", np.zeros(SHAPE, np.uint8), (1.0, 1.8, 1.8))
@@ -250,7 +260,8 @@ def test_two_studies_are_compared_on_the_same_candidates(study, tmp_path, capsys
     auc = np.mean([r["test"] for r in results_of(study)])
     assert gain.auc.estimate == pytest.approx(2 * auc - 1, abs=1e-6)
     (back,) = compare.compare(other, study)
-    assert gain.auc.low == pytest.approx(-back.auc.high)
+    assert gain.auc.estimate == pytest.approx(-back.auc.estimate)
+    assert gain.auc.low is gain.auc.p is None and "5 patients" in gain.auc.why
     assert compare.main([str(study), str(other)]) == 0
     assert "| conv10 | 100% |" in capsys.readouterr().out
     (other / "application" / "truth.json").unlink()
