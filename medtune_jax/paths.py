@@ -18,6 +18,7 @@ from typing import Any
 from medtune_jax.errors import UserError
 
 SUMS = "SHA256SUMS"
+_unfinished: set[Path] = set()
 
 
 def user_cache() -> Path:
@@ -44,9 +45,11 @@ def write_whole(path: Path, content: bytes) -> None:
 def beside(path: Path) -> Iterator[Path]:
     """A hidden name in `path`'s folder, of this caller alone on any host, to be written and renamed to it."""
     scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex[:12]}")
+    _unfinished.add(scratch)
     try:
         yield scratch
     finally:
+        _unfinished.discard(scratch)
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
 
@@ -132,10 +135,20 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     scratch.chmod(0o755)
+    _unfinished.add(scratch)
     try:
         yield scratch
     finally:
+        _unfinished.discard(scratch)
         discard(scratch)
+
+
+def remove_unfinished() -> None:
+    """For a process that is about to end without leaving its `with` blocks."""
+    for scratch in tuple(_unfinished):
+        with suppress(OSError):
+            scratch.unlink()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def discard(folder: Path, patience: float = 5.0) -> None:

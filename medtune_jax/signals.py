@@ -1,9 +1,10 @@
 """Signals that ask the program to stop: obeyed within seconds wherever it is, and never lost.
 
-What a signal's handler raises can be lost (in a callback of the garbage collector it is printed and forgotten), and no
-handler runs while a compiled program does. So the handler sets a flag, training asks for it between steps, and a
-thread ends the process if it still lives after a grace. Everything on disk is written whole, so that this costs no
-more than what was not saved yet. A second Ctrl-C ends at once.
+What a signal's handler raises can be lost (in a callback of the garbage collector it is printed and forgotten) or abort
+the process (in a C++ library), and no handler runs while a compiled program does. So a thread ends the process, at once
+where nothing would be lost. Training defers that: it asks for the flag between steps, saves its state, and has a grace
+for it. Everything on disk is written whole, so that an end costs no more than what was not saved yet. A second Ctrl-C
+ends at once.
 
 Only the command line listens; who uses the package from Python keeps the handlers that are there.
 """
@@ -17,6 +18,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from medtune_jax.paths import remove_unfinished
+
 INTERRUPTED, AGAIN, HUNG_UP = 130, 75, 129  # 75 is EX_TEMPFAIL of sysexits.h: try again later
 CODES = {
     signal.SIGINT: INTERRUPTED,
@@ -24,12 +27,16 @@ CODES = {
     signal.SIGUSR1: AGAIN,  # the warning that sbatch --signal=USR1@60 asks for
     signal.SIGHUP: HUNG_UP,
 }
-GRACE = 4.0  # seconds between a signal and the end
+GRACE = 4.0  # seconds between a signal and the end, where it is deferred
 
 _asked = 0
 _deferred = 0
 _saving = threading.Lock()
 _speaking = threading.Lock()
+
+
+class Stop(KeyboardInterrupt):
+    """A signal asked to stop."""
 
 
 def listen() -> None:
@@ -50,14 +57,17 @@ def asked() -> int:
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt where a signal asked to stop."""
+    """Raise Stop where a signal asked to."""
     if _asked:
-        raise KeyboardInterrupt
+        raise Stop
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Here signals only set the flag, and what runs asks for it at moments that suit; asked for once more behind."""
+    """Here a signal does not end the process before the grace is over: what runs asks for it at moments that suit.
+
+    Asked for once more in the end.
+    """
     global _deferred
     _deferred += 1
     try:
@@ -91,8 +101,6 @@ def farewell() -> int:
 def _handle(number: int, _: object) -> None:
     global _asked
     _asked = _asked or number
-    if not _deferred:
-        raise KeyboardInterrupt
 
 
 def _watch(reader: int) -> None:
@@ -107,13 +115,14 @@ def _watch(reader: int) -> None:
             os._exit(farewell())
         if not timer:
             _asked = _asked or number
-            timer = threading.Timer(GRACE, _end)
+            timer = threading.Timer(GRACE if _deferred else 0, _end)
             timer.daemon = True
             timer.start()
 
 
 def _end() -> None:
     with _saving:
+        remove_unfinished()
         os._exit(farewell())
 
 

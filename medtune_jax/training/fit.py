@@ -42,7 +42,7 @@ def fit(
 
     A run whose loss diverges is stopped and keeps its last good snapshot.
     partials: where each run keeps its state between epochs, and goes on from if it was interrupted.
-    A signal that asks to stop (`signals.deferred`) is a KeyboardInterrupt here, once the state is kept: between two
+    A signal that asks to stop (`signals.deferred`) is a `signals.Stop` here, once the state is kept: between two
     steps where a step is a dispatch, else at the end of the epoch.
     When the device runs out of memory, the batches are divided and the runs start again, or go on from `partials`.
     """
