@@ -147,14 +147,13 @@ class _Member:
         self.begun = self.begun[:0]
         if self.fitted.best is None or figure > self.fitted.best.validation:
             self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._slot)
-        if self._partial and (self._partial.due() or signals.asked()):
+        if self._partial and self._partial.due():
             self.keep()
         return epoch
 
-    def keep(self, losses: Sequence[float] | np.ndarray = ()) -> None:
-        """Write the state. losses: of the steps since the last epoch."""
+    def keep(self) -> None:
         if self._partial:
-            self._partial.keep(self._stack.member(self._slot), self.fitted, losses)
+            self._partial.keep(self._stack.member(self._slot), self.fitted, self.begun)
 
 
 def _epoch(
@@ -176,7 +175,7 @@ def _epoch(
             continue
         losses = np.concatenate([member.begun, losses])
         if len(logits) < plan.batches:
-            member.keep(losses)
+            member.begun = losses
             continue
         valid = member.run.valid
         scores = logits.reshape(-1, logits.shape[-1])[: len(valid)]
@@ -186,7 +185,10 @@ def _epoch(
         else:
             epoch = member.record(losses, monitor(labels[valid], scores))
             progress(member.number, epoch)
-    signals.check()
+    if signals.asked():
+        for member in members:
+            member.keep()
+        raise signals.Stop
 
 
 def _divergence(

@@ -1,5 +1,6 @@
 """Several launchers on one study, killed and stopped at any moment: each run once, and the same bytes as by one."""
 
+import csv
 import random
 import re
 import signal
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from medtune_jax.study import default_config, sweep
+from medtune_jax.study import default_config, report, sweep
 from tests.sharing.launchers import command, finished, launch, leftovers, results
 
 
@@ -117,6 +118,9 @@ def test_a_damaged_run_runs_again_and_no_other(images, tmp_path):
     content = (first / "scores.csv").read_bytes()
     (first / "scores.csv").write_bytes(content.replace(b"dark", b"dork", 1))
     (second / "history.csv").unlink()
+    report(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["missing", "missing", "done"]
     stamp = (third / "result.json").stat().st_mtime_ns
     sweep(config, tmp_path, quiet=True)
     assert results(tmp_path) == before

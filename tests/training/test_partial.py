@@ -1,13 +1,14 @@
 """An interrupted run goes on from its last epoch as if nothing had happened."""
 
 import dataclasses
+from contextlib import suppress
 
 import jax
 import numpy as np
 import pytest
 
 from medtune_jax import signals
-from medtune_jax.training import Partial, fit
+from medtune_jax.training import Partial, StepByStep, WholeEpoch, fit
 from medtune_jax.training.step import TrainState
 from tests.training import toy
 
@@ -118,24 +119,26 @@ def test_flipped_bits_resume_from_what_was_written_or_anew(study, tmp_path):
             assert kept[1].history == whole[1].history
 
 
-def test_a_signal_keeps_the_state_at_once_and_costs_no_bit(study, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [WholeEpoch, StepByStep])
+def test_a_signal_keeps_the_state_at_once_and_costs_no_bit(study, tmp_path, monkeypatch, kind):
     """Whether it comes while steps are taken, while they are validated or between epochs."""
-    (whole,) = train(study)
-    for moment in range(1, 60, 4):
-        asked, folder = iter(range(10000)), tmp_path / str(moment)
+    runner, inputs = study
+    chosen = kind(runner.task), inputs
+    (whole,) = train(chosen)
+    stopped = 0
+    for moment in range(60):
+        calls, folder = iter(range(10000)), tmp_path / str(moment)
         with monkeypatch.context() as patch:
-            patch.setattr(signals, "asked", lambda a=asked, m=moment: next(a) >= m)
-            patch.setattr(signals, "check", lambda: stop() if signals.asked() else None)
-            try:
-                train(study, [Partial(folder)])
-            except signals.Stop:
-                assert (folder / "state.npz").exists()
-        (resumed,) = train(study, [Partial(folder)])
+            patch.setattr(signals, "asked", lambda c=calls, m=moment: next(c) >= m)
+            with suppress(signals.Stop):
+                (fitted,) = train(chosen, [Partial(folder)])
+                same(fitted, whole)  # it was done before
+                break
+        assert (folder / "state.npz").exists()
+        stopped += 1
+        (resumed,) = train(chosen, [Partial(folder)])
         same(resumed, whole)
-
-
-def stop():
-    raise signals.Stop
+    assert stopped >= SETTINGS.epochs
 
 
 def test_a_short_run_writes_nothing(study, tmp_path):
