@@ -246,6 +246,9 @@ class _Reader:
         result = _renamed(_json(folder / "result.json"))
         done = result.get("status") == DONE
         scores = self._scores(folder / "scores.csv") if done else None
+        if scores is not None and not np.isfinite(scores).all():
+            done, scores = False, None
+            result["reason"] = "its test scores hold NaN or infinity: training diverged"
         return Run(
             **identity,
             status=DONE if done else FAILED,

@@ -38,7 +38,7 @@ def write_report(
     Returns: the path of report.html.
 
     Raises:
-      UserError: no study there, damaged files, or test data too small for an interval.
+      UserError: no study there, or damaged files.
     """
     study = load_study(Path(study_dir), metric, words)
     write_results(study)

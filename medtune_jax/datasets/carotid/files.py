@@ -16,25 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import pixel_array
 
-from medtune_jax import images
+from medtune_jax import dicom, images
 from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 
-SUFFIXES = (*images.SUFFIXES, ".dcm")
+SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 
 
 def read_plain(directory: Path | str) -> list[Roi]:
     """Every image of a plain layout, sorted by path; an image in DIR itself has subject DIR's name."""
     directory = _folder(directory)
-    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in directory.rglob("*") if _is_image(p))
     if not paths:
         raise UserError(f"{directory} holds no image ({', '.join(SUFFIXES)}).")
     calibration: dict[Path, float] = {}
@@ -85,7 +81,7 @@ def cubs_experts(directory: Path | str) -> list[Path]:
 def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Roi]:
     """Whole CUBS images with one expert's contours, one after the other; see `read_cubs`."""
     directory = _folder(directory)
-    tiffs = {p.stem: p for p in sorted(directory.rglob("*.tif*"))}
+    tiffs = {p.stem: p for p in sorted(directory.rglob("*.tif*")) if _is_image(p)}
     folders = cubs_experts(directory)
     chosen = [f for f in folders if expert is None or f.name == expert]
     if len(chosen) != 1 or not tiffs:
@@ -116,21 +112,21 @@ def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
     The scale is that of the first two-dimensional calibration region in centimetres; None if the
     file has none.
     """
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = pixel_array(dataset, index=0)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable DICOM image ({error}).") from error
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{path} has {pixels.dtype} pixels; export it with 8 bits.")
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 255 - pixels
-    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    path = Path(path)
+    dataset = dicom.read(path)
+    deep = dicom.stored(dataset, path, first=True).dtype != np.uint8
+    if deep and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
+        raise UserError(f"{path} has {dataset.BitsAllocated}-bit pixels; export it with 8 bits.")
+    gray = np.asarray(images.as_rgb(dicom.shown(dataset, path, first=True)).convert("L"))
     for region in dataset.get("SequenceOfUltrasoundRegions", []):
         units = region.get("PhysicalUnitsYDirection"), region.get("PhysicalUnitsXDirection")
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
             return gray, 10 * abs(float(region.PhysicalDeltaY))
     return gray, None
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _folder(directory: Path | str) -> Path:
@@ -141,7 +137,7 @@ def _folder(directory: Path | str) -> Path:
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if path.suffix.lower() == ".dcm":
+    if dicom.is_dicom(path):
         return read_dicom(path)
     return np.asarray(images.eight_bit(path).convert("L")), None
 
