@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -16,17 +17,17 @@ from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
 from medtune_jax.paths import user_cache
 
-BAD_INPUT, INTERRUPTED = 2, 130
+NO_RUN, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _HELP = ("-h", "--help", "--helpfull")
 _DEFINE: dict[type, Callable[..., Any]] = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
 
-Run = Callable[[flags.FlagValues, Sequence[str]], None]
+Run = Callable[[flags.FlagValues, Sequence[str]], int | None]
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, an example, its arguments, the function that runs it.
+    """One verb: what it does, an example, its arguments, the function that runs it and may return an exit code.
 
     options: its flags with their help. notes: what help says beside them, of those that were given. more: flags that
     depend on others are left among the arguments, and `run` parses them.
@@ -57,7 +58,8 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, 2 for bad input, 130 for Ctrl-C."""
+    """Run one command line; returns the exit code: 0, 1 for a sweep without a run that succeeded, 2 for bad
+    input, 130 for Ctrl-C."""
     try:
         return _dispatch(list(arguments))
     except UserError as error:
@@ -83,13 +85,20 @@ def _dispatch(arguments: list[str]) -> int:
         raise UserError(f"unknown verb '{name}'; did you mean 'medtune {near}'?")
     verb = VERBS[name]
     values = verb.values()
-    given = [argument for argument in rest if argument not in _HELP]
+    given = [_at_home(argument) for argument in rest if argument not in _HELP]
     arguments = _parse(name, values, given, verb.more)
     if len(given) < len(rest):
         print(_help(name, verb, values))
     else:
-        verb.run(values, arguments)
+        return verb.run(values, arguments) or 0
     return 0
+
+
+def _at_home(argument: str) -> str:
+    """~ in a path, which a shell leaves as it is behind --flag=."""
+    return re.sub(
+        r"^(--[\w.]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", argument
+    )
 
 
 def _parse(
@@ -188,16 +197,24 @@ def _sweep_fields(values: flags.FlagValues) -> str:
     return f"{whose}, with their defaults:\n{rows}\n\n"
 
 
-def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     if values.config is None:
         raise UserError("no config given: add --config=configs/image_folder.py")
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
     _use_compilation_cache()
-    from medtune_jax.study import report, sweep
+    from medtune_jax.study import any_done, report, sweep
 
-    print(f"report: {report(sweep(values.config, values.output))}")
+    config = values.config
+    if str(config.data.get("dir", "")).startswith("~"):
+        config.data.dir = str(Path(config.data.dir).expanduser())
+    directory = sweep(config, values.output)
+    print(f"report: {report(directory)}")
+    if any_done(directory):
+        return 0
+    print("medtune: no run succeeded; results.csv and the report say why", file=sys.stderr)
+    return NO_RUN
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:

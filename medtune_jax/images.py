@@ -1,36 +1,201 @@
-"""Image files of the usual kinds, opened with one sentence for those that cannot be read."""
+"""Image files of the usual kinds, as a viewer shows them, with one sentence for those that cannot be read.
+
+One reader for the whole product. A picture comes upright (EXIF), at its full depth, dark where it is dark (TIFF may
+store white as the low values), and alone: a file of several pages is refused, since nobody can say which was meant.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpx"
+)  # fmt: skip
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_GRAY = 0
+_MIN_IS_WHITE = 0
+_SEPARATE_PLANES = 2
+_ORIENTATION = 274
+_PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
 
 
 def opened(path: Path) -> Image.Image:
-    """The decoded image, as it is stored. Raises UserError when it is missing or no image that Pillow knows."""
+    """The decoded image, upright, otherwise as Pillow gives it (deep colour with 8 bits, see `values`).
+
+    Raises UserError when it is missing, no image that Pillow knows, or of several pages.
+    """
     try:
         with Image.open(path) as image:
+            if image.format in _PAGED and image.format != "TIFF":
+                _require_one(path, getattr(image, "n_frames", 1))
             image.load()
-            return image
+            return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image ({error}); replace the file.") from error
+        raise UserError(
+            f"{path}: not a readable image ({reason(error)}); replace the file."
+        ) from error
+
+
+def values(path: Path) -> np.ndarray:
+    """A picture's values [H, W] or [H, W, channels] at full depth: bool, uint8, uint16, int32 or float.
+
+    Palettes are colours; white is high. Raises UserError as `opened`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    deep = _deep_tiff(path) if head[:4] in _TIFF else _deep_png(path, head)
+    if deep is not None:
+        return deep
+    image = opened(path)
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode not in ("1", "L", "LA", "RGB", "RGBA") and image.mode[0] not in "IF":
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def rgb(path: Path) -> Image.Image:
+    """A picture as 8-bit RGB. Gray is repeated; more than 8 bits are `stretched`, all channels alike."""
+    array = values(path)
+    if array.dtype in (np.bool_, np.uint8):
+        return Image.fromarray(array).convert("RGB")
+    if array.ndim == 3:
+        array = array[..., :1] if array.shape[2] < 3 else array[..., :3]
+    try:
+        return as_rgb(stretched(array))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def eight_bit(path: Path) -> Image.Image:
-    """As `opened`; UserError for more than 8 bits a channel, which Pillow would clip at 255 without a word."""
-    image = opened(path)
-    if image.mode[0] in "IF":
+    """As `rgb`; UserError for more than 8 bits a channel, whose brightness would depend on the single file."""
+    array = values(path)
+    if array.dtype not in (np.bool_, np.uint8):
         raise UserError(f"{path} has more than 8 bits a channel: save it with 8 bits.")
-    return image
+    return Image.fromarray(array).convert("RGB")
+
+
+def stretched(array: np.ndarray) -> np.ndarray:
+    """uint8: the darkest finite value becomes 0, the brightest 255; NaN is dark, infinity the nearer end.
+
+    Raises ValueError where no value is finite.
+    """
+    array = np.asarray(array, np.float64)
+    finite = array[np.isfinite(array)]
+    if not finite.size:
+        raise ValueError("no pixel has a finite value; write the file again.")
+    low, high = finite.min(), finite.max()
+    shown = np.nan_to_num(np.clip(array, low, high), nan=low)
+    return np.rint((shown - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
+
+
+def as_rgb(array: np.ndarray) -> Image.Image:
+    """A uint8 array [H, W], [H, W, 1] or [H, W, 3] as an RGB image."""
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).convert("RGB")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    """The image files directly in a folder, sorted by name, without debris (`folders`)."""
+    return [p for p in entries(folder) if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+
+
+def reason(error: BaseException) -> str:
+    """All that an exception says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _require_one(path: Path, pages: int) -> None:
+    if pages > 1:
+        raise UserError(f"{path}: holds {pages} pages: save each as a file of its own.")
+
+
+def _deep_png(path: Path, head: bytes) -> np.ndarray | None:
+    """Colour of 16 bits a channel, which Pillow would cut to 8; None for any other file. head: its first 26 bytes."""
+    if head[:8] != _PNG or head[24:25] != b"\x10" or head[25] == _PNG_GRAY:
+        return None
+    try:
+        return _by_itk(path)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: 16 bits with transparency cannot be read ({reason(error)}); save it without transparency."
+        ) from error
+
+
+def _deep_tiff(path: Path) -> np.ndarray | None:
+    """A TIFF of more than 8 bits a sample, white high; None for 8 bits, which Pillow reads in every compression."""
+    import tifffile  # takes a moment, which a folder of PNG should not wait for
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
+            pages = [page for page in pages if not page.is_reduced and not page.is_mask]
+            page = pages[0]
+    except (
+        Exception
+    ):  # of as many kinds as there are ways to damage a TIFF: Pillow has the last word
+        return None
+    _require_one(path, len(pages))
+    if page.bitspersample in (1, 2, 4, 8) and np.dtype(page.dtype or "u1").kind in "ub":
+        return None
+    try:
+        array = _tiff_values(path)
+    except Exception as error:
+        if page.samplesperpixel == 1 and page.bitspersample <= 16 and page.photometric:
+            return None  # gray that Pillow keeps at its depth, such as 12 bits in 1.5 bytes
+        raise UserError(
+            f"{path}: not a readable image ({reason(error)}); replace the file."
+        ) from error
+    if array.ndim not in (2, 3):
+        raise UserError(f"{path}: holds {array.shape} values: save single pictures.")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 2:
+        array = array.astype(np.float64)
+    if page.photometric == _MIN_IS_WHITE:
+        array = -array if array.dtype.kind == "f" else np.invert(array)
+    return _upright(array, int(page.tags.valueof(_ORIENTATION, 1)))
+
+
+def _tiff_values(path: Path) -> np.ndarray:
+    """The values of the first page, channels last."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        try:
+            array = page.asarray()
+        except ValueError:  # a compression for which tifffile wants another package
+            array = _by_itk(path)
+            if 8 * array.dtype.itemsize < page.bitspersample:
+                raise ValueError(
+                    f"compression {int(page.compression)} of {page.bitspersample} bits"
+                ) from None
+            return array
+    planes = page.planarconfig == _SEPARATE_PLANES and array.ndim == 3
+    return np.moveaxis(array, 0, -1) if planes else array
+
+
+def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An array turned as Exif's orientation 1 to 8 says."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _by_itk(path: Path) -> np.ndarray:
+    import SimpleITK
+
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))

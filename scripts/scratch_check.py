@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from medtune_jax.evaluation.intervals import interval
+from medtune_jax.evaluation import interval
 from medtune_jax.report.load import load_study
 from medtune_jax.study import default_config, sweep
 
@@ -57,13 +57,17 @@ def _check(study: Path) -> int:
     with (study / "runs" / run.run / "history.csv").open() as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
     test, metric = results.test, results.metric
-    figure, low, high = interval(metric, test.labels, run.scores, test.groups)
+    found = interval(metric, test.labels, run.scores[None], test.groups)
+    if found.low is None:
+        print(f"no interval: {found.why}")
+        return 1
     print("loss by epoch: " + " ".join(f"{loss:.3f}" for loss in losses))
     print(
         f"{run.result['train_images']} training images, {len(run.scores)} test images of "
-        f"{len(set(test.groups))} patients: {metric.title} {figure:.3f} (95% {low:.3f} to {high:.3f})"
+        f"{len(set(test.groups))} patients: {metric.title} {found.estimate:.3f} "
+        f"(95% {found.low:.3f} to {found.high:.3f})"
     )
-    learned = losses[-1] < losses[0] and low > 0.5
+    learned = losses[-1] < losses[0] and found.low > 0.5
     print("learned" if learned else "NOT learned")
     return 0 if learned else 1
 

@@ -11,7 +11,9 @@ import numpy as np
 from scipy.stats import norm
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
+from medtune_jax.evaluation import readers
+from medtune_jax.evaluation.readers import Estimate, Scale
+from medtune_jax.evaluation.sweep import Statistic
 
 MICROMETRES_PER_MM = 1000.0
 _NORMAL_95 = float(norm.ppf(0.975))
@@ -76,9 +78,9 @@ def thickness(upper: np.ndarray, lower: np.ndarray, mm_per_pixel: float | np.nda
 class BlandAltman(NamedTuple):
     """Agreement of two measurements: bias (mean of first - second) and 95% limits of agreement."""
 
-    bias: Interval
-    lower: Interval
-    upper: Interval
+    bias: Estimate
+    lower: Estimate
+    upper: Estimate
     deviation: float
 
 
@@ -87,15 +89,42 @@ def bland_altman(
 ) -> BlandAltman:
     """Bias and 95% limits of agreement (bias -/+ 1.96 standard deviations) with 95% intervals.
 
-    subjects: [N], of whom each may have several regions; they are what the bootstrap draws.
+    subjects: [N], of whom each may have several regions; they are what is left out in turn (`readers`).
     """
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if difference.ndim != 1 or difference.size < 2 or not np.isfinite(difference).all():
         raise UserError("Bland-Altman limits need at least 2 finite pairs of measurements.")
-    bias, lower, upper = bootstrap_intervals(
-        lambda weights: _weighted_limits(difference, weights), subjects
-    )
+    read = readers.read(lambda weights: _weighted_limits(difference, weights)[:, None], subjects)
+    why = too_few(subjects)
+    if why:
+        limits = [Estimate(one.mean, why=why) for one in read.each]
+    else:
+        limits = [readers.of_mean(one, "identity") for one in read.each]
+    bias, lower, upper = limits
     return BlandAltman(bias, lower, upper, float(difference.std(ddof=1)))
+
+
+def mean_error(
+    errors: np.ndarray, subjects: Sequence[str] | np.ndarray, scale: Scale = "log"
+) -> Estimate:
+    """Mean of errors [N] or [S, N] of S runs, with its 95% interval over subjects [N] and runs."""
+    read = readers.read(mean_by_run(errors), subjects)
+    why = too_few(subjects)
+    return Estimate(read.mean, why=why) if why else readers.of_mean(read, scale)
+
+
+def mean_by_run(values: np.ndarray) -> Statistic:
+    """Weighted means [R, S] of values [N] or [S, N]."""
+    runs = np.atleast_2d(np.asarray(values, float))
+    return lambda weights: weights @ runs.T / weights.sum(axis=1, keepdims=True)
+
+
+def too_few(subjects: Sequence[str] | np.ndarray) -> str:
+    """Why there are too few subjects for the interval of a mean; empty if there are not."""
+    known = len(np.unique(subjects))
+    if known >= readers.LEAST_PATIENTS:
+        return ""
+    return f"there are {known} test subjects: an interval takes at least {readers.LEAST_PATIENTS}"
 
 
 def _weighted_limits(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:

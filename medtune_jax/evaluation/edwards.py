@@ -34,7 +34,7 @@ Interval. The information is block-diagonal: I / lambda, L / (nu (1 - nu)), and 
 the expected information F sum_k dp_k dp_k' / p_k + T sum_k dq_k dq_k' / q_k. The delta method takes
 it to logit(s), whose symmetric interval is mapped back and so stays within 0..1.
 
-The model takes candidates as independent. Frames of one video are not; then the bootstrap by
+The model takes candidates as independent. Frames of one video are not; then the analysis by
 video (`froc.sensitivity_at`) is the interval to trust, and this one is too narrow.
 """
 
@@ -48,7 +48,7 @@ from scipy.stats import norm
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import Detections
-from medtune_jax.evaluation.intervals import Interval
+from medtune_jax.evaluation.readers import Estimate
 
 _TINY = 1e-300
 _EXTREME = 50.0  # |a| or b beyond this: the likelihood has no maximum at finite parameters
@@ -79,11 +79,11 @@ class FrocModel:
         share = np.clip(np.asarray(rates, dtype=float) / self.rate, 0, 1)
         return self.detection * norm.cdf(self.a + self.b * norm.ppf(share))
 
-    def sensitivity_at(self, rates: Sequence[float]) -> list[Interval]:
+    def sensitivity_at(self, rates: Sequence[float]) -> list[Estimate]:
         """Sensitivity at each rate (> 0) with its 95% interval."""
         return [self._interval(float(rate)) for rate in rates]
 
-    def _interval(self, false_per_image: float) -> Interval:
+    def _interval(self, false_per_image: float) -> Estimate:
         estimate = float(self.sensitivity([false_per_image])[0])
         # At nu = 1 the information is infinite; half a miss keeps the variance honest.
         nu = min(self.detection, (self.lesions - 0.5) / self.lesions)
@@ -104,7 +104,7 @@ class FrocModel:
         centre = np.clip(nu * found, 1e-9, 1 - 1e-9)
         reach = norm.ppf(0.975) * np.sqrt(variance) / (centre * (1 - centre))
         low, high = expit(logit(centre) + np.array([-reach, reach]))
-        return Interval(estimate, float(min(low, estimate)), float(max(high, estimate)))
+        return Estimate(estimate, float(min(low, estimate)), float(max(high, estimate)))
 
 
 def fit_froc(detections: Detections, bins: int = 12) -> FrocModel:

@@ -26,12 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.intervals import (
-    Difference,
-    Interval,
-    bootstrap_intervals,
-    paired_difference,
-)
+from medtune_jax.evaluation import readers
+from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, estimate, most_hits_within
 
 # Operating points: per frame (polyps) and per volume (embolism), docs/paper.md sections 1 and 2.
@@ -132,24 +128,42 @@ def froc_statistic(detections: Detections, rates: Rates) -> Statistic:
     return statistic
 
 
-def _mean(seeds: Sequence[Detections], rates: Rates) -> Statistic:
-    each = [froc_statistic(detections, rates) for detections in seeds]
-    return lambda weights: np.mean([statistic(weights) for statistic in each], axis=0)
+def runs_statistic(runs: Sequence[Detections], rates: Rates) -> Statistic:
+    """`froc_statistic` of the detections of each run: [R, images] -> [R, S, len(rates)]."""
+    each = [froc_statistic(detections, rates) for detections in runs]
+    return lambda weights: np.stack([statistic(weights) for statistic in each], axis=1)
 
 
-def sensitivities(seeds: Sequence[Detections], rates: Rates) -> np.ndarray:
-    """Sensitivity [T] at each number of false positives per image, mean over the detections of each seed."""
-    return estimate(_mean(seeds, rates), seeds[0].images)
+def sensitivities(runs: Sequence[Detections], rates: Rates) -> np.ndarray:
+    """Sensitivity [T] at each number of false positives per image, mean over the detections of each run."""
+    return np.asarray(estimate(runs_statistic(runs, rates), runs[0].images).mean(axis=0))
+
+
+def _readings(
+    runs: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
+) -> Readings:
+    return readers.read(
+        runs_statistic(runs, rates), groups, [runs[0].ill, ~runs[0].ill], in_steps=True
+    )
+
+
+def _too_few(runs: Sequence[Detections], groups: Sequence[str] | np.ndarray) -> str:
+    """The lesions are what sensitivity counts; of patients without one none is needed."""
+    holders = np.asarray(groups)[runs[0].lesion_image]
+    return readers.lacking([holders], words=("patients", "lesions"))
 
 
 def sensitivity_at(
-    seeds: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
-) -> list[Interval]:
-    """`sensitivities` with 95% bootstrap intervals.
+    runs: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
+) -> list[Estimate]:
+    """`sensitivities` with 95% intervals over patients and runs (`readers`).
 
-    groups: [images] video or patient of each image. Resamples without a lesion are redrawn.
+    groups: [images] video or patient of each image.
     """
-    return bootstrap_intervals(_mean(seeds, rates), groups, [seeds[0].ill])
+    why = _too_few(runs, groups)
+    if why:
+        return [Estimate(float(value), why=why) for value in sensitivities(runs, rates)]
+    return [readers.of_mean(each) for each in _readings(runs, rates, groups).each]
 
 
 def sensitivity_difference(
@@ -157,18 +171,20 @@ def sensitivity_difference(
     second: Sequence[Detections],
     rates: Rates,
     groups: Sequence[str] | np.ndarray,
-) -> Difference:
-    """Sensitivity of the first detector minus the second's, mean over rates and seeds, paired by video or patient.
+    fixed: bool = False,
+) -> Estimate:
+    """Sensitivity of the first detector minus the second's, mean over rates and runs, paired by patient and run.
+
+    Arguments as of `intervals.difference`.
 
     Raises UserError for detectors that were not judged on the same images and lesions.
     """
     one, other = first[0], second[0]
     if one.images != other.images or not np.array_equal(one.lesion_image, other.lesion_image):
         raise UserError("Two detectors can be compared only on the same images and lesions.")
-    means = [_mean(seeds, rates) for seeds in (first, second)]
-    return paired_difference(
-        lambda weights: means[0](weights).mean(axis=-1),
-        lambda weights: means[1](weights).mean(axis=-1),
-        groups,
-        [one.ill],
-    )
+    why = _too_few(first, groups)
+    if why:
+        means = [sensitivities(runs, rates).mean() for runs in (first, second)]
+        return Estimate(float(means[0] - means[1]), why=why)
+    one_read, other_read = (_readings(runs, rates, groups).averaged() for runs in (first, second))
+    return readers.of_difference(one_read, other_read, fixed=fixed)

@@ -47,10 +47,13 @@ class Metric:
             raise UserError(
                 f"A class has no image in this set: its {self.title} is undefined; add images of it or drop the class."
             )
-        return float(estimate(statistic, len(labels)))
+        return float(estimate(statistic, len(labels)).mean())
 
     def statistic(self, labels: np.ndarray, scores: np.ndarray) -> Statistic:
-        """The figure as a function of weights [R, N] -> what `area` returns, for resampling. Arguments as of a call."""
+        """The figure of each of S runs as a function of weights [R, N] -> [R, S], or [R, S, T] where `area` returns T.
+
+        Arguments as of a call.
+        """
         labels, scores = np.asarray(labels), np.asarray(scores, float)
         if not np.isfinite(scores).all():
             raise UserError(
@@ -63,15 +66,20 @@ class Metric:
             )
         pairs = self.binary(labels, scores)
         sweeps = [(ThresholdSweep(score), positive) for score, positive in pairs]
+        runs = 1 if scores.ndim == 2 else len(scores)
 
-        def figure(weights: np.ndarray) -> np.ndarray:
-            areas = [
-                self.area(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
-                for sweep, positive in sweeps
-            ]
-            return np.mean(areas, axis=0)
+        def figures(weights: np.ndarray) -> np.ndarray:
+            areas = np.stack(
+                [
+                    self.area(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
+                    for sweep, positive in sweeps
+                ],
+                axis=1,
+            )
+            of_tasks = areas.reshape(len(weights), runs, -1, *areas.shape[2:])
+            return np.asarray(of_tasks.mean(axis=2))
 
-        return figure
+        return figures
 
     def binary(self, labels: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """(score float [N], positive bool [N]) of each seed and binary task; arguments as of a call."""

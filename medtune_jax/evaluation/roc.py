@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from medtune_jax.evaluation.intervals import Interval, bootstrap_intervals
+from medtune_jax.evaluation import intervals, readers
 from medtune_jax.evaluation.metric import Metric
-from medtune_jax.evaluation.sweep import Statistic, ThresholdSweep, estimate, most_hits_within
+from medtune_jax.evaluation.readers import Estimate
+from medtune_jax.evaluation.sweep import ThresholdSweep, estimate, most_hits_within
 
 # The paper's operating points for frame quality (Tajbakhsh et al. 2016, docs/paper.md section 3).
 FALSE_POSITIVE_RATES = (0.10, 0.15, 0.20)
@@ -41,29 +42,39 @@ def mean_precision(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np
     return np.mean(curves, axis=0)
 
 
-def _sensitivities(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> Statistic:
-    """[R, N] -> [R, T], at each of T rates, mean over a metric's binary tasks and the seeds."""
+def at_false_positive_rates(
+    metric: Metric, rates: Sequence[float] = FALSE_POSITIVE_RATES
+) -> Metric:
+    """A metric of T figures, the sensitivity at each rate, for the binary tasks of another metric."""
 
-    def within_rates(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-        budgets = (rate * alarms[:, -1] for rate in FALSE_POSITIVE_RATES)
+    def area(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+        budgets = (rate * alarms[:, -1] for rate in rates)
         found = [most_hits_within(hits, alarms, budget) for budget in budgets]
         return np.stack(found, axis=-1) / hits[:, -1:]
 
-    return replace(metric, area=within_rates).statistic(labels, scores)
+    return replace(metric, title="sensitivity", area=area)
 
 
 def sensitivities(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The estimates [T] of `sensitivity_at`."""
-    return estimate(_sensitivities(metric, labels, scores), len(labels))
+    statistic = at_false_positive_rates(metric).statistic(labels, scores)
+    return np.asarray(estimate(statistic, len(labels)).mean(axis=0))
 
 
 def sensitivity_at(
     metric: Metric, labels: np.ndarray, scores: np.ndarray, groups: Sequence[str] | np.ndarray
-) -> list[Interval]:
+) -> list[Estimate]:
     """Best sensitivity at false positive rates of at most `FALSE_POSITIVE_RATES`, with 95% intervals.
 
-    The threshold is chosen anew in each resample of the patients, so that the interval covers
-    its uncertainty too. Arguments as of `intervals.interval`; only the metric's binary tasks count.
+    The threshold is chosen anew for every weighting of the patients, so that the interval covers its uncertainty too.
+    Arguments as of `intervals.interval`; only the metric's binary tasks count.
     """
-    statistic = _sensitivities(metric, labels, scores)
-    return bootstrap_intervals(statistic, groups, metric.needed(labels, scores))
+    sensitivity, runs = at_false_positive_rates(metric), intervals.of_runs(scores, len(labels))
+    why = intervals.undefined(sensitivity, labels, runs)
+    if why:
+        return [Estimate(None, why=why)] * len(FALSE_POSITIVE_RATES)
+    why = intervals.too_few(sensitivity, labels, runs, groups)
+    if why:
+        return [Estimate(float(value), why=why) for value in sensitivities(metric, labels, runs)]
+    read = intervals.readings(sensitivity, labels, runs, groups, in_steps=True)
+    return [readers.of_mean(each) for each in read.each]

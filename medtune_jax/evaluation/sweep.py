@@ -1,20 +1,20 @@
-"""Counts at every decision threshold, for many resamples of the cases at once.
+"""Counts at every decision threshold, for many weightings of the cases at once.
 
 ROC, AUC and FROC are the same walk: lower the threshold from above the highest score, and
-count what passes. `ThresholdSweep` sorts once; each resample is then a row of weights, so that
-thousands of resamples cost one cumulative sum.
+count what passes. `ThresholdSweep` sorts once; leaving out a patient, or counting it more often, is then
+a row of weights, so that thousands of them cost one cumulative sum.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-# A figure as a function of how often each item was drawn: weights [R, N] -> values [R] or [R, T].
+# Figures of S runs as a function of what each item weighs: weights [R, N] -> values [R, S], or [R, S, T] of T figures.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def estimate(statistic: Statistic, count: int) -> np.ndarray:
-    """A statistic of `count` items as they are, each once: its value, or its values [T]."""
+    """A statistic of `count` items as they are, each once: [S] or [S, T]."""
     values: np.ndarray = statistic(np.ones((1, count)))[0]
     return values
 

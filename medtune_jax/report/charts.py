@@ -27,9 +27,8 @@ def by_depth(evidence: Evidence) -> Section | None:
         return (study.label(depth), *map(markup.interval, found))
 
     caption = (
-        f"Test {name}: mean over seeds with its 95% interval by bootstrap over {study.words.groups} "
-        "(2000 resamples, the same for all). Small dots are single seeds. Training from scratch is no "
-        "depth and stands apart."
+        f"Test {name}: mean over seeds with its 95% interval over {study.words.groups} and training runs. "
+        "Small dots are single seeds. Training from scratch is no depth and stands apart."
     )
     table = markup.table(
         ("Tuned stages", *map(fraction_name, study.fractions)),
@@ -38,7 +37,8 @@ def by_depth(evidence: Evidence) -> Section | None:
         study.depths.index(chosen) if chosen else None,
     )
     title = f"{name} by depth and training-set size"
-    return Section.of(title, markup.figure(drawing, caption), table, drawings=[drawing])
+    note = markup.lacking(evidence.test(*cell) for cell in evidence.cells)
+    return Section.of(title, markup.figure(drawing, caption), table, note, drawings=[drawing])
 
 
 def precision_recall(evidence: Evidence) -> Section | None:
@@ -53,15 +53,17 @@ def roc(evidence: Evidence) -> Section | None:
     section = _curves(evidence, figures.ROC)
     if section is None or fraction is None or len(study.metric.tasks(len(study.classes))) > 1:
         return section
-    rows = []
+    rows, given = [], []
     for depth in (evidence.recommendations[fraction].depth, evidence.best_scratch(fraction)):
         if depth is not None:
             scores = evidence.judged((depth, fraction))
             found = sensitivity_at(study.metric, evidence.labels, scores, evidence.groups)
             rows.append((study.label(depth), *map(markup.interval, found)))
+            given += found
     head = ("Sensitivity at", *(f"FPR {rate:.2f}" for rate in FALSE_POSITIVE_RATES))
     table = markup.table(head, rows, "numbers")
-    return Section.of(section.title, section.html, table, drawings=section.drawings)
+    parts = (section.html, table, markup.lacking(given))
+    return Section.of(section.title, *parts, drawings=section.drawings)
 
 
 def _curves(evidence: Evidence, kind: figures.Curve) -> Section | None:

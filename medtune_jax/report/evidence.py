@@ -1,32 +1,28 @@
 """What the finished runs say: every figure of the page that carries an interval.
 
-All depths and fractions are bootstrapped on the same resamples of the test set's groups. A comparison
-is then a weighted sum of columns of one table of draws, so any contrast is paired by itself.
+Every cell (a depth at a fraction) is read once by run and without each of the test set's groups (`evaluation.readers`).
+Any contrast of cells is then a weighted sum of readings, paired by group and by seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
-from medtune_jax.evaluation.intervals import (
-    RESAMPLES,
-    Difference,
-    Interval,
-    group_bootstrap,
-    holm,
-    percentile_interval,
-    tested,
-)
+from medtune_jax.evaluation import intervals, readers
+from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
 from medtune_jax.evaluation.scores import TestSet
+from medtune_jax.evaluation.sweep import estimate
 from medtune_jax.report.load import Run, StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
+NO_SHARED_SEED = "no seed has finished in both: runs are compared seed by seed"
 
 
 class Comparison(NamedTuple):
@@ -35,18 +31,14 @@ class Comparison(NamedTuple):
     fraction: float
     recommended: str
     other: str
-    difference: Difference
-    holm_p: float
+    difference: Estimate
+    holm_p: float | None
 
 
 class Evidence:
-    """Statistics of a study's finished runs, computed once.
+    """Statistics of a study's finished runs, computed once."""
 
-    Raises:
-      UserError: the test set has fewer than two groups or lacks a class.
-    """
-
-    def __init__(self, study: StudyResults, resamples: int = RESAMPLES):
+    def __init__(self, study: StudyResults):
         self.study = study
         self.cells: list[Cell] = [
             (depth, fraction)
@@ -54,19 +46,41 @@ class Evidence:
             for depth in study.depths
             if study.cell(depth, fraction)
         ]
-        self._column = {cell: i for i, cell in enumerate(self.cells)}
-        if self.cells:
-            self._estimates, self._draws = self._bootstrap(resamples)
+        self._read: dict[Cell, Readings] = {}
 
-    def _bootstrap(self, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-        labels, metric = self.labels, self.study.metric
-        scores = [self.judged(cell) for cell in self.cells]
-        statistics = [metric.statistic(labels, each) for each in scores]
+    @cached_property
+    def too_few(self) -> str:
+        """Why the test set is too small for any interval, as a sentence without its stop; empty if it is not."""
+        if not self.cells:
+            return ""
+        words = (self.study.words.groups, self.study.words.cases)
+        scores = self.judged(self.cells[0])
+        return intervals.too_few(self.study.metric, self.labels, scores, self.groups, words=words)
 
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            return np.stack([s(weights) for s in statistics], axis=-1)
+    def readings(self, cell: Cell, seeds: Sequence[int] | None = None) -> Readings:
+        """The test metric of a cell by run and without each group; of some seeds, or of all."""
+        if cell not in self._read:
+            self._read[cell] = self._readings(self.judged(cell))
+        known = self.seeds(cell)
+        rows = range(len(known)) if seeds is None else [known.index(seed) for seed in seeds]
+        return self._read[cell].of_runs(rows)
 
-        return group_bootstrap(statistic, self.groups, metric.needed(labels, scores[0]), resamples)
+    def _readings(self, scores: np.ndarray) -> Readings:
+        metric, labels = self.study.metric, self.labels
+        if not self.too_few:
+            return intervals.readings(metric, labels, scores, self.groups)
+        # Without one of very few groups there may be no figure at all, and nothing is made of it.
+        figures = estimate(metric.statistic(labels, scores), labels.size)
+        return Readings(figures, np.empty((0, len(figures))), np.empty(0, int))
+
+    def seeds(self, cell: Cell) -> list[int]:
+        """Of a cell's runs, in the order of its scores."""
+        return [run.seed for run in self.study.cell(*cell) if run.scores is not None]
+
+    def shared_seeds(self, cells: Iterable[Cell]) -> list[int]:
+        """The seeds that all cells have: what a paired comparison is made of."""
+        first, *rest = [self.seeds(cell) for cell in cells]
+        return [seed for seed in first if all(seed in other for other in rest)]
 
     @property
     def test_set(self) -> TestSet:
@@ -93,23 +107,30 @@ class Evidence:
         return self.scores(cell)[:, self.test_set.judged]
 
     def has(self, depth: str, fraction: float) -> bool:
-        return (depth, fraction) in self._column
+        return bool(self.study.cell(depth, fraction))
 
-    def test(self, depth: str, fraction: float) -> Interval:
+    def test(self, depth: str, fraction: float) -> Estimate:
         """Test metric of a cell, mean over seeds."""
-        column = self._column[depth, fraction]
-        return percentile_interval(self._estimates[column], self._draws[:, column])
+        read = self.readings((depth, fraction))
+        return Estimate(read.mean, why=self.too_few) if self.too_few else readers.of_mean(read)
 
-    def contrast(self, coefficients: Mapping[Cell, float]) -> Difference:
-        """A weighted sum of cells' test metrics, its interval, and the p of it being zero."""
-        vector = np.zeros(len(self.cells))
-        for cell, coefficient in coefficients.items():
-            vector[self._column[cell]] += coefficient
-        return tested(self._estimates @ vector, self._draws @ vector)
+    def contrast(self, coefficients: Mapping[Cell, float]) -> Estimate:
+        """A weighted sum of cells' test metrics over the seeds that all have, its interval, and the p of 0."""
+        seeds = self.shared_seeds(coefficients)
+        if not seeds:
+            return Estimate(None, why=NO_SHARED_SEED)
+        terms = [(factor, self.readings(cell, seeds)) for cell, factor in coefficients.items()]
+        if self.too_few:
+            return Estimate(sum(factor * read.mean for factor, read in terms), why=self.too_few)
+        return readers.of_contrast(terms)
 
-    def minus(self, depth: str, other: str, fraction: float) -> Difference:
-        """Test metric of one depth less that of another, paired by group."""
-        return self.contrast({(depth, fraction): 1, (other, fraction): -1})
+    def minus(self, depth: str, other: str, fraction: float) -> Estimate:
+        """Test metric of one depth less that of another, paired by group and by seed."""
+        one, two = (depth, fraction), (other, fraction)
+        seeds = self.shared_seeds([one, two])
+        if self.too_few or not seeds:
+            return self.contrast({one: 1, two: -1})
+        return readers.of_difference(self.readings(one, seeds), self.readings(two, seeds))
 
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""

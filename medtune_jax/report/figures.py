@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from medtune_jax.evaluation.intervals import Interval
 from medtune_jax.evaluation.metric import Metric
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.evaluation.roc import GRID, mean_precision, mean_roc
 from medtune_jax.paths import write_whole
 from medtune_jax.report import palette
@@ -128,8 +128,8 @@ def _draw_fraction(
 ) -> None:
     intervals = {d: evidence.test(d, fraction) for d in places if evidence.has(d, fraction)}
     tuned = evidence.known_tuned(fraction)
-    estimates = [intervals[d].estimate for d in tuned]
-    ax.plot([places[d] for d in tuned], estimates, color=colour, lw=1.2, alpha=0.8)
+    means = [evidence.readings((d, fraction)).mean for d in tuned]
+    ax.plot([places[d] for d in tuned], means, color=colour, lw=1.2, alpha=0.8)
     style = {"fmt": marker, "ms": 5, "lw": 1.2, "capsize": 2, "color": colour}
     known = [places[d] for d in intervals]
     error_bars(ax, known, list(intervals.values()), **style, label=fraction_name(fraction))
@@ -144,12 +144,17 @@ def _draw_fraction(
 
 
 def error_bars(
-    ax: Axes, x: Sequence[float] | np.ndarray, intervals: Sequence[Interval], **style: Any
+    ax: Axes, x: Sequence[float] | np.ndarray, intervals: Sequence[Estimate], **style: Any
 ) -> None:
-    """Intervals as upright bars at places x. style: for `errorbar`."""
-    estimate, low, high = np.array(intervals).T
+    """Estimates at places x, with upright bars where they have an interval. style: for `errorbar`."""
+    estimate, low, high = bounds(intervals)
     reach = np.maximum([estimate - low, high - estimate], 0)
     ax.errorbar(x, estimate, yerr=reach, **{"lw": 1, "capsize": 1.5, **style})
+
+
+def bounds(intervals: Sequence[Estimate]) -> np.ndarray:
+    """Estimates, lower and upper ends [3, T] to be drawn: NaN, which draws nothing, where there is none."""
+    return np.array([[x.estimate, x.low, x.high] for x in intervals], float).T
 
 
 class Curve(NamedTuple):

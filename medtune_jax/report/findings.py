@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medtune_jax.evaluation import recommend as rule
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Comparison, Evidence
 from medtune_jax.report.figures import fraction_name
@@ -30,8 +31,7 @@ def answer(evidence: Evidence) -> Section:
     sentences = [
         *_advice(evidence, fraction),
         f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
-        f"a test {study.metric.title} of {found.estimate:.3f} (95% interval by "
-        f"{study.words.group} {found.low:.3f}–{found.high:.3f}; {seeds}).",
+        f"a test {study.metric.title} of {found.estimate:.3f} ({_reach(evidence, found)}{seeds}).",
     ]
     sentences += [_compared(evidence, c) for c in evidence.comparisons if c.fraction == fraction]
     sentences.append(_how_chosen(evidence, fraction))
@@ -67,11 +67,21 @@ def _compared(evidence: Evidence, comparison: Comparison) -> str:
     study, d = evidence.study, comparison.difference
     value = evidence.test(comparison.other, comparison.fraction)
     verb = "Training from" if study.is_scratch(comparison.other) else "Tuning"
+    text = f"{verb} {study.label(comparison.other)} gives {value.estimate:.3f}"
+    if d.estimate is None:
+        return f"{text}; {d.why}."
+    if d.low is None or comparison.holm_p is None:
+        return f"{text}: a difference of {d.estimate:+.3f}, of which chance may be all ({d.why})."
     return (
-        f"{verb} {study.label(comparison.other)} gives {value.estimate:.3f} "
-        f"({value.low:.3f}–{value.high:.3f}): a difference of {d.estimate:+.3f} "
+        f"{text}: a difference of {d.estimate:+.3f} "
         f"({d.low:+.3f} to {d.high:+.3f}, Holm-corrected p {_equals(comparison.holm_p)})."
     )
+
+
+def _reach(evidence: Evidence, found: Estimate) -> str:
+    if found.low is None:
+        return "no interval: see below; "
+    return f"95% interval by {evidence.study.words.group} and training run {found.low:.3f}–{found.high:.3f}; "
 
 
 def _equals(p: float) -> str:
@@ -128,6 +138,16 @@ def _caveats(evidence: Evidence) -> list[str]:
             f"The data name no {groups}: every {study.words.case} counts as its own {study.words.group}, so the "
             f"intervals are too narrow if several {cases} come from one {study.words.group}."
         )
+    notes += [f"Data: {note}." for note in study.manifest.get("data", {}).get("notes", ())]
+    if evidence.too_few:
+        notes.append(f"No interval and no p can be given: {evidence.too_few}.")
+    seeds = [len(study.cell(*cell)) for cell in evidence.cells]
+    if seeds and min(seeds) == 1:
+        notes.append(
+            "Where there is one seed, an interval is of that run alone, by chance of "
+            f"{groups}: how far another training run would differ is not known, and differences between single runs "
+            "have no p. Two seeds would do, five do well."
+        )
     if study.saturated is not None:
         notes.append(
             "This study kept probabilities only, which are turned into log-odds for ranking: "
@@ -167,12 +187,13 @@ def tests(evidence: Evidence) -> Section | None:
     ]
     head = ("Training data", "Recommended", "Against", f"Difference in test {name}", "p", "Holm p")
     text = (
-        f"Paired by {study.words.group}: both methods are judged on the same resamples of the test "
-        f"{study.words.groups}, each averaged over its seeds. The two-sided p is Holm-corrected over all rows. "
-        "With 2000 resamples a p before correction cannot fall below 0.001. "
-        f"The interval holds the chance of another draw of {study.words.groups}, not of another training run."
+        f"Paired by {study.words.group} and by seed: training runs are readers and {study.words.groups} are cases of a "
+        "multi-reader multi-case analysis (Obuchowski and Rockette 1995), so that intervals and p hold the chance of "
+        f"other {study.words.groups} and of other training runs. The two-sided p is Holm-corrected over all rows."
     )
-    return Section.of("Paired tests", markup.paragraph(text), markup.table(head, rows, "numbers"))
+    note = markup.lacking((c.difference for c in evidence.comparisons), tested=True)
+    table = markup.table(head, rows, "numbers")
+    return Section.of("Paired tests", markup.paragraph(text), table, note)
 
 
 def verdicts(evidence: Evidence) -> Section:

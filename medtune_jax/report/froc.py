@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.edwards import FrocModel, fit_froc
 from medtune_jax.evaluation.froc import (
     Detections,
@@ -16,9 +16,10 @@ from medtune_jax.evaluation.froc import (
     sensitivity_at,
     sensitivity_difference,
 )
-from medtune_jax.evaluation.intervals import Difference, Interval, difference
+from medtune_jax.evaluation.intervals import difference
 from medtune_jax.evaluation.metric import AUC
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.evaluation.readers import Estimate
+from medtune_jax.report.evidence import NO_SHARED_SEED, Cell, Evidence
 
 HAND_CRAFTED = "hand-crafted"
 Detector = Cell | str  # a depth at a fraction, or HAND_CRAFTED
@@ -53,7 +54,7 @@ T = TypeVar("T", bound=Truth)
 class FrocEvidence(Generic[T]):
     """Detections of each detector, one set a seed, and figures that are means over the seeds.
 
-    All intervals draw the truth's groups, the same ones for all detectors. hand_crafted: scores [M] of the candidates.
+    All intervals are over the truth's groups and the seeds. hand_crafted: scores [M] of the candidates.
     """
 
     def __init__(self, evidence: Evidence, truth: T, hand_crafted: np.ndarray) -> None:
@@ -72,6 +73,11 @@ class FrocEvidence(Generic[T]):
             self._scores[detector] = self.truth.in_order(test.names, values)
         return self._scores[detector]
 
+    def scores_of(self, cell: Cell, seeds: Sequence[int]) -> np.ndarray:
+        """`scores` of some seeds, in their order."""
+        known = self.evidence.seeds(cell)
+        return self.scores(cell)[[known.index(seed) for seed in seeds]]
+
     def detections(self, detector: Detector, seeds: slice = ALL_SEEDS) -> list[Detections]:
         return [self.truth.detections(row) for row in self.scores(detector)[seeds]]
 
@@ -81,21 +87,37 @@ class FrocEvidence(Generic[T]):
 
     def sensitivity(
         self, detector: Detector, rates: Rates, seeds: slice = ALL_SEEDS
-    ) -> list[Interval]:
+    ) -> list[Estimate]:
         """The same with 95% intervals."""
         return sensitivity_at(self.detections(detector, seeds), rates, self.truth.groups)
 
-    def difference(self, first: Detector, second: Detector, rates: Rates) -> Difference:
-        """Sensitivity of the first minus that of the second, mean over the rates, paired by group."""
-        one, other = self.detections(first), self.detections(second)
-        return sensitivity_difference(one, other, rates, self.truth.groups)
+    def difference(self, first: Detector, second: Detector, rates: Rates) -> Estimate:
+        """Sensitivity of the first minus that of the second, mean over the rates, paired by group and by seed."""
+        one, other = self._paired(first, second)
+        if not len(one):
+            return Estimate(None, why=NO_SHARED_SEED)
+        marks, others = ([self.truth.detections(row) for row in rows] for rows in (one, other))
+        return sensitivity_difference(marks, others, rates, self.truth.groups)
 
-    def auc_difference(self, first: Detector, second: Detector) -> Difference:
+    def auc_difference(self, first: Detector, second: Detector) -> Estimate:
         """The same for the AUC of telling candidates that hit a lesion from the others."""
-        one, other = (log_odds.two_sided(self.scores(detector)) for detector in (first, second))
-        return difference(
-            AUC, self.truth.positive.astype(int), one, other, self.truth.candidate_groups
-        )
+        one, other = self._paired(first, second)
+        if not len(one):
+            return Estimate(None, why=NO_SHARED_SEED)
+        positive = self.truth.positive.astype(int)
+        return difference(AUC, positive, one, other, self.truth.candidate_groups)
+
+    def _paired(self, first: Detector, second: Detector) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the seeds that both have; the hand-crafted score is one run, which goes with all."""
+        networks = [d for d in (first, second) if not isinstance(d, str)]
+        shared = self.evidence.shared_seeds(networks)
+
+        def rows(detector: Detector) -> np.ndarray:
+            if isinstance(detector, str):
+                return self.scores(detector)[: len(shared)]
+            return self.scores_of(detector, shared)
+
+        return rows(first), rows(second)
 
     def models(self, detector: Detector, seeds: slice = ALL_SEEDS) -> list[FrocModel]:
         """Edwards' model of each seed; of none where the scores do not determine that of one of them."""

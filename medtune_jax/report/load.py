@@ -19,11 +19,10 @@ from medtune_jax import __version__
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
-from medtune_jax.evaluation.scores import TestSet
+from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
-_KNOWN_COLUMNS = ("image", "patient", "label")
 _FIELDS = ("network", "depths", "fractions", "classes", "runs")
 _ROUNDING = 1e-6
 
@@ -240,6 +239,9 @@ class _Reader:
         result = _renamed(_json(folder / "result.json"))
         done = result.get("status") == DONE
         scores = self._scores(folder / "scores.csv") if done else None
+        if scores is not None and not np.isfinite(scores).all():
+            done, scores = False, None
+            result["reason"] = "its test scores hold NaN or infinity: training diverged"
         return Run(
             **identity,
             status=DONE if done else FAILED,
@@ -258,14 +260,14 @@ class _Reader:
 
     def _scores(self, path: Path) -> np.ndarray:
         """Log-odds [N, C] in the order of the image names."""
-        rows = _rows(path, (*_KNOWN_COLUMNS, *self._classes))
-        logits = [f"logit_{name}" for name in self._classes]
+        probabilities, logits = score_columns(self._classes)
+        rows = _rows(path, (*TEST_COLUMNS, *probabilities))
         logged = bool(rows) and logits[0] in rows[0]
         rows.sort(key=lambda row: row["image"])
         index = {name: i for i, name in enumerate(self._classes)}
         try:
             labels = np.array([index[row["label"]] for row in rows], dtype=int)
-            scored = logits if logged else self._classes
+            scored = logits if logged else probabilities
             values = np.array([[float(row[c]) for c in scored] for row in rows])
         except (KeyError, ValueError) as error:
             raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from medtune_jax.evaluation.intervals import Difference, Interval
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report.figures import Drawing
 
 
@@ -19,24 +19,37 @@ def paragraph(text: Any, kind: str = "") -> Markup:
     return Markup('<p class="{}">{}</p>').format(kind, text)
 
 
-def interval(value: Interval | None, digits: int = 3) -> Markup:
-    """0.912 with its interval in smaller type; a dash where there is none."""
-    if value is None:
+def interval(value: Estimate | None, digits: int = 3) -> Markup:
+    """0.912 with its interval in smaller type, if it has one; a dash where there is no figure."""
+    return _estimate(value, "{:.{d}f}", "{:.{d}f}–{:.{d}f}", digits)
+
+
+def difference(value: Estimate | None, digits: int = 3) -> Markup:
+    """+0.012 with its interval in smaller type; as `interval`."""
+    return _estimate(value, "{:+.{d}f}", "{:+.{d}f} to {:+.{d}f}", digits)
+
+
+def _estimate(value: Estimate | None, figure: str, reach: str, digits: int) -> Markup:
+    if value is None or value.estimate is None:
         return Markup("–")
-    return Markup('{:.{d}f} <span class="interval">{:.{d}f}–{:.{d}f}</span>').format(
-        value.estimate, value.low, value.high, d=digits
-    )
+    if value.low is None:
+        return Markup(figure).format(value.estimate, d=digits)
+    text = Markup(f'{figure} <span class="interval">{reach}</span>')
+    return text.format(value.estimate, value.low, value.high, d=digits)
 
 
-def difference(value: Difference, digits: int = 3) -> Markup:
-    """+0.012 with its interval in smaller type."""
-    return Markup('{:+.{d}f} <span class="interval">{:+.{d}f} to {:+.{d}f}</span>').format(
-        value.estimate, value.low, value.high, d=digits
-    )
-
-
-def p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
+    if p is None:
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def lacking(values: Iterable[Estimate | None], tested: bool = False) -> Markup:
+    """A note for each reason why figures have no interval, or differences that are `tested` no p; empty if all have."""
+    missing = (v for v in values if v is not None and (v.low is None or (tested and v.p is None)))
+    reasons = dict.fromkeys(value.why for value in missing if value.why)
+    what = "interval or p" if tested else "interval"
+    return join(paragraph(f"Where no {what} is given: {why}.", "note") for why in reasons)
 
 
 def table(

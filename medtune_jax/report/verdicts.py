@@ -1,7 +1,8 @@
 """The paper's four conclusions (Tajbakhsh et al. 2016), judged on the user's own data.
 
 A verdict is "supported", "not supported" or "cannot say". The rules, with D a difference of test
-metric and its 95% interval by patient, and MARGIN a difference too small to matter:
+metric and its 95% interval over patients and runs, and MARGIN a difference too small to matter.
+Without such an interval (few patients, one run of each) a rule that needs it cannot say:
 
 1. "Adequately fine-tuned is at least as good as from scratch." D = recommended depth - best scratch
    (by validation) at the largest fraction. Not supported if the interval lies below 0; supported if
@@ -27,11 +28,12 @@ finding (scratch with too few images), so there it only brings a warning.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from medtune_jax.evaluation.intervals import Difference
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report.evidence import Evidence
 
 SUPPORTED, NOT_SUPPORTED, CANNOT_SAY = "supported", "not supported", "cannot say"
@@ -69,9 +71,26 @@ def judge(evidence: Evidence) -> list[Verdict]:
     ]
 
 
-def _show(difference: Difference) -> str:
-    low, high = difference.low, difference.high
-    return f"{difference.estimate:+.3f} (95% interval {low:+.3f} to {high:+.3f})"
+def _show(difference: Estimate) -> str:
+    if difference.estimate is None:
+        return f"unknown ({difference.why})"
+    if difference.low is None:
+        return f"{difference.estimate:+.3f} (no interval: {difference.why})"
+    text = (
+        f"{difference.estimate:+.3f} (95% interval {difference.low:+.3f} to {difference.high:+.3f}"
+    )
+    return (
+        f"{text})"
+        if difference.p is not None
+        else f"{text}, of these runs alone: {difference.why})"
+    )
+
+
+def _bounds(difference: Estimate) -> tuple[float, float]:
+    """The interval as far as it speaks of other runs too: an endless one decides nothing."""
+    if difference.p is None or difference.low is None or difference.high is None:
+        return -math.inf, math.inf
+    return difference.low, difference.high
 
 
 def _unfinished(what: str) -> tuple[str, str]:
@@ -88,10 +107,13 @@ def _as_good(evidence: Evidence, main: float) -> tuple[str, str]:
     difference = evidence.minus(depth, scratch, main)
     label, name = evidence.study.label, evidence.study.metric.title
     why = f"{label(depth)} minus {label(scratch)}: test {name} {_show(difference)}"
-    if difference.high < 0:
+    low, high = _bounds(difference)
+    if high < 0:
         return NOT_SUPPORTED, f"{why}, below 0."
-    if difference.low > -MARGIN:
+    if low > -MARGIN:
         return SUPPORTED, f"{why}, not worse by {MARGIN} or more."
+    if math.isinf(low):
+        return CANNOT_SAY, f"{why}."
     return CANNOT_SAY, f"{why}: the interval reaches below -{MARGIN}."
 
 
@@ -117,10 +139,11 @@ def _robust(evidence: Evidence, main: float, depth: str, scratch: str) -> tuple[
     saved = evidence.contrast(
         {(depth, small): 1, (depth, main): -1, (scratch, small): -1, (scratch, main): 1}
     )
-    verdict = SUPPORTED if saved.low > 0 else NOT_SUPPORTED if saved.high < 0 else CANNOT_SAY
+    low, high = _bounds(saved)
+    verdict = SUPPORTED if low > 0 else NOT_SUPPORTED if high < 0 else CANNOT_SAY
 
     def loss(d: str) -> str:
-        lost = evidence.test(d, main).estimate - evidence.test(d, small).estimate
+        lost = evidence.readings((d, main)).mean - evidence.readings((d, small)).mean
         return f"{evidence.study.label(d)} loses {lost:.3f}"
 
     return verdict, (
@@ -171,7 +194,7 @@ def _neither_extreme(evidence: Evidence, main: float) -> tuple[str, str]:
     gains = {other: evidence.minus(depth, other, main) for other in (shallowest, deepest)}
     shown = " and ".join(f"{_show(gain)} over {label(other)}" for other, gain in gains.items())
     why = f"{label(depth)} gains in test {evidence.study.metric.title} {shown}."
-    return (SUPPORTED if all(gain.low > 0 for gain in gains.values()) else CANNOT_SAY), why
+    return (SUPPORTED if all(_bounds(gain)[0] > 0 for gain in gains.values()) else CANNOT_SAY), why
 
 
 def _rule_works(evidence: Evidence, main: float) -> tuple[str, str]:
@@ -191,6 +214,7 @@ def _rule_works(evidence: Evidence, main: float) -> tuple[str, str]:
         f"{looked}; the whole sweep would have chosen {label(lost.best)}, better by "
         f"{lost.validation:.3f} in validation {name} and by {_show(difference)} in test {name}."
     )
-    if difference.low > 0:
+    low, high = _bounds(difference)
+    if low > 0:
         return NOT_SUPPORTED, why
-    return (SUPPORTED if difference.high < MARGIN else CANNOT_SAY), why
+    return (SUPPORTED if high < MARGIN else CANNOT_SAY), why

@@ -113,6 +113,14 @@ class Store:
             discard(self.partial(run))
 
 
+def any_done(directory: str | Path) -> bool:
+    """Whether any planned run of a study has succeeded."""
+    store = Store(directory)
+    planned = _read_json(store.directory / "study.json")["runs"]
+    results = (store.result(entry["run"]) for entry in planned)
+    return any(result is not None and result["status"] == DONE for result in results)
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that could change a number."""
     return {

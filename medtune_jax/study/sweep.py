@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from medtune_jax.applications.splits import by_class
 from medtune_jax.errors import UserError
+from medtune_jax.folders import named
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
@@ -15,6 +17,9 @@ from medtune_jax.study.runs import outcomes
 from medtune_jax.study.store import Outcome, Store
 from medtune_jax.training import devices
 from medtune_jax.tuning import Depth
+from medtune_jax.words import count
+
+_CLASSES = 20  # shown on the screen
 
 
 def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
@@ -31,6 +36,7 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
     }
     costs = [_cost(study, run) for run in study.plan.runs]
     with Progress(study.plan.runs, costs, study.metric.title, quiet) as progress:
+        _say_what_was_read(study, progress)
         _expect(study, waiting, progress)
         for depth in study.plan.depths:
             for run in study.plan.of_depth(depth):
@@ -40,6 +46,21 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
                 _write(study.store, run, outcome)
                 progress.finish(run, outcome.result)
     return study.store.directory
+
+
+def _say_what_was_read(study: Study, progress: Progress) -> None:
+    """What the user should know of the data, what of them is not used, and who of each class is on which side."""
+    dataset, words = study.dataset, study.application.words
+    for note in dataset.notes:
+        progress.note(f"data: {note}")
+    if dataset.passed_over:
+        progress.note(f"data: passed over {named(dataset.passed_over)}")
+    table = by_class(dataset)
+    for name, sides in list(table.items())[:_CLASSES]:
+        train, test = (count(sides[side][0], words.groups) for side in ("train", "test"))
+        progress.note(f"class {name}: {train} to train and validate on, {test} to test")
+    if len(table) > _CLASSES:
+        progress.note(f"... and {len(table) - _CLASSES} more classes: study.json has all")
 
 
 def _expect(study: Study, waiting: dict[Depth, list[PlannedRun]], progress: Progress) -> None:

@@ -48,6 +48,18 @@ def test_jpegs_are_not_compressed_again(tmp_path):
     np.testing.assert_array_equal(frame.mask, disc())
 
 
+def test_a_turned_jpeg_is_upright_in_the_records(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    (tmp_path / "in/images").mkdir(parents=True)
+    turned = Image.fromarray(np.rot90(picture(1)))
+    turned.save(tmp_path / "in/images/cju.jpg", quality=95, exif=exif)
+    save(tmp_path / "in/masks/cju.png", disc())
+    (frame,) = roundtrip("kvasir_seg", tmp_path / "in", tmp_path / "out")
+    with Image.open(tmp_path / "in/images/cju.jpg") as stored:
+        np.testing.assert_array_equal(frame.image, np.rot90(np.asarray(stored), -1))
+
+
 def test_clinicdb_sequences_come_from_the_table(tmp_path):
     for number in (1, 2, 3):
         save(tmp_path / "in/Original" / f"{number}.png", picture(number))

@@ -5,7 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
 from scipy import io
 
 from medtune_jax.datasets.ct.cases import find_cases, load_case
@@ -151,11 +151,126 @@ class TestBadSeries:
 
     def test_not_dicom(self, files):
         files[0].write_text("no")
-        self.refused(files, f"{files[0].name} is not a DICOM file")
+        self.refused(files, f"{files[0].name}: not a DICOM file")
 
     def test_empty(self, tmp_path):
         with pytest.raises(UserError, match="holds 0 DICOM slices"):
             read_dicom_series(tmp_path)
+
+
+class TestOrdinarySeries:
+    """Series that other readers open."""
+
+    @pytest.mark.parametrize("gap", [0.3, 0.625, 0.75, 1.25])
+    def test_positions_with_one_decimal(self, tmp_path, hu, gap):
+        files = write_dicom_series(tmp_path / "d", hu, (gap, 0.8, 0.7), "pat", ORIGIN)
+        for k, path in enumerate(files):
+            edit(path, ImagePositionPatient=[5, 11, round(-30 + gap * k, 1)])
+        volume = read_dicom_series(tmp_path / "d")
+        np.testing.assert_array_equal(volume.hu, hu)
+        assert abs(volume.spacing[0] - gap) <= 0.1 / (len(hu) - 1)
+
+    @pytest.mark.parametrize("gap", [0.625, 0.75])
+    def test_a_missing_slice_is_still_seen(self, tmp_path, gap):
+        hu = np.zeros((12, 9, 11), np.int16)
+        files = write_dicom_series(tmp_path / "d", hu, (gap, 0.8, 0.7), "pat", ORIGIN)
+        for k, path in enumerate(files):
+            edit(path, ImagePositionPatient=[5, 11, round(-30 + gap * k, 1)])
+        files[5].unlink()
+        with pytest.raises(UserError, match=rf"missing between {files[4].name}"):
+            read_dicom_series(tmp_path / "d")
+
+    def test_debris(self, tmp_path, hu):
+        files = write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
+        (tmp_path / "d" / f"._{files[0].name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+        for name in ("Thumbs.db", ".DS_Store", "DICOMDIR", "readme.txt"):
+            (tmp_path / "d" / name).write_bytes(b"nothing")
+        assert_same(read_dicom_series(tmp_path / "d"), hu)
+
+    def test_no_preamble_and_no_file_meta(self, tmp_path, hu):
+        for path in write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN):
+            bare = pydicom.Dataset({e.tag: e for e in pydicom.dcmread(path)})
+            pydicom.dcmwrite(path, bare, implicit_vr=True, little_endian=True)
+        assert_same(read_dicom_series(tmp_path / "d"), hu)
+
+    def test_a_compression_that_only_itk_reads(self, tmp_path, hu):
+        stored = (hu.astype(int) + 1024).astype(np.uint16)
+        files = write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
+        for path, slice_ in zip(files, stored, strict=True):
+            jpeg_lossless(path, slice_)
+        assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        assert_same(read_dicom_series(tmp_path / "d"), hu)
+
+    def test_a_slope_of_zero_is_refused(self, tmp_path, hu):
+        files = write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
+        edit(files[1], RescaleSlope=0)
+        with pytest.raises(UserError, match=f"{files[1].name} has a RescaleSlope of 0"):
+            read_dicom_series(tmp_path / "d")
+
+
+def jpeg_lossless(path, stored):
+    """Replaces a file's pixels by `stored`, compressed as JPEG Lossless by ITK."""
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(path.with_suffix(".itk.dcm")))
+    writer.Execute(SimpleITK.GetImageFromArray(stored))
+    packed = pydicom.dcmread(writer.GetFileName())
+    ds = pydicom.dcmread(path)
+    ds.PixelData, ds.file_meta.TransferSyntaxUID = (
+        packed.PixelData,
+        packed.file_meta.TransferSyntaxUID,
+    )
+    ds["PixelData"].is_undefined_length = True
+    ds.BitsStored, ds.HighBit, ds.BitsAllocated = (
+        packed.BitsStored,
+        packed.HighBit,
+        packed.BitsAllocated,
+    )
+    ds.save_as(path)
+    path.with_suffix(".itk.dcm").unlink()
+
+
+class TestNifti:
+    AFFINE = np.diag([-0.7, -0.8, 2.5, 1.0])
+
+    def image(self, array, kind=nib.Nifti1Image):
+        affine = self.AFFINE.copy()
+        affine[:3, 3] = [-5, -11, -30]
+        image = kind(array, affine)
+        image.header.set_xyzt_units("mm")
+        return image
+
+    def test_second_version_last_axes_and_any_name(self, tmp_path, hu):
+        x = hu.transpose(2, 1, 0)
+        nib.save(self.image(x, nib.Nifti2Image), tmp_path / "two.nii.gz")
+        nib.save(self.image(x[..., None]), tmp_path / "four.nii.gz")
+        nib.save(self.image(x[..., None, None]), tmp_path / "five.nii")
+        (tmp_path / "packed.nii").write_bytes((tmp_path / "four.nii.gz").read_bytes())
+        (tmp_path / "plain.nii.gz").write_bytes((tmp_path / "five.nii").read_bytes())
+        for name in ("two.nii.gz", "four.nii.gz", "five.nii", "packed.nii", "plain.nii.gz"):
+            assert_same(read_volume(tmp_path / name), hu)
+
+    def test_sform_against_qform_is_said(self, tmp_path, hu):
+        image = self.image(hu.transpose(2, 1, 0))
+        image.set_qform(image.affine, 1)
+        nib.save(image, tmp_path / "agree.nii.gz")
+        assert read_volume(tmp_path / "agree.nii.gz").notes == ()
+        swapped = image.affine * [[-1], [1], [1], [1]]
+        image.set_sform(swapped, 1)
+        nib.save(image, tmp_path / "v.nii.gz")
+        volume = read_volume(tmp_path / "v.nii.gz")
+        np.testing.assert_array_equal(volume.hu, hu[..., ::-1])  # by its sform
+        assert "sform and qform disagree by up to" in volume.notes[0]
+        assert "RPS against LPS" in volume.notes[0]
+
+    @pytest.mark.parametrize("keep", [0, 3, 200, -20])
+    def test_a_damaged_file_is_named(self, tmp_path, hu, keep):
+        nib.save(self.image(hu.transpose(2, 1, 0)), tmp_path / "v.nii.gz")
+        whole = (tmp_path / "v.nii.gz").read_bytes()
+        (tmp_path / "v.nii.gz").write_bytes(whole[:keep])
+        with pytest.raises(UserError, match=r"v\.nii\.gz cannot be read as NIfTI"):
+            read_volume(tmp_path / "v.nii.gz")
 
 
 class TestMasks:
@@ -212,8 +327,8 @@ def test_study_on_disk_reads_back_voxel_for_voxel(tmp_path):
 
 def test_cad_pe_layout(tmp_path, hu):
     write_nrrd(tmp_path / "007.nrrd", hu, SPACING, ORIGIN)
-    with pytest.raises(UserError, match=r"no 007RefStd\.nrrd"):
-        find_cases(tmp_path)
+    with pytest.raises(UserError, match=r"Patient 007: .*no 007RefStd\.nrrd"):
+        load_case(find_cases(tmp_path)[0])
     labels = (hu > 3000).astype(np.uint8) * 3
     write_nrrd(tmp_path / "007RefStd.nrrd", labels, SPACING, ORIGIN)
     (case,) = find_cases(tmp_path)
@@ -231,6 +346,46 @@ def test_fumpe_mask_follows_file_names(tmp_path, hu):
     _, labels = load_case(find_cases(tmp_path)[0])
     np.testing.assert_array_equal(labels > 0, mask > 0)
     assert labels.max() == 2
+
+
+def plain_patient(folder, hu, mask):
+    write_nifti(folder / "volume.nii.gz", hu, SPACING)
+    write_nifti(folder / "emboli.nii.gz", mask, SPACING)
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_of_one_value_is_numbered_by_connected_clots(tmp_path, hu, value):
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[1, 2:4, 2:4] = mask[2, 4, 4] = mask[4, 6:8, 8:10] = (
+        value  # the first two touch by a corner
+    )
+    plain_patient(tmp_path / "p", hu, mask)
+    volume, labels = load_case(find_cases(tmp_path)[0])
+    np.testing.assert_array_equal(labels > 0, mask > 0)
+    assert labels[1, 2, 2] == labels[2, 4, 4] != labels[4, 6, 8] and labels.max() == 2
+    assert "2 connected clots count as emboli" in volume.notes[0]
+
+
+def test_a_mask_of_several_values_keeps_its_numbers(tmp_path, hu):
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[1, 2:4, 2:4] = mask[4, 6:8, 8:10] = 3  # one embolus in two pieces
+    mask[5, 0, 0] = 7
+    plain_patient(tmp_path / "p", hu, mask)
+    volume, labels = load_case(find_cases(tmp_path)[0])
+    np.testing.assert_array_equal(labels, mask)
+    assert volume.notes == ()
+
+
+def test_a_folder_that_contradicts_itself_is_one_bad_patient(tmp_path, hu):
+    mask = np.zeros(hu.shape, np.uint8)
+    plain_patient(tmp_path / "a", hu, mask)
+    plain_patient(tmp_path / "b", hu, mask)
+    write_nrrd(tmp_path / "b" / "volume.nrrd", hu, SPACING, ORIGIN)
+    (tmp_path / "__MACOSX" / "dicom").mkdir(parents=True)
+    good, bad = find_cases(tmp_path)
+    np.testing.assert_array_equal(load_case(good)[0].hu, hu)
+    with pytest.raises(UserError, match=r"Patient b: .*volume\.nii\.gz and volume\.nrrd: keep one"):
+        load_case(bad)
 
 
 def test_no_patients(tmp_path):

@@ -133,9 +133,10 @@ def test_interval_by_video_is_wider_when_videos_differ():
 def test_paired_comparison():
     good, bad = (random_test_set(np.random.default_rng(1), skill=s) for s in (2.5, 1.0))
     videos = np.repeat(np.arange(30), 10)
-    better = froc.sensitivity_difference([good], [bad], [0.1], videos)
+    better = froc.sensitivity_difference([good], [bad], [0.1], videos, fixed=True)
     assert better.low > 0 and better.p < 0.01
-    assert froc.sensitivity_difference([good], [good], [0.1], videos).p == 1
+    same = froc.sensitivity_difference([good], [good], [0.1], videos)
+    assert same.estimate == 0 and same.p is None and "same" in same.why
     other = random_test_set(np.random.default_rng(2))
     with pytest.raises(UserError, match="same images"):
         froc.sensitivity_difference([good], [other], [0.1], videos)
@@ -152,7 +153,9 @@ def test_rates_and_seeds_are_averaged():
 
 def test_no_candidate_at_all_is_all_misses():
     empty = Detections(5, [0, 3], [], [], [])
-    assert froc.sensitivity_at([empty], [0.1, 5], np.arange(5)) == [(0, 0, 0)] * 2
+    for found in froc.sensitivity_at([empty], [0.1, 5], np.arange(5)):
+        assert found.estimate == 0 and found.low is None
+        assert "2 lesions of 2 patients" in found.why
 
 
 @pytest.mark.parametrize(

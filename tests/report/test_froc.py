@@ -41,9 +41,9 @@ class Truth:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     directory = write_study(
-        tmp_path_factory.mktemp("study"), depths=("conv10", "scratch"), fractions=(1.0,), seeds=2
+        tmp_path_factory.mktemp("study"), depths=("conv10", "scratch"), fractions=(1.0,), seeds=5
     )
-    evidence = Evidence(load_study(directory), resamples=20)
+    evidence = Evidence(load_study(directory))
     test = evidence.study.test
     truth = Truth(test.names, test.groups, test.labels == 1)
     return FrocEvidence(evidence, truth, np.random.default_rng(0).normal(size=len(test.names)))
@@ -52,7 +52,7 @@ def found(tmp_path_factory):
 def test_figures_are_means_over_seeds(found):
     rates = [0.1, 1.0]
     each = [sensitivities([d], rates) for d in found.detections(CELL)]
-    assert len(each) == 2
+    assert len(each) == 5
     assert found.curve(CELL, rates) == pytest.approx(np.mean(each, axis=0))
     assert [i.estimate for i in found.sensitivity(CELL, rates, FIRST_SEED)] == each[0].tolist()
     gain = found.difference(CELL, HAND_CRAFTED, rates)
@@ -68,7 +68,7 @@ def test_the_auc_is_that_of_candidates(found):
 
 
 def test_a_model_per_seed_or_none(found):
-    assert len(found.models(CELL)) == 2
+    assert len(found.models(CELL)) == 5
     # Where all scores are alike they determine no model.
     alike = FrocEvidence(found.evidence, found.truth, np.zeros(len(found.truth.names)))
     assert alike.models(HAND_CRAFTED) == []

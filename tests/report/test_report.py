@@ -159,11 +159,11 @@ def test_numbers_on_the_page_are_those_of_the_scores(study_dir, page):
 def test_test_data_do_not_choose_the_depth(study_dir, tmp_path):
     """Spoiling the test figures of the chosen depth must not change the choice."""
     directory = write_study(tmp_path, skill=middle_is_best, seeds=2, fractions=(1.0,))
-    chosen = Evidence(load_study(directory), resamples=20).recommendations
+    chosen = Evidence(load_study(directory)).recommendations
     for folder in (directory / "runs").glob("fire6-*"):
         path = folder / "result.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "test": 0.01}))
-    assert Evidence(load_study(directory), resamples=20).recommendations == chosen
+    assert Evidence(load_study(directory)).recommendations == chosen
 
 
 def test_scratch_is_named_when_it_wins(tmp_path):
@@ -212,7 +212,7 @@ def test_many_depths_do_not_overlap(tmp_path):
         seeds=1,
         patients=40,
     )
-    evidence = Evidence(load_study(directory), resamples=20)
+    evidence = Evidence(load_study(directory))
     figure = by_depth(evidence).figure
     figure.canvas.draw()
     labels = figure.axes[0].get_xticklabels()
@@ -282,7 +282,7 @@ def test_a_result_is_the_metric_of_its_scores(tmp_path, options):
         if options.get("scale"):  # what ranking by probabilities would give
             tied = metric(study.test.labels, two_sided(probabilities))
             assert abs(tied - run.result["test"]) > 1e-3
-    evidence = Evidence(study, resamples=20)
+    evidence = Evidence(study)
     mean = np.mean([run.result["test"] for run in study.cell("conv10", 1.0)])
     assert evidence.test("conv10", 1.0).estimate == pytest.approx(mean)
 
@@ -309,7 +309,7 @@ def test_curve_legend_and_table_are_one_definition(tmp_path):
     )
     text = text_of(write_report(directory, metric=metric).read_text())
     assert "intima or media against wall" in text and "FPR 0.10" in text
-    evidence = Evidence(load_study(directory, metric), resamples=20)
+    evidence = Evidence(load_study(directory, metric))
     ax = curves(evidence, ROC).figure.axes[0]
     drawn = [line for line in ax.lines if ":" in str(line.get_label())]
     assert drawn
@@ -329,7 +329,7 @@ def test_auprc_has_its_own_curves(tmp_path):
     text = text_of(write_report(directory).read_text())
     assert text.index("Precision-recall curves") < text.index("ROC curves")
     assert "Test AUPRC" in text and "test AUC" not in text
-    evidence = Evidence(load_study(directory), resamples=20)
+    evidence = Evidence(load_study(directory))
     labels = [t.get_text() for t in curves(evidence, ROC).figure.axes[0].get_legend().texts]
     assert labels and not any(re.search(r"0\.\d", label) for label in labels)
     for line in curves(evidence, PRECISION_RECALL).figure.axes[0].lines:
@@ -398,3 +398,37 @@ def test_damaged_files_are_named(tmp_path, name, change, message):
 def test_no_study_there(tmp_path):
     with pytest.raises(UserError, match=r"no study\.json"):
         write_report(tmp_path)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_few_patients_or_seeds_give_sentences_and_no_numbers(tmp_path):
+    options = {"depths": ("conv10", "fire9", "scratch"), "fractions": (1.0,)}
+    few = write_study(tmp_path / "few", patients=8, seeds=3, **options)
+    text = text_of(write_report(few).read_text())
+    assert "No interval and no p can be given" in text
+    assert "at least 20 images of 5 patients of every class" in text
+    assert "Holm-corrected p <" not in text and not re.search(r"\bnan\b|None|95% interval by", text)
+    one = write_study(tmp_path / "one", seeds=1, **options)
+    text = text_of(write_report(one).read_text())
+    assert "how far another training run would differ is not known" in text
+    assert "95% interval by patient" in text and not re.search(r"\bnan\b|None", text)
+    assert "cannot say" in text and "not supported" not in text.lower()
+
+
+def test_a_diverged_run_is_left_out_and_named(tmp_path):
+    directory = write_study(tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), seeds=3)
+    path = sorted(directory.glob("runs/conv10-*/scores.csv"))[0]
+    head, *rows = list(csv.reader(path.read_text().splitlines()))
+    rows = [[*row[:3], *["nan"] * (len(row) - 3)] for row in rows]
+    path.write_text("\n".join(",".join(row) for row in (head, *rows)) + "\n")
+    text = text_of(write_report(directory).read_text())
+    assert "2 done" not in text and "1 failed" in text and "training diverged" in text
+
+
+def test_depths_without_a_common_seed_are_not_compared(tmp_path):
+    cells = [("conv10", 1.0, 0), ("scratch", 1.0, 1), ("conv10", 1.0, 2), ("scratch", 1.0, 2)]
+    directory = write_study(
+        tmp_path, depths=("conv10", "scratch"), fractions=(1.0,), seeds=3, failed=cells
+    )
+    text = text_of(write_report(directory).read_text())
+    assert "no seed has finished in both" in text and not re.search(r"\bnan\b|None", text)

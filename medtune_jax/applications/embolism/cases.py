@@ -22,6 +22,8 @@ from medtune_jax.applications.kept import keep, read_kept
 from medtune_jax.datasets.ct.cases import Case, find_cases, load_case
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
+from medtune_jax.images import reason
 from medtune_jax.patches import padded
 from medtune_jax.paths import scratch_beside, user_cache
 from medtune_jax.phantoms.ctpa.files import write_dicom_study
@@ -29,7 +31,7 @@ from medtune_jax.progress import reported, say
 
 # A candidate this near to an embolus hits it (docs/paper.md, 2).
 HIT_MM = 5.0
-_FORMAT = 2  # part of the key: to be raised when what is kept changes
+_FORMAT = 3  # part of the key: to be raised when what is kept changes
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Patient:
 
     spacing: mm (z, y, x). labels: [L] values in the mask. positions: [n, 3] voxels of the volume; hits: bool [n, L];
     features: [n, F] of the baseline. axes [n, 3, 3], found [n]: of the vessel frames. blocks: int16 [n, D, H, W] HU,
-    shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks.
+    shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks. notes: str [m], how its files were read.
     """
 
     spacing: np.ndarray
@@ -60,6 +62,7 @@ class Patient:
     blocks: np.ndarray
     shapes: np.ndarray
     centres: np.ndarray
+    notes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -88,6 +91,11 @@ class Cohort:
     patients: dict[str, Patient]
     left_out: dict[str, str]
 
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What a person should know of how the files of a patient were read, by patient, where there is anything."""
+        return {name: p.notes.tolist() for name, p in self.patients.items() if len(p.notes)}
+
 
 def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) -> Cohort:
     """Every patient of a folder, one volume in memory at a time.
@@ -97,7 +105,7 @@ def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) 
     a file), when no mask is given at all, and when no embolus is left.
     """
     cases = find_cases(directory)
-    if all(case.emboli is None for case in cases):
+    if all(case.emboli is None and not case.problem for case in cases):
         raise UserError(
             f"{directory} holds no mask of emboli (emboli.nii.gz beside the volume): there is nothing to learn from"
         )
@@ -108,6 +116,10 @@ def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) 
             patients[case.patient] = read_patient(case, settings, user_cache() / "embolism")
         except UserError as error:
             left_out[case.patient] = str(error)
+        except Exception as error:  # a volume that nobody foresaw must not end the others
+            left_out[case.patient] = (
+                f"Patient {case.patient}: {type(error).__name__}: {reason(error)}"
+            )
     listing = "\n  ".join(left_out.values())
     if len(left_out) > max_left_out * len(cases):
         raise UserError(
@@ -117,7 +129,10 @@ def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) 
         say(f"warning: {len(left_out)} of {len(cases)} patients are left out:\n  {listing}")
     if not any(patient.hits.any() for patient in patients.values()):
         raise UserError(f"no candidate in {directory} hits an embolus: check the masks")
-    return Cohort(patients, left_out)
+    cohort = Cohort(patients, left_out)
+    for notes in cohort.notes.values():
+        say("note: " + "\n  ".join(notes))
+    return cohort
 
 
 def phantoms_on_disk(settings: ConfigDict) -> Path:
@@ -161,6 +176,7 @@ def examine(volume: Volume, mask: np.ndarray, settings: Settings) -> Patient:
         blocks=blocks[: len(cut)],
         shapes=shapes[: len(cut)],
         centres=np.array([c for _, c in cut]).reshape(-1, 3),
+        notes=np.array(volume.notes, str),
     )
 
 
@@ -188,10 +204,11 @@ def _block(volume: Volume, candidate: Candidate, reach_mm: float) -> tuple[np.nd
 
 
 def _key(case: Case, settings: Settings) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {FEATURE_NAMES} {HIT_MM} {settings}".encode())
-    volume = sorted(case.volume.iterdir()) if case.volume.is_dir() else [case.volume]
+    known = f"{_FORMAT} {FEATURE_NAMES} {HIT_MM} {settings} {case.numbered} {case.problem}"
+    digest = hashlib.sha256(known.encode())
+    volume = entries(case.volume) if case.volume.is_dir() else [case.volume]
     for path in [*volume, *([case.emboli] if case.emboli else [])]:
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):
             digest.update(path.name.encode())
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

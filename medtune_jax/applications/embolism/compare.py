@@ -14,19 +14,18 @@ from medtune_jax.applications.embolism.truth import TRUTH, truth_files
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, difference
 from medtune_jax.evaluation.froc import PER_VOLUME, sensitivity_difference
-from medtune_jax.evaluation.intervals import Difference
-from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 
 
 class Gain(NamedTuple):
-    """First minus other at one depth and fraction, mean over seeds, paired by patient."""
+    """First minus other at one depth and fraction, over the seeds that both have, paired by patient and by seed."""
 
     depth: str
     fraction: float
-    auc: Difference
-    sensitivity: Difference  # mean at 1 to 5 false positives per volume
+    auc: Estimate
+    sensitivity: Estimate  # mean at 1 to 5 false positives per volume
 
 
 def compare(first: Path, other: Path) -> list[Gain]:
@@ -45,17 +44,24 @@ def compare(first: Path, other: Path) -> list[Gain]:
     truth = one.truth
     gains = []
     for cell in shared:
-        scores, others = (two_sided(results.scores(cell)) for results in (one, two))
+        seeds = [s for s in one.evidence.seeds(cell) if s in two.evidence.seeds(cell)]
+        if not seeds:
+            raise UserError(
+                f"{first} and {other} share no seed of {cell[0]}: runs are compared seed by seed"
+            )
+        scores, others = (results.scores_of(cell, seeds) for results in (one, two))
         auc = difference(AUC, truth.positive.astype(int), scores, others, truth.candidate_groups)
-        marks, other_marks = one.detections(cell), two.detections(cell)
+        marks, other_marks = ([truth.detections(row) for row in rows] for rows in (scores, others))
         sensitivity = sensitivity_difference(marks, other_marks, PER_VOLUME, truth.groups)
         gains.append(Gain(*cell, auc, sensitivity))
     return gains
 
 
-def _text(difference: Difference) -> str:
-    estimate, low, high, p = difference
-    return f"{estimate:+.3f} ({low:+.3f} to {high:+.3f}), p {p:.3f}"
+def _text(found: Estimate) -> str:
+    if found.low is None:
+        return f"{found.estimate:+.3f} (no interval: {found.why})"
+    text = f"{found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}), "
+    return text + (f"no p: {found.why}" if found.p is None else f"p {found.p:.3f}")
 
 
 def main(arguments: list[str]) -> int:

@@ -15,10 +15,11 @@ from medtune_jax.applications.kept import study_file
 from medtune_jax.applications.truth import Truth
 from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_VOLUME
-from medtune_jax.evaluation.intervals import Difference, Interval, holm
+from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.figures import Drawing, fraction_name
+from medtune_jax.report.figures import Drawing, bounds, fraction_name
 from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
 from medtune_jax.report.section import Section, SectionMaker
 
@@ -54,6 +55,8 @@ def cohort(evidence: Evidence) -> Section:
     parts = [markup.table(head, rows, "numbers")]
     for patient, reason in summary["left_out"].items():
         parts.append(markup.paragraph(f"Left out: {patient}. {reason}"))
+    for patient, notes in summary.get("notes", {}).items():
+        parts.append(markup.paragraph(f"{patient}: {' '.join(notes)}"))
     drawings = []
     for kind in ("true", "false"):
         name, description = f"{kind}_candidates", f"Patches of {kind} candidates in two planes."
@@ -69,7 +72,7 @@ def cohort(evidence: Evidence) -> Section:
 
 
 def froc(evidence: Evidence) -> Section | None:
-    """FROC curves and the sensitivities at 1..5 false positives, by bootstrap and by Edwards' model."""
+    """FROC curves and the sensitivities at 1..5 false positives, counted and by Edwards' model."""
     fractions = list(evidence.recommendations)
     if not fractions:
         return None
@@ -77,8 +80,8 @@ def froc(evidence: Evidence) -> Section | None:
     drawing = _curves(results)
     caption = (
         "Sensitivity for emboli against false positives per volume, mean over seeds; a candidate's score is the mean "
-        "over its variants, a hit lies in the embolus or within 5 mm, an embolus counts once. Shaded: 95% interval by "
-        "bootstrap over patients of the recommended depth."
+        "over its variants, a hit lies in the embolus or within 5 mm, an embolus counts once. Shaded: 95% interval "
+        "over patients and runs of the recommended depth."
     )
     parts = [markup.figure(drawing, caption)]
     for fraction in fractions:
@@ -86,7 +89,7 @@ def froc(evidence: Evidence) -> Section | None:
         parts.append(_table(results, detectors(evidence, fraction)))
     parts.append(
         markup.paragraph(
-            "Smaller type: 95% intervals by bootstrap over patients; in the second line of a cell the maximum-"
+            "Smaller type: 95% intervals over patients and runs; in the second line of a cell the maximum-"
             "likelihood FROC model of Edwards et al. 2002 with its own interval, which takes candidates as independent "
             "(means over the seeds' fits; a dash where the likelihood has no maximum). The hand-crafted baseline "
             "always learns from all training emboli."
@@ -99,7 +102,7 @@ def compared(evidence: Evidence) -> Section | None:
     """The deepest and the recommended tuning against scratch and the baseline, paired, by fraction."""
     fractions = list(evidence.recommendations)
     results, study = froc_evidence(evidence), evidence.study
-    gains: list[tuple[float, str, str, Difference]] = []
+    gains: list[tuple[float, str, str, Estimate]] = []
     for fraction in fractions:
         tuned = (evidence.recommendations[fraction].depth, evidence.deepest(fraction))
         scratch = evidence.best_scratch(fraction)
@@ -118,7 +121,7 @@ def compared(evidence: Evidence) -> Section | None:
             fraction_name(fraction),
             study.label(depth),
             rival,
-            markup.interval(Interval(*gain[:3])),
+            markup.difference(gain),
             markup.p_value(gain.p),
             markup.p_value(p),
         )
@@ -129,7 +132,8 @@ def compared(evidence: Evidence) -> Section | None:
         "Mean of the sensitivities at 1 to 5 false positives per volume, differences paired by patient, for the depth "
         "that validation recommends and for the deepest. Positive: the tuned network finds more emboli."
     )
-    parts = [markup.paragraph(text), markup.table(head, rows, "numbers")]
+    note = markup.lacking((gain for *_, gain in gains), tested=True)
+    parts = [markup.paragraph(text), markup.table(head, rows, "numbers"), note]
     return Section("Tuning against scratch and against hand-crafted features", markup.join(parts))
 
 
@@ -143,9 +147,10 @@ SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)
 
 
 def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> Markup:
-    rows = []
+    rows, given = [], []
     for judge in judges:
         counted = results.sensitivity(judge, PER_VOLUME)
+        given += counted
         modelled = _model_intervals(results.models(judge))
         cells = [
             markup.interval(one, 2) + Markup("<br>") + markup.interval(other, 2)
@@ -153,15 +158,15 @@ def _table(results: FrocEvidence[Truth], judges: Sequence[Detector]) -> Markup:
         ]
         rows.append((results.label(judge), *cells))
     head = ("False positives per volume", *(f"{rate:g}" for rate in PER_VOLUME))
-    return markup.table(head, rows, "numbers")
+    return markup.join([markup.table(head, rows, "numbers"), markup.lacking(given)])
 
 
-def _model_intervals(fitted: Sequence[FrocModel]) -> list[Interval | None]:
+def _model_intervals(fitted: Sequence[FrocModel]) -> list[Estimate | None]:
     """Edwards' sensitivity at 1..5: estimate and bounds are means over the seeds' fits, None without a fit."""
     if not fitted:
         return [None] * len(PER_VOLUME)
-    by_seed = np.array([model.sensitivity_at(PER_VOLUME) for model in fitted])
-    return [Interval(*row) for row in by_seed.mean(axis=0)]
+    by_seed = np.array([bounds(model.sensitivity_at(PER_VOLUME)) for model in fitted])
+    return [Estimate(*row) for row in by_seed.mean(axis=0).T]
 
 
 def _curves(results: FrocEvidence[Truth]) -> Drawing:
@@ -170,7 +175,7 @@ def _curves(results: FrocEvidence[Truth]) -> Drawing:
     rates = GRID[::5]
     for ax, fraction, colours in panels:
         chosen = (results.evidence.recommendations[fraction].depth, fraction)
-        low, high = np.array([i[1:] for i in results.sensitivity(chosen, rates)]).T
+        _, low, high = bounds(results.sensitivity(chosen, rates))
         ax.fill_between(rates, low, high, step="post", color=colours[chosen], alpha=0.18, lw=0)
         ax.set(xlim=(0, 10), ylim=(0, 1.01), xlabel="False positives per volume")
     panels[0][0].set_ylabel("Sensitivity (emboli found)")

@@ -13,7 +13,9 @@ from medtune_jax.applications.embolism.candidates import CandidateConfig, find_c
 from medtune_jax.applications.embolism.cases import Patient, hit_table
 from medtune_jax.applications.embolism.patches import PatchGrid, plane_affines, sample_planes
 from medtune_jax.datasets.ct.cases import Case, find_cases, holds_cases, load_case
+from medtune_jax.errors import UserError
 from medtune_jax.pictures import mosaic, png
+from medtune_jax.progress import say
 
 SHOWN = 12
 WINDOW = (-200.0, 500.0)
@@ -47,12 +49,21 @@ def show(directory: Path) -> Image.Image | None:
     """Axial slices of the patients in a folder: emboli outlined, candidates ringed; None where no volumes lie.
 
     Up to 12 patients, each at the slice through most of an embolus (or through its best candidate). Green outlines are
-    emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. Raises UserError that
-    names what cannot be read.
+    emboli, blue rings candidates that hit one, orange rings false ones within 5 mm of the slice. A patient that cannot
+    be read is named on the screen; UserError where none can.
     """
     if not holds_cases(directory):
         return None
-    tiles = [_axial(case) for case in find_cases(directory)[:SHOWN]]
+    tiles, problems = [], []
+    for case in find_cases(directory)[:SHOWN]:
+        try:
+            tiles.append(_axial(case))
+        except UserError as error:
+            problems.append(str(error))
+    if not tiles:
+        raise UserError("\n  ".join(problems))
+    if problems:
+        say("warning: not shown:\n  " + "\n  ".join(problems))
     return mosaic(tiles, min(4, len(tiles)), _GAP)
 
 

@@ -126,7 +126,7 @@ def _summary(cohort: Cohort, held: set[str]) -> bytes:
         }
         for name, p in cohort.patients.items()
     ]
-    content = {"patients": rows, "left_out": cohort.left_out}
+    content = {"patients": rows, "left_out": cohort.left_out, "notes": cohort.notes}
     return (json.dumps(content, indent=1) + "\n").encode()
 
 

@@ -73,7 +73,7 @@ def baseline_file(
 
 
 def read_baseline(study: Path) -> dict[float, np.ndarray]:
-    """Scores [S, F] of the test frames, in the order of their names, by training fraction and seed."""
+    """Scores [S, F] of the test frames, in the order of their names, by training fraction; a row a seed, from 0 on."""
     scores: dict[float, dict[int, list[tuple[str, float]]]] = {}
     for row in study_rows(study, BASELINE):
         seeds = scores.setdefault(float(row["fraction"]), {})

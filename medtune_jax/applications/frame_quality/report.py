@@ -14,7 +14,8 @@ from medtune_jax.applications.drawings import clean, pictures
 from medtune_jax.applications.frame_quality.baseline import read_baseline
 from medtune_jax.applications.frame_quality.truth import read_pictures, read_summary
 from medtune_jax.evaluation import AUC, Metric, difference, interval, log_odds
-from medtune_jax.evaluation.intervals import Difference, Interval, holm
+from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, GRID, mean_roc, sensitivity_at
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.report import markup, palette
@@ -28,9 +29,9 @@ _SHOWN, _ACROSS = 18, 6
 class Judged(NamedTuple):
     """How well one judge tells informative frames: figures with 95% intervals over test videos."""
 
-    merit: Interval  # of the study's metric
-    sensitivity: list[Interval]
-    gain: Difference | None  # merit minus that of the hand-crafted judge, paired
+    merit: Estimate  # of the study's metric
+    sensitivity: list[Estimate]
+    gain: Estimate | None  # merit minus that of the hand-crafted judge, paired
 
 
 def against_baseline(evidence: Evidence) -> Section | None:
@@ -44,7 +45,7 @@ def against_baseline(evidence: Evidence) -> Section | None:
     caption = (
         f"A frame's score is the mean probability of its {summary['crops']} random crops; the same "
         f"{summary['test_frames']} frames of {summary['test_videos']} test videos for every judge. "
-        "Mean over seeds; bars are 95% intervals by bootstrap over videos at false positive rates "
+        "Mean over seeds; bars are 95% intervals over videos and runs at false positive rates "
         "0.10, 0.15 and 0.20, set a little apart. Hand-crafted: random forest on each cell's DCT "
         "reconstruction error, trained on the frames that the networks were given."
     )
@@ -52,8 +53,8 @@ def against_baseline(evidence: Evidence) -> Section | None:
     parts += [_table(evidence, fraction, baselines.get(fraction)) for fraction in fractions]
     parts.append(
         markup.paragraph(
-            f"Difference: {study.metric.title} minus that of the hand-crafted judge, by paired bootstrap over "
-            "videos; p is corrected (Holm) for the depths of a table.",
+            f"Difference: {study.metric.title} minus that of the hand-crafted judge, paired by "
+            "video; p is corrected (Holm) for the depths of a table.",
             "note",
         )
     )
@@ -97,7 +98,7 @@ def informative(evidence: Evidence, cell: Cell) -> np.ndarray:
 def judge(
     metric: Metric, test: TestSet, scores: np.ndarray, baseline: np.ndarray | None = None
 ) -> Judged:
-    """Figures of scores [S, F] of the test frames, and their difference to a baseline's scores [S', F]."""
+    """Figures of scores [S, F] of the test frames, and the difference to a baseline's [S, F] of the same seeds."""
     labels, videos, one = test.labels, test.groups, log_odds.two_sided(scores)
     gain = None
     if baseline is not None:
@@ -115,12 +116,11 @@ def _test_set(evidence: Evidence) -> TestSet:
 def _table(evidence: Evidence, fraction: float, baseline: np.ndarray | None) -> Markup:
     study, test = evidence.study, _test_set(evidence)
     depths = [d for d in study.depths if evidence.has(d, fraction)]
-    judged = [
-        judge(study.metric, test, informative(evidence, (depth, fraction)), baseline)
-        for depth in depths
-    ]
-    gains = [j.gain for j in judged if j.gain is not None]
-    corrected = holm([gain.p for gain in gains]) if gains else [None] * len(judged)
+    judged = []
+    for cell in ((depth, fraction) for depth in depths):
+        rival = None if baseline is None else baseline[evidence.seeds(cell)]
+        judged.append(judge(study.metric, test, informative(evidence, cell), rival))
+    corrected = holm([j.gain.p if j.gain else None for j in judged])
     rows = [
         _row(study.label(depth), j, p)
         for depth, j, p in zip(depths, judged, corrected, strict=True)
@@ -134,7 +134,10 @@ def _table(evidence: Evidence, fraction: float, baseline: np.ndarray | None) -> 
         "Difference",
         "p",
     )
-    return markup.table(head, rows, "numbers stacked")
+    figures = [x for j in judged for x in (j.merit, *j.sensitivity)]
+    gains = markup.lacking((j.gain for j in judged), tested=True)
+    parts = [markup.table(head, rows, "numbers stacked"), markup.lacking(figures), gains]
+    return markup.join(part for part in parts if part)
 
 
 def _row(name: str, judged: Judged, p: float | None) -> tuple:
@@ -143,8 +146,8 @@ def _row(name: str, judged: Judged, p: float | None) -> tuple:
         name,
         markup.interval(judged.merit),
         *map(markup.interval, judged.sensitivity),
-        markup.interval(Interval(*gain[:3]) if gain else None),
-        "–" if p is None else markup.p_value(p),
+        markup.difference(gain),
+        markup.p_value(p),
     )
 
 

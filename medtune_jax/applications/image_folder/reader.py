@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medtune_jax import images
+from medtune_jax import dicom, images
 from medtune_jax.errors import UserError
 
-_DICOM = (".dcm", ".dicom")
-SUFFIXES = (*images.SUFFIXES, *_DICOM)
+SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
 _SHOWN = 20
 
 
 def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
     """uint8 [N,size,size,3] RGB.
 
-    Gray is repeated three times. Images of more than 8 bits are scaled from their darkest to their brightest value
-    (DICOM: from its window where it has one). Bilinear, with an area filter when shrinking.
+    As a viewer shows them (`images.rgb`, `dicom.picture`): upright; gray is repeated three times; more than 8 bits are
+    scaled from the darkest to the brightest value, DICOM by the window that it states. Bilinear, with an area filter
+    when shrinking.
     Raises one UserError that lists every file that cannot be read.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -43,39 +43,10 @@ def _try_read(path: Path, size: int) -> np.ndarray | str:
     except UserError as error:
         return str(error)
     except Exception as error:  # whatever a codec throws at a broken file, the user wants its name
-        return f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return f"{path}: {images.reason(error)}"
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """One file as uint8 [size,size,3] RGB."""
-    picture = _read_dicom(path) if path.suffix.lower() in _DICOM else _read(path)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _read(path: Path) -> Image.Image:
-    picture = images.opened(path)
-    if picture.mode[0] in "IF":
-        return _from_values(np.asarray(picture, np.float32))
-    return picture.convert("RGB")
-
-
-def _read_dicom(path: Path) -> Image.Image:
-    import pydicom  # takes a moment, which a folder of PNG should not wait for
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    data = pydicom.dcmread(path)
-    values = data.pixel_array
-    if data.get("SamplesPerPixel", 1) == 3:
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if values.ndim != 2:
-        raise ValueError(f"holds {values.shape[0]} frames: export single images")
-    values = apply_voi_lut(apply_modality_lut(values, data), data).astype(np.float32)
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = -values
-    return _from_values(values)
-
-
-def _from_values(values: np.ndarray) -> Image.Image:
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) * (255 / max(high - low, 1e-9))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
+    """One file as uint8 [size,size,3] RGB; DICOM is known by its suffix or, as scanners write it, by its content."""
+    whole = images.as_rgb(dicom.picture(path)) if dicom.is_dicom(path) else images.rgb(path)
+    return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))

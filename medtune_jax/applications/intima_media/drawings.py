@@ -16,7 +16,7 @@ from medtune_jax.applications.intima_media.scan import traced
 from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.evaluation.boundary import BlandAltman
 from medtune_jax.report import palette
-from medtune_jax.report.figures import Drawing
+from medtune_jax.report.figures import Drawing, bounds
 
 _LI, _MA, _STEP, _TRUTH = palette.ORANGE, palette.BLUE, palette.VERMILION, palette.GREEN
 _CONFIDENCE_LI, _CONFIDENCE_MA = np.array([1.0, 0.84, 0.0]), np.array([0.24, 0.7, 1.0])
@@ -90,11 +90,12 @@ def bland_altman(network: NDArray, expert: NDArray, limits: BlandAltman, unit: s
             (limits.upper, "upper limit", "--"),
         )
     ):
-        ax.axhline(interval.estimate, color="#444444", ls=style, lw=1)
+        estimate, low, high = bounds([interval])[:, 0]
+        ax.axhline(estimate, color="#444444", ls=style, lw=1)
         # Intervals of few subjects overlap: side by side, at the right edge.
         ax.plot(
             [1.02 + 0.02 * place] * 2,
-            [interval.low, interval.high],
+            [low, high],
             transform=ax.get_yaxis_transform(),
             color="#777777",
             lw=3,
@@ -102,8 +103,8 @@ def bland_altman(network: NDArray, expert: NDArray, limits: BlandAltman, unit: s
             clip_on=False,
         )
         ax.annotate(
-            f"{name} {interval.estimate:+.1f}",
-            (1.09, interval.estimate),
+            f"{name} {estimate:+.1f}",
+            (1.09, estimate),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=8,

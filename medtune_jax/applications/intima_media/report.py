@@ -56,6 +56,10 @@ class Main(NamedTuple):
         """A field of the regions' rows in the results' unit, mean over seeds [regions]."""
         return self.results.of_depth(self.depth, self.fraction, field)
 
+    def by_run(self, field: str) -> NDArray[np.float64]:
+        """The same of each run [seeds, regions]."""
+        return self.results.by_run(self.depth, self.fraction, field)
+
 
 def of_main(make: Callable[[Main], Section]) -> SectionMaker:
     """A maker that has nothing to show while no fraction has a recommendation."""
@@ -180,21 +184,22 @@ def examples(main: Main) -> Section:
 def paired_tests(main: Main) -> Section:
     """The recommended depth against both baselines, and its snakes against its step lines."""
     results = main.results
-    rows = []
+    rows, given = [], []
     for which in INTERFACES:
-        errors = main.of_regions(f"{which}_px")
+        errors = main.by_run(f"{which}_px")
         others = {name: f[f"{which}_px"] for name, f in results.baselines.items()}
-        others["its own step lines"] = main.of_regions(f"{which}_step_px")
+        others["its own step lines"] = main.by_run(f"{which}_step_px")
         tests = compare_with(errors, others, results.subjects)
         rows += [(f"{name}, {which.upper()}", *_test_row(test)) for name, test in tests.items()]
+        given += [test.mean for test in tests.values()]
     text = (
         f"Error of the method less that of {main.label} with {main.share}, {results.unit}, on the same regions: "
-        "above zero the network is better. The interval and its p are by bootstrap over subjects, "
+        "above zero the network is better. The interval and its p are over subjects and training runs, "
         "Wilcoxon's signed-rank test sees one mean a subject; p are Holm-corrected over the methods."
     )
-    head = ("Against", "Difference", "Bootstrap p", "Wilcoxon p")
-    table = markup.table(head, rows, "numbers")
-    return Section.of("Network against baselines", markup.paragraph(text), table)
+    head = ("Against", "Difference", "p", "Wilcoxon p")
+    table, note = markup.table(head, rows, "numbers"), markup.lacking(given, tested=True)
+    return Section.of("Network against baselines", markup.paragraph(text), table, note)
 
 
 @of_main
@@ -212,7 +217,7 @@ def thickness(main: Main) -> Section:
     head = ("Method", "Bias", "Lower limit", "Upper limit", "Standard deviation")
     caption = (
         f"Mean thickness of each test region, {main.label} with {main.share} against the expert: bias and 95% limits "
-        "of agreement with their 95% intervals by bootstrap over subjects."
+        "of agreement with their 95% intervals over subjects, runs averaged."
     )
     figure, table = markup.figure(drawing, caption), markup.table(head, rows, "numbers")
     return Section.of("Intima-media thickness", figure, table, drawings=[drawing])
@@ -261,10 +266,8 @@ def _mean(results: BoundaryResults, values: NDArray) -> str:
 
 
 def _test_row(test: PairedTest) -> tuple[Markup, str, str]:
-    difference = Markup('{:+.1f} <span class="interval">{:+.1f} to {:+.1f}</span>').format(
-        *test.bootstrap[:3]
-    )
-    return difference, markup.p_value(test.bootstrap_holm), markup.p_value(test.wilcoxon_holm)
+    difference = markup.difference(test.mean, 1)
+    return difference, markup.p_value(test.mean_holm), markup.p_value(test.wilcoxon_holm)
 
 
 def _agreement(name: str, measured: NDArray, expert: NDArray, results: BoundaryResults) -> tuple:

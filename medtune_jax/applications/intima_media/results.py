@@ -45,9 +45,13 @@ class BoundaryResults:
 
     def of_depth(self, depth: str, fraction: float, field: str) -> NDArray[np.float64]:
         """A field of the regions' rows in `unit`, mean over seeds [regions]."""
+        return np.asarray(self.by_run(depth, fraction, field).mean(axis=0))
+
+    def by_run(self, depth: str, fraction: float, field: str) -> NDArray[np.float64]:
+        """The same of each run [seeds, regions]."""
         runs = self.study.cell(depth, fraction)
-        pixels = np.mean([[row[field] for row in run.result["regions"]] for run in runs], axis=0)
-        return pixels * self.scale
+        pixels = [[row[field] for row in run.result["regions"]] for run in runs]
+        return np.array(pixels, float) * self.scale
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, NDArray[np.float64]]]:

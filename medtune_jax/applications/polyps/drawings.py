@@ -18,7 +18,7 @@ from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.edwards import FrocModel
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.report import palette
-from medtune_jax.report.figures import Drawing, error_bars
+from medtune_jax.report.figures import Drawing, bounds, error_bars
 from medtune_jax.report.froc import FIRST_SEED, Detector, FrocEvidence
 
 _HIGHEST = 10.0
@@ -49,11 +49,11 @@ def froc_models(
     panels = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
     rates = _rates(results)
     for ax, (detector, model) in zip(panels, models.items(), strict=True):
-        estimate, low, high = np.array(results.sensitivity(detector, rates, FIRST_SEED)).T
+        estimate, low, high = bounds(results.sensitivity(detector, rates, FIRST_SEED))
         ax.fill_between(rates, low, high, step="post", color=palette.BLUE, alpha=0.15, lw=0)
         ax.plot(rates, estimate, color=palette.BLUE, drawstyle="steps-post", label="counted")
         if model is not None:
-            estimate, low, high = zip(*model.sensitivity_at(rates.tolist()), strict=True)
+            estimate, low, high = bounds(model.sensitivity_at(rates.tolist()))
             ax.fill_between(
                 rates,
                 low,

@@ -10,7 +10,8 @@ from medtune_jax.applications.polyps import drawings
 from medtune_jax.applications.polyps.show import PATCHES, read_shown
 from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.evaluation.froc import PER_FRAME
-from medtune_jax.evaluation.intervals import Difference, holm
+from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -31,7 +32,7 @@ def froc(evidence: Evidence) -> Section | None:
         f"Sensitivity by lesion against false positives per frame, on {len(truth.images)} test "
         f"frames of {len(np.unique(truth.groups))} videos with {len(truth.lesion_image)} lesions; mean "
         f"over seeds. No curve can rise above the {truth.reachable:.1%} of lesions that a candidate "
-        "hits. Bars: 95% intervals by bootstrap over videos."
+        "hits. Bars: 95% intervals over videos and runs."
     )
     rules = (
         "A candidate hits the lesion in whose mask its centre lies. A lesion counts once; further "
@@ -42,12 +43,14 @@ def froc(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(curves, caption)]
     for fraction in evidence.study.fractions:
-        rows = [
-            (results.label(d), *map(markup.interval, results.sensitivity(d, PER_FRAME)))
+        found = {
+            results.label(d): results.sensitivity(d, PER_FRAME)
             for d in detectors(evidence, fraction)
-        ]
+        }
+        rows = [(label, *map(markup.interval, each)) for label, each in found.items()]
         head = f"Sensitivity at false positives per frame, {fraction_name(fraction)} of the videos"
         parts.append(markup.table((head, *_RATES), rows, "numbers"))
+        parts.append(markup.lacking(x for each in found.values() for x in each))
     parts.append(markup.paragraph(rules, "note"))
     return Section("Polyp detection: FROC", markup.join(parts), [curves])
 
@@ -76,12 +79,12 @@ def likelihood(evidence: Evidence) -> Section | None:
     ]
     head = ("Model", "lesions raised", "false per frame", "a", "b", *(f"at {r}" for r in _RATES))
     caption = (
-        "Steps: what was counted, with the 95% band by bootstrap over videos. Smooth lines: the "
+        "Steps: what was counted, with the 95% band over videos. Smooth lines: the "
         "maximum-likelihood model of Edwards et al. (2002) with its 95% band (hatched). One seed of "
         f"each, {fraction_name(fraction)} of the videos."
     )
     note = (
-        "The model takes candidates as independent; frames of one video are not, so the bootstrap "
+        "The model takes candidates as independent; frames of one video are not, so the band "
         "by video is the interval to trust. A dash: the scores do not determine the model."
     )
     parts = [
@@ -110,10 +113,11 @@ def against_hand_crafted(evidence: Evidence) -> Section | None:
         head = f"Network minus hand-crafted, {fraction_name(fraction)} of the videos"
         columns = (head, *(f"sensitivity at {rate}" for rate in _RATES), "candidate AUC")
         parts.append(markup.table(columns, rows, "numbers stacked"))
+        parts.append(markup.lacking((d for row in table for d in row), tested=True))
     note = (
         "Both judge the same candidates of the same test frames. The hand-crafted score has learned "
-        "from all training videos, also where the networks had a fraction of them. 95% intervals by bootstrap over "
-        "test videos, paired; mean over seeds. p: two-sided, corrected (Holm) for a whole table. "
+        "from all training videos, also where the networks had a fraction of them. 95% intervals over "
+        "test videos and runs, paired; mean over seeds. p: two-sided, corrected (Holm) for a whole table. "
         "Marked: the whole interval lies above 0."
     )
     parts.append(markup.paragraph(note, "note"))
@@ -164,12 +168,14 @@ def _leading(evidence: Evidence, fraction: float) -> list[Detector]:
     return [HAND_CRAFTED, *((depth, fraction) for depth in depths if depth is not None)]
 
 
-def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Difference]:
+def _differences(results: FrocEvidence[FrameTruth], detector: Detector) -> list[Estimate]:
     rates = [results.difference(detector, HAND_CRAFTED, [rate]) for rate in PER_FRAME]
     return [*rates, results.auc_difference(detector, HAND_CRAFTED)]
 
 
-def _difference(d: Difference, p: float) -> Markup:
+def _difference(d: Estimate, p: float | None) -> Markup:
+    if p is None or d.low is None:
+        return markup.difference(d)
     strong = Markup("<strong>{:+.3f}</strong>") if d.low > 0 else Markup("{:+.3f}")
     interval = Markup(' <span class="interval">{:+.3f} to {:+.3f}, p {}</span>')
     return strong.format(d.estimate) + interval.format(d.low, d.high, markup.p_value(p))

@@ -16,29 +16,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import pixel_array
 
-from medtune_jax import images
+from medtune_jax import dicom, images
 from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
+from medtune_jax.folders import files_below
 
-SUFFIXES = (*images.SUFFIXES, ".dcm")
+SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 
 
 def read_plain(directory: Path | str) -> list[Roi]:
     """Every image of a plain layout, sorted by path; an image in DIR itself has subject DIR's name."""
     directory = _folder(directory)
-    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = [p for p in files_below(directory) if p.suffix.lower() in SUFFIXES]
     if not paths:
         raise UserError(f"{directory} holds no image ({', '.join(SUFFIXES)}).")
     calibration: dict[Path, float] = {}
-    for table in sorted(directory.rglob(tables.CALIBRATION)):
+    for table in [p for p in files_below(directory) if p.name == tables.CALIBRATION]:
         calibration |= tables.calibration(table)
     siblings = Counter(path.parent for path in paths)
     rois = []
@@ -79,13 +76,14 @@ def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24
 
 def cubs_experts(directory: Path | str) -> list[Path]:
     """The folders that hold an expert's profiles."""
-    return sorted({path.parent for path in _folder(directory).rglob("*-LI.txt")})
+    return sorted({p.parent for p in files_below(_folder(directory)) if p.name.endswith("-LI.txt")})
 
 
 def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Roi]:
     """Whole CUBS images with one expert's contours, one after the other; see `read_cubs`."""
     directory = _folder(directory)
-    tiffs = {p.stem: p for p in sorted(directory.rglob("*.tif*"))}
+    files = files_below(directory)
+    tiffs = {p.stem: p for p in files if p.suffix.lower() in (".tif", ".tiff")}
     folders = cubs_experts(directory)
     chosen = [f for f in folders if expert is None or f.name == expert]
     if len(chosen) != 1 or not tiffs:
@@ -100,7 +98,7 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
     if len(traced) < len(tiffs):
         missing = len(tiffs) - len(traced)
         warnings.warn(f"{chosen[0].name} traced no contour in {missing} images.", stacklevel=2)
-    factors = {p.stem.removesuffix("_CF"): p for p in directory.rglob("*_CF.txt")}
+    factors = {p.stem.removesuffix("_CF"): p for p in files if p.name.endswith("_CF.txt")}
     for identity in traced:
         image, _ = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
@@ -116,16 +114,12 @@ def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
     The scale is that of the first two-dimensional calibration region in centimetres; None if the
     file has none.
     """
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = pixel_array(dataset, index=0)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not a readable DICOM image ({error}).") from error
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{path} has {pixels.dtype} pixels; export it with 8 bits.")
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 255 - pixels
-    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    path = Path(path)
+    dataset = dicom.read(path)
+    deep = dicom.stored(dataset, path, first=True).dtype != np.uint8
+    if deep and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
+        raise UserError(f"{path} has {dataset.BitsAllocated}-bit pixels; export it with 8 bits.")
+    gray = np.asarray(images.as_rgb(dicom.shown(dataset, path, first=True)).convert("L"))
     for region in dataset.get("SequenceOfUltrasoundRegions", []):
         units = region.get("PhysicalUnitsYDirection"), region.get("PhysicalUnitsXDirection")
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
@@ -141,7 +135,7 @@ def _folder(directory: Path | str) -> Path:
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if path.suffix.lower() == ".dcm":
+    if dicom.is_dicom(path):
         return read_dicom(path)
     return np.asarray(images.eight_bit(path).convert("L")), None
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import ExifTags, Image
 
 from medtune_jax.datasets.colonoscopy import layouts, videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
@@ -206,6 +207,13 @@ def _decoded(files: list[FrameFile]) -> Iterator[tuple[FrameFile, Frame]]:
 
 
 def _encoded(file: FrameFile, frame: Frame) -> io.BytesIO:
-    """The image as PNG, or as the bytes of its file where those are PNG or JPEG already."""
-    kept = file.image.suffix.lower() in _KEPT_AS_THEY_ARE
-    return io.BytesIO(file.image.read_bytes() if kept else png(frame.image))
+    """The image as PNG, or as the bytes of its file where those are an upright PNG or JPEG already."""
+    return io.BytesIO(file.image.read_bytes() if _can_be_kept(file.image) else png(frame.image))
+
+
+def _can_be_kept(path: Path) -> bool:
+    """Whether a decoder that knows nothing of orientation shows the picture as we do."""
+    if path.suffix.lower() not in _KEPT_AS_THEY_ARE:
+        return False
+    with Image.open(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1

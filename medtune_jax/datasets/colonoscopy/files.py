@@ -9,10 +9,8 @@ import numpy as np
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.frames import Frame, Frames
 from medtune_jax.errors import UserError
-from medtune_jax.images import eight_bit, opened
-
-MASK_THRESHOLD = 128
-"""Masks stored as JPEG are not binary: at and above this gray value a pixel is lesion."""
+from medtune_jax.images import eight_bit
+from medtune_jax.masks import read_lesions
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,14 @@ class FrameFile:
     def read(self) -> Frame:
         """Decodes and checks the frame. Raises UserError for unreadable or contradictory files."""
         if self.seconds is None:
-            return self.frame(np.asarray(eight_bit(self.image).convert("RGB")))
+            return self.frame(np.asarray(eight_bit(self.image)))
         return self.frame(videos.frame_at(self.image, self.seconds))
 
     def frame(self, image: np.ndarray) -> Frame:
         """The frame, given its decoded image, with its mask read and checked."""
         mask = np.zeros(image.shape[:2], bool) if self.no_lesion else None
         if self.mask is not None:
-            mask = read_mask(self.mask)
+            mask = read_lesions(self.mask)
         frame = Frame(self.video, self.name, image, mask, self.quality, self.label)
         check_frame(frame, self.positive, str(self.mask or self.image))
         return frame
@@ -71,15 +69,6 @@ class FileFrames(Frames):
     @property
     def quality(self) -> list[int | None]:
         return [file.quality for file in self.files]
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """A mask file as bool [H, W]; 0/1 masks and palettes are understood, gray is cut at 128."""
-    image = opened(path)
-    gray = np.asarray(image if image.mode in ("1", "L") else image.convert("L"))
-    if gray.dtype == bool or gray.max() <= 1:
-        return gray.astype(bool)
-    return gray >= MASK_THRESHOLD
 
 
 def check_frame(frame: Frame, positive: bool | None, where: str) -> None:

@@ -1,35 +1,44 @@
 """Find patients in a folder, in the layouts of the public sets or the user's own.
 
-plain   DIR/PATIENT/volume.(nii.gz|nii|nrrd) or DIR/PATIENT/dicom/, with DIR/PATIENT/emboli.*
+plain   DIR/PATIENT/volume.(nii.gz|nii|nrrd) or DIR/PATIENT/dicom/, with DIR/PATIENT/emboli.*, whose values number
+        the emboli; where it has one value only, connected clots are numbered
 CAD-PE  DIR/**/NNN.nrrd with NNNRefStd.nrrd, whose values number the clots
 FUMPE   DIR/CT_scans/PATNNN/*.dcm with DIR/GroundTruth/PATNNN.mat, a binary volume
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import io, ndimage
+from scipy import io
 
 from medtune_jax.datasets.ct.dicom import sorted_slices
 from medtune_jax.datasets.ct.files import (
     FORMATS,
-    as_labels,
     read_mask,
     read_volume,
 )
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries, files_below
+from medtune_jax.images import reason
+from medtune_jax.masks import connected, is_binary
 
 
 @dataclass(frozen=True)
 class Case:
-    """Where one patient's volume and emboli lie; `emboli` is None for a patient without any."""
+    """Where one patient's volume and emboli lie; `emboli` is None for a patient without any.
+
+    numbered: the data set says that the mask's values number the emboli. problem: why the patient cannot be read,
+    known from the folder alone; one such patient must not end the others.
+    """
 
     patient: str
     volume: Path
     emboli: Path | None
+    numbered: bool = False
+    problem: str | None = None
 
 
 def find_cases(directory: Path) -> list[Case]:
@@ -58,46 +67,78 @@ def _found(directory: Path) -> list[Case]:
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """The volume of a case and its labels, uint16 [z, y, x]; all zero for a patient without.
 
-    Raises UserError that names the patient.
+    Raises UserError that names the patient, whatever is wrong with the files.
     """
     try:
+        if case.problem:
+            raise UserError(case.problem)
         volume = read_volume(case.volume, case.patient)
         if case.emboli is None:
             return volume, np.zeros(volume.hu.shape, np.uint16)
         if case.emboli.suffix == ".mat":
             return volume, _read_fumpe_mask(case.emboli, case.volume, volume)
-        return volume, read_mask(case.emboli, volume)
+        labels = read_mask(case.emboli, volume)
+        return (volume, labels) if case.numbered else _clots(case.emboli, volume, labels)
     except UserError as error:
         raise UserError(f"Patient {case.patient}: {error}") from error
+    except (
+        Exception
+    ) as error:  # whatever a library throws at a broken file, the user wants its name
+        raise UserError(
+            f"Patient {case.patient}: {case.volume} cannot be read ({type(error).__name__}: {reason(error)})."
+        ) from error
 
 
-def _first_file(folder: Path, stem: str) -> Path | None:
+def _clots(path: Path, volume: Volume, labels: np.ndarray) -> tuple[Volume, np.ndarray]:
+    """A mask of a single value marks clots without numbering them: connected ones are numbered, and that is said."""
+    if not is_binary(labels):
+        return volume, labels
+    clots = connected(labels, path)
+    note = f"{path}: marks clots without numbering them; {clots.max()} connected clots count as emboli."
+    return replace(volume, notes=(*volume.notes, note)), clots
+
+
+def _first_file(folder: Path, stem: str) -> tuple[Path | None, str | None]:
+    """The file of a stem in any format; and, where there are several, why that is wrong."""
     files = [folder / (stem + suffix) for suffix in FORMATS if (folder / (stem + suffix)).is_file()]
     if len(files) > 1:
-        raise UserError(f"{folder} holds {files[0].name} and {files[1].name}: keep one.")
-    return files[0] if files else None
+        return files[0], f"{folder} holds {files[0].name} and {files[1].name}: keep one."
+    return (files[0] if files else None), None
+
+
+def _folders(directory: Path) -> list[Path]:
+    """The folders that may be patients."""
+    return [path for path in entries(directory) if path.is_dir()]
 
 
 def _find_plain(directory: Path) -> list[Case]:
     cases = []
-    for folder in (p for p in directory.iterdir() if p.is_dir()):
-        volume = _first_file(folder, "volume")
+    for folder in _folders(directory):
+        (volume, twice), (emboli, doubled) = (_first_file(folder, s) for s in ("volume", "emboli"))
         dicom = folder / "dicom"
         if volume is not None and dicom.is_dir():
-            raise UserError(f"{folder} holds both {volume.name} and dicom/: keep one.")
+            twice = f"{folder} holds both {volume.name} and dicom/: keep one."
         source = dicom if dicom.is_dir() else volume
         if source is not None:
-            cases.append(Case(folder.name, source, _first_file(folder, "emboli")))
+            cases.append(Case(folder.name, source, emboli, problem=twice or doubled))
     return cases
 
 
 def _find_cad_pe(directory: Path) -> list[Case]:
-    masks = {p.name.removesuffix("RefStd.nrrd"): p for p in directory.rglob("*RefStd.nrrd")}
-    volumes = [p for p in directory.rglob("*.nrrd") if re.fullmatch(r"\d+\.nrrd", p.name)]
-    for path in volumes:
-        if path.stem not in masks:
-            raise UserError(f"{path} has no {path.stem}RefStd.nrrd: copy the whole CAD-PE set.")
-    return [Case(p.stem, p, masks[p.stem]) for p in volumes]
+    files = [p for p in files_below(directory) if p.suffix == ".nrrd"]
+    masks = {p.name.removesuffix("RefStd.nrrd"): p for p in files if p.stem.endswith("RefStd")}
+    missing = "{} has no {}RefStd.nrrd: copy the whole CAD-PE set."
+    return [
+        Case(
+            path.stem,
+            path,
+            masks.get(path.stem),
+            numbered=True,
+            problem=None if path.stem in masks else missing.format(path, path.stem),
+        )
+        for path in files
+        if re.fullmatch(r"\d+", path.stem)
+    ]
 
 
 def _find_fumpe(directory: Path) -> list[Case]:
@@ -105,11 +146,10 @@ def _find_fumpe(directory: Path) -> list[Case]:
     if not scans.is_dir():
         return []
     cases = []
-    for folder in (p for p in scans.iterdir() if p.is_dir()):
+    for folder in _folders(scans):
         mask = truth / f"{folder.name}.mat"
-        if not mask.is_file():
-            raise UserError(f"{folder} has no {mask}: copy the whole FUMPE set.")
-        cases.append(Case(folder.name, folder, mask))
+        lost = None if mask.is_file() else f"{folder} has no {mask}: copy the whole FUMPE set."
+        cases.append(Case(folder.name, folder, mask, problem=lost))
     return cases
 
 
@@ -136,5 +176,4 @@ def _read_fumpe_mask(path: Path, series: Path, volume: Volume) -> np.ndarray:
         raise UserError(f"{series} is not head-first supine, so {path} cannot be laid over it.")
     names = [p.name for p in files]
     by_position = mask[np.argsort(np.argsort(names))]
-    labels, _ = ndimage.label(by_position > 0, structure=np.ones((3, 3, 3)))
-    return as_labels(labels, path)
+    return connected(by_position, path)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 
+from medtune_jax import dicom
 from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
-# Positions are rounded in many archives: gaps may differ by this share of the usual gap.
+# Positions are rounded in many archives: gaps may differ by this share of the usual gap,
 GAP_TOLERANCE = 0.05
+# and where all positions are written with one decimal, by that (mm).
+ROUNDING = 0.1
 TILT_DEGREES = 1.0
 
 
@@ -65,16 +68,21 @@ def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
         raise UserError(f"{directory} is not a folder of DICOM files.")
     paths: list[Path] = []
     headers: list[pydicom.Dataset] = []
-    for path in sorted(p for p in directory.iterdir() if p.is_file() and p.name != "DICOMDIR"):
+    for path in (p for p in entries(directory) if _may_be_slice(p)):
         try:
-            headers.append(pydicom.dcmread(path, stop_before_pixels=True))
+            headers.append(dicom.read(path, pixels=False))
             paths.append(path)
-        except InvalidDicomError:
-            if path.suffix.lower() == ".dcm":
-                raise UserError(f"{path} is not a DICOM file: copy it again.") from None
+        except UserError:
+            if path.suffix.lower() in dicom.SUFFIXES:
+                raise
     if len(paths) < 2:
         raise UserError(f"{directory} holds {len(paths)} DICOM slices: a volume needs two or more.")
     return paths, headers
+
+
+def _may_be_slice(path: Path) -> bool:
+    """Hidden files (macOS writes ._NAME.dcm beside NAME.dcm) and indices are none."""
+    return path.is_file() and path.name != "DICOMDIR"
 
 
 def _require_one_series(directory: Path, paths: list[Path], headers: list[pydicom.Dataset]) -> None:
@@ -100,6 +108,8 @@ def _require_ct_slice(path: Path, header: pydicom.Dataset) -> None:
     for tag in (*needed, "RescaleSlope", "RescaleIntercept"):
         if header.get(tag) is None:
             raise UserError(f"{path} has no {tag}: its geometry or Hounsfield units are unknown.")
+    if float(header.RescaleSlope) == 0:
+        raise UserError(f"{path} has a RescaleSlope of 0: its Hounsfield units are unknown.")
 
 
 def _require_same(paths: list[Path], headers: list[pydicom.Dataset]) -> None:
@@ -128,11 +138,13 @@ def _require_even_gaps(paths: list[Path], along: np.ndarray) -> None:
     if len(doubled):
         a, b = paths[doubled[0]].name, paths[doubled[0] + 1].name
         raise UserError(f"{a} and {b} in {folder} lie at one position: keep one acquisition.")
-    odd = np.flatnonzero(np.abs(gaps - usual) > GAP_TOLERANCE * usual)
+    rounded = np.allclose(along, np.round(along, 1), atol=1e-4)
+    tolerance = max(GAP_TOLERANCE * usual, 1.001 * ROUNDING if rounded else 0.0)
+    odd = np.flatnonzero(np.abs(gaps - usual) > tolerance)
     if not len(odd):
         return
     a, b, ratio = paths[odd[0]].name, paths[odd[0] + 1].name, float(gaps[odd[0]] / usual)
-    if ratio > 1.5 and abs(ratio - round(ratio)) < 2 * GAP_TOLERANCE:
+    if ratio > 1.5 and abs(ratio - round(ratio)) < 2 * tolerance / usual:
         raise UserError(
             f"{round(ratio) - 1} slice(s) are missing between {a} and {b} in {folder}: "
             "copy the whole series."
@@ -162,16 +174,6 @@ def _vector(header: pydicom.Dataset, tag: str) -> np.ndarray:
 
 
 def _read_slice(path: Path) -> np.ndarray:
-    ds = pydicom.dcmread(path)
-    try:
-        stored = ds.pixel_array
-    except (RuntimeError, NotImplementedError, AttributeError, ValueError, KeyError) as error:
-        syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
-        if syntax is not None and syntax.is_compressed:
-            raise UserError(
-                f"{path} is compressed as '{syntax.name}', which no installed codec reads: "
-                "install pylibjpeg with its plugins, or decompress the series."
-            ) from error
-        raise UserError(f"The pixels of {path} cannot be read: {error}.") from error
-    slope, intercept = float(ds.RescaleSlope), float(ds.RescaleIntercept)
-    return to_int16(stored.astype(np.float32) * slope + intercept, str(path))
+    data = dicom.read(path)
+    slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
+    return to_int16(dicom.stored(data, path).astype(np.float32) * slope + intercept, str(path))

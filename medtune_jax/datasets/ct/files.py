@@ -1,5 +1,6 @@
 """Read volumes and masks in any of the three formats, each onto the canonical grid."""
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -9,11 +10,15 @@ import SimpleITK
 from medtune_jax.datasets.ct.dicom import read_dicom_series
 from medtune_jax.datasets.ct.grid import Triple, Volume, canonical, to_int16
 from medtune_jax.errors import UserError
+from medtune_jax.images import reason
+from medtune_jax.masks import numbered
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FORMATS = (".nii.gz", ".nii", ".nrrd")
 # Grids agree when corners and spacings do, within this share of a voxel.
 GRID_TOLERANCE = 0.1
+_GZIP = b"\x1f\x8b"
+_NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # the size of its header
 
 
 def read_volume(path: Path, patient: str | None = None) -> Volume:
@@ -25,8 +30,9 @@ def read_volume(path: Path, patient: str | None = None) -> Volume:
     path = Path(path)
     if path.is_dir():
         return read_dicom_series(path, patient)
-    array, spacing, origin = _read_grid(path)
-    return Volume(to_int16(array, str(path)), spacing, origin, patient or path.name.split(".")[0])
+    array, spacing, origin, notes = _read_grid(path)
+    hu = to_int16(array, str(path))
+    return Volume(hu, spacing, origin, patient or path.name.split(".")[0], notes)
 
 
 def read_mask(path: Path, volume: Volume) -> np.ndarray:
@@ -34,9 +40,9 @@ def read_mask(path: Path, volume: Volume) -> np.ndarray:
 
     Raises UserError where shape, spacing or origin differ, or values are not labels.
     """
-    array, spacing, origin = _read_grid(Path(path))
+    array, spacing, origin, _ = _read_grid(Path(path))
     require_same_grid(path, array.shape, spacing, origin, volume)
-    return as_labels(array, path)
+    return numbered(array, path)
 
 
 def require_same_grid(
@@ -58,23 +64,15 @@ def require_same_grid(
         )
 
 
-def as_labels(array: np.ndarray, path: Path) -> np.ndarray:
-    """Whole numbers from 0 to 65535 as uint16, else UserError."""
-    low, high = array.min(), array.max()
-    whole = np.issubdtype(array.dtype, np.integer) or bool((array == np.rint(array)).all())
-    if not whole or low < 0 or high > 65535:
-        raise UserError(
-            f"The mask {path} holds values from {low:g} to {high:g}: it must hold whole labels, "
-            "0 for background and 1, 2, ... for the emboli."
-        )
-    return array.astype(np.uint16)
-
-
 def _show(triple: Triple) -> str:
     return "(" + ", ".join(f"{v:.3f}" for v in triple) + ")"
 
 
-def _read_grid(path: Path) -> tuple[np.ndarray, Triple, Triple]:
+_Grid = tuple[np.ndarray, Triple, Triple, tuple[str, ...]]
+
+
+def _read_grid(path: Path) -> _Grid:
+    """Array, spacing, origin, and what is to be said of the file."""
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
     if path.name.endswith((".nii", ".nii.gz")):
@@ -84,33 +82,61 @@ def _read_grid(path: Path) -> tuple[np.ndarray, Triple, Triple]:
     raise UserError(f"{path} is none of the formats read here: {', '.join(FORMATS)} or DICOM.")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, Triple, Triple]:
+def _read_nifti(path: Path) -> _Grid:
+    """NIfTI-1 or NIfTI-2, compressed or not, by its content and not by its name."""
     try:
-        image = nib.Nifti1Image.from_filename(path)
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content.startswith(_GZIP) else content
+        second = content[:4] in _NIFTI_2
+        image = (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
         array = np.asanyarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
+    except Exception as error:  # nibabel passes on whatever a damaged header leads to
+        raise UserError(
+            f"{path} cannot be read as NIfTI: {reason(error)}; copy or export it again."
+        ) from error
     header = image.header
-    if array.ndim != 3:
-        raise UserError(f"{path} has {array.ndim} dimensions: a volume has three.")
+    while array.ndim > 3 and array.shape[-1] == 1:  # a series of one time
+        array = array[..., 0]
+    if array.ndim != 3 or array.dtype.kind not in "iuf":
+        raise UserError(
+            f"{path} has {array.ndim} dimensions of {array.dtype}: a volume has three, of numbers."
+        )
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         raise UserError(f"{path} states no orientation (sform and qform codes are 0).")
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise UserError(f"{path} states its spacing in '{unit}': rewrite it in mm.")
-    return canonical(array, RAS_TO_LPS @ image.affine, str(path))
+    notes = _contradiction(header, array.shape, path)
+    return *canonical(array, RAS_TO_LPS @ image.affine, str(path)), notes
 
 
-def _read_nrrd(path: Path) -> tuple[np.ndarray, Triple, Triple]:
+def _contradiction(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path) -> tuple[str, ...]:
+    """What is to be said where sform and qform place the same voxel apart: nibabel takes the sform."""
+    if header["sform_code"] == 0 or header["qform_code"] == 0:
+        return ()
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners[:, :3] *= np.array(shape) - 1
+    sform, qform = header.get_sform(), header.get_qform()
+    apart = float(np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max())
+    if apart <= GRID_TOLERANCE * np.linalg.norm(sform[:3, :3], axis=0).min():
+        return ()
+    return (
+        f"{path}: its sform and qform disagree by up to {apart:.1f} mm, "
+        f"axes {''.join(nib.aff2axcodes(sform))} against {''.join(nib.aff2axcodes(qform))}; the sform is used.",
+    )
+
+
+def _read_nrrd(path: Path) -> _Grid:
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"{path} cannot be read as NRRD: {reason}.") from error
+        raise UserError(f"{path} cannot be read as NRRD: {reason(error)}") from error
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(f"{path} is not a three-dimensional image of single values.")
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     array = SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)
-    return canonical(array, affine, str(path))
+    return *canonical(array, affine, str(path)), ()

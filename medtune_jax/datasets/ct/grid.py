@@ -19,13 +19,15 @@ class Volume:
     """A CT volume on the canonical grid.
 
     hu: int16 [z, y, x], Hounsfield units; spacing: mm (z, y, x); origin: LPS position in mm
-    (z, y, x) of the centre of voxel (0, 0, 0); patient: identifier, the unit of every split.
+    (z, y, x) of the centre of voxel (0, 0, 0); patient: identifier, the unit of every split. notes:
+    what a person should know of how its files were read.
     """
 
     hu: np.ndarray
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     patient: str
+    notes: tuple[str, ...] = ()
 
     @property
     def affine(self) -> np.ndarray:

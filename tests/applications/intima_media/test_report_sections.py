@@ -72,7 +72,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sections(study):
-    evidence = Evidence(study, resamples=50)
+    evidence = Evidence(study)
     return {
         section.title: section for make in INTIMA_MEDIA.sections() if (section := make(evidence))
     }

@@ -39,7 +39,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evidence(study):
-    return Evidence(load_study(study), resamples=200)
+    return Evidence(load_study(study))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_boxes_carry_probabilities(study, results, monkeypatch):
 
 
 def test_without_results_there_is_no_section(study, evidence):
-    empty = Evidence(load_study(study), resamples=20)
+    empty = Evidence(load_study(study))
     object.__setattr__(empty.study, "runs", ())
     empty.cells, empty.study.__dict__["_cells"] = [], {}
     empty.__dict__.pop("recommendations", None)

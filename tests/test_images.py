@@ -1,0 +1,191 @@
+"""Pictures as a viewer shows them: upright, at their depth, white where white."""
+
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK
+import tifffile
+from PIL import Image
+
+from medtune_jax import images
+from medtune_jax.errors import UserError
+
+# 12 x 8, brighter to the right and downwards: every turn of it is another picture.
+RAMP = (8 * np.arange(12)[None] + 11 * np.arange(8)[:, None]).astype(np.uint8)
+TURNS = {
+    1: RAMP,
+    2: RAMP[:, ::-1],
+    3: RAMP[::-1, ::-1],
+    4: RAMP[::-1],
+    5: RAMP.T,
+    6: np.rot90(RAMP),
+    7: RAMP[::-1, ::-1].T,
+    8: np.rot90(RAMP, -1),
+}
+"""How a picture is stored that a viewer, by the orientation of this number, shows as RAMP."""
+
+
+def gray(path):
+    return np.asarray(images.rgb(path))[..., 0]
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_a_turned_picture_is_shown_upright(tmp_path, name, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture = Image.fromarray(np.ascontiguousarray(TURNS[orientation])).convert("RGB")
+    kind = {"lossless": True} if name.endswith("webp") else {"quality": 100}
+    picture.save(tmp_path / name, exif=exif, **kind)
+    np.testing.assert_allclose(gray(tmp_path / name).astype(int), RAMP, atol=2)
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_turned_deep_tiff_is_shown_upright(tmp_path, orientation):
+    stored = np.ascontiguousarray(TURNS[orientation]).astype(np.uint16) * 3
+    tag = (274, "H", 1, orientation, True)
+    tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[tag])
+    np.testing.assert_array_equal(gray(tmp_path / "a.tif"), images.stretched(RAMP))
+
+
+COLOUR = np.stack([RAMP, 2 * RAMP, RAMP[::-1]], -1).astype(np.uint16) * 150 + 1000
+
+
+def save_colour(path, kind):
+    if kind == "png":
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(COLOUR, isVector=True), str(path))
+    elif kind == "planes":
+        planes = np.moveaxis(COLOUR, -1, 0)
+        tifffile.imwrite(path, planes, planarconfig="separate", photometric="rgb")
+    elif kind == "float":
+        tifffile.imwrite(path, (COLOUR / 65535).astype(np.float32), photometric="rgb")
+    elif kind == "lzw":  # by ITK, since tifffile would want another package
+        image = SimpleITK.GetImageFromArray(COLOUR, isVector=True)
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetUseCompression(True)
+        writer.SetCompressor("LZW")
+        writer.SetFileName(str(path))
+        writer.Execute(image)
+    else:
+        tifffile.imwrite(path, COLOUR, photometric="rgb", compression=kind)
+
+
+@pytest.mark.parametrize("kind", ["png", None, "zlib", "lzw", "planes", "float"])
+def test_deep_colour_is_scaled_as_deep_gray_is(tmp_path, kind):
+    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    save_colour(path, kind)
+    low, high = int(COLOUR.min()), int(COLOUR.max())
+    want = np.rint((COLOUR.astype(float) - low) * 255 / (high - low))
+    assert np.abs(np.asarray(images.rgb(path)).astype(int) - want).max() <= 1
+    with pytest.raises(UserError, match="more than 8 bits a channel"):
+        images.eight_bit(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.uint8, np.uint16, np.uint32, np.int16, np.float16, np.float32, np.float64]
+)
+def test_white_as_the_low_values(tmp_path, kind):
+    full = (RAMP - RAMP.min()) * (255 / np.ptp(RAMP))
+    stored = np.rint(255 - full).astype(kind) if kind == np.uint8 else (-full).astype(np.float64)
+    if kind != np.uint8:
+        stored = (stored - (stored.min() if np.issubdtype(kind, np.unsignedinteger) else 0)) * 100
+    tifffile.imwrite(tmp_path / "white.tif", stored.astype(kind), photometric="miniswhite")
+    np.testing.assert_allclose(gray(tmp_path / "white.tif"), full, atol=1)
+    tifffile.imwrite(tmp_path / "black.tif", stored.astype(kind), photometric="minisblack")
+    np.testing.assert_allclose(gray(tmp_path / "black.tif"), 255 - full, atol=1)
+
+
+def test_one_bit_and_palette(tmp_path):
+    Image.fromarray(RAMP > 90).save(tmp_path / "bit.png")
+    np.testing.assert_array_equal(gray(tmp_path / "bit.png"), np.where(RAMP > 90, 255, 0))
+    picture = Image.fromarray((RAMP > 90).astype(np.uint8), "P")
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    for name in ("p.png", "p.tif", "p.gif"):
+        picture.save(tmp_path / name)
+        got = np.asarray(images.rgb(tmp_path / name))
+        np.testing.assert_array_equal(got[0, 0], [10, 20, 30])
+        np.testing.assert_array_equal(got[-1, -1], [200, 100, 50])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "CMYK", "I;16"])
+def test_other_modes(tmp_path, mode):
+    full = images.stretched(RAMP)
+    picture = Image.fromarray(full if mode != "I;16" else full.astype(np.uint16) * 257)
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(gray(tmp_path / "a.tif").astype(int), full, atol=1)
+
+
+def test_twelve_bits_in_one_and_a_half_bytes(tmp_path):
+    deep = (RAMP.astype(np.uint16) * 20)[:, :10]
+    pairs = deep.reshape(-1, 2).astype(int)
+    packed = np.stack(
+        [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], -1
+    )
+    tags = [(256, 3, 1, 10), (257, 3, 1, 8), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 8), (279, 4, 1, packed.size)]
+    body = packed.astype(np.uint8).tobytes()
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    ifd = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(body)) + body + ifd)
+    np.testing.assert_array_equal(gray(tmp_path / "a.tif"), images.stretched(deep))
+
+
+def test_what_is_not_finite_never_blackens_a_picture(tmp_path):
+    values = RAMP.astype(np.float32)
+    values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -np.inf
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    got = gray(tmp_path / "a.tif")
+    assert got[0, :3].tolist() == [0, 255, 0]
+    finite = np.isfinite(values)
+    np.testing.assert_array_equal(got[finite], images.stretched(values[finite]))
+    tifffile.imwrite(tmp_path / "b.tif", np.full((4, 4), np.nan, np.float32))
+    with pytest.raises(UserError, match=r"b\.tif: no pixel has a finite value"):
+        images.rgb(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_several_pages_are_refused_by_name(tmp_path, kind):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 9), kind), photometric="minisblack")
+    frames = [Image.fromarray(RAMP), Image.fromarray(255 - RAMP), Image.fromarray(RAMP // 2)]
+    for name in ("a.gif", "a.webp", "a.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    for name in ("a.tif", "a.gif", "a.webp", "a.png"):
+        with pytest.raises(UserError, match=rf"{name}: holds 3 pages"):
+            images.rgb(tmp_path / name)
+
+
+def test_a_small_copy_inside_a_tiff_is_no_page(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RAMP, subfiletype=0)
+        writer.write(RAMP[::2, ::2], subfiletype=1)
+    np.testing.assert_array_equal(gray(tmp_path / "a.tif"), RAMP)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.jp2", "a.gif"])
+def test_further_kinds(tmp_path, name):
+    Image.fromarray(RAMP).save(tmp_path / name)
+    assert images.images_in(tmp_path) == [tmp_path / name]
+    np.testing.assert_allclose(gray(tmp_path / name).astype(int), RAMP, atol=6)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("a.jpg", "b.tif"), ("a.tif", "b.png")])
+def test_content_counts_and_not_the_suffix(tmp_path, kind, name):
+    Image.fromarray(RAMP).save(tmp_path / kind, quality=100)
+    (tmp_path / kind).rename(tmp_path / name)
+    np.testing.assert_allclose(gray(tmp_path / name).astype(int), RAMP, atol=2)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"Mac OS X")
+    assert images.images_in(tmp_path) == [tmp_path / "a.png"]
+
+
+def test_damaged_tiffs_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "whole.tif", RAMP.astype(np.uint16))
+    whole = (tmp_path / "whole.tif").read_bytes()
+    for size in (0, 6, 60, 200, len(whole) - 20):
+        (tmp_path / "cut.tif").write_bytes(whole[:size])
+        with pytest.raises(UserError, match=r"cut\.tif: not a readable image"):
+            images.rgb(tmp_path / "cut.tif")
