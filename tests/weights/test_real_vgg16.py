@@ -33,14 +33,13 @@ def test_the_stated_preprocessing_is_in_the_checkpoint(vgg16):
 
 
 def test_the_stated_preprocessing_is_the_right_one(vgg16, shared):
-    """20 classes (chance 6%): 57% against 34% where pixels are divided by 255, in docs/weights.md with others."""
+    """Against pixels / 255; docs/weights.md has others, on more images."""
     import probe_preprocessing as probe
 
     if not (shared / "tiny-imagenet-val").is_dir():
         pytest.skip(f"tiny-imagenet-val is absent from {shared}")
     stored = checkpoint.load(vgg16)
-    pixels, truth = probe.photographs(shared / "tiny-imagenet-val", 20, 64)
-    assert len(pixels) == 295
+    pixels, truth = probe.photographs(shared / "tiny-imagenet-val", 8, 64)
     right = probe.accuracy(stored, stored.preprocessing, pixels, truth)
     wrong = dict(probe.others(stored.preprocessing))["pixels / 255 alone"]
     assert right > 0.5
