@@ -278,7 +278,21 @@ def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.weights.verbs import weights_verb
 
-    print(weights_verb(list(arguments), values.image, values.output, values.url))
+    print(
+        weights_verb(
+            list(arguments),
+            values.image,
+            values.output,
+            values.url,
+            values.network,
+            {
+                "order": values.order,
+                "mean": values.mean,
+                "std": values.std,
+                "scale": values.scale,
+            },
+        )
+    )
 
 
 def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -385,12 +399,18 @@ VERBS: dict[str, Verb] = {
     "weights": Verb(
         "list known weights, fetch and convert them, show a checkpoint, run an image through one",
         "medtune weights run CHECKPOINT --image photo.jpg --output acts.npz",
-        "list | fetch NAME --output DIR | show DIR | run DIR --image FILE --output FILE",
+        "list | fetch NAME --output DIR | convert FILE --network NAME --output DIR | show DIR | "
+        "run DIR --image FILE --output FILE",
         _weights,
         {
             "image": "image file to run",
             "output": "where to write",
             "url": "another address to fetch from",
+            "network": "the network that a file to convert holds: alexnet, ...",
+            "order": "how the weights were trained, if their file does not tell: RGB or BGR",
+            "mean": "what is subtracted then: three numbers in that order, or a mean image (.binaryproto, .npy)",
+            "std": "what is divided by at last: three numbers, or one (default 1)",
+            "scale": "what pixels 0..255 are multiplied by at first: a number or a quotient, 1/255 (default 1)",
         },
     ),
     "data": Verb(
