@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k"
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpx"
 )  # fmt: skip
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -105,10 +106,8 @@ def as_rgb(array: np.ndarray) -> Image.Image:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name; hidden ones (macOS writes ._NAME.png) are none."""
-    return sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+    """The image files directly in a folder, sorted by name, without debris (`folders`)."""
+    return [p for p in entries(folder) if p.suffix.lower() in SUFFIXES and not p.is_dir()]
 
 
 def reason(error: BaseException) -> str:

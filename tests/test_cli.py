@@ -141,3 +141,32 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_runs(images, tmp_path):
     assert "interrupted" in said and "Traceback" not in said
     finished = list(runs.glob("conv10-*"))
     assert finished and all((run / "result.json").is_file() for run in finished)
+
+
+SHORT = ("--config.sweep.depths=conv10", "--config.sweep.seeds=1", "--config.training.epochs=1")
+
+
+def test_a_sweep_in_which_no_run_succeeds_exits_with_1(images, tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("medtune_jax.study.runs._train", broken)
+    arguments = _sweep(images, *SHORT, f"--output={tmp_path / 'study'}")
+    assert cli.run(arguments) == 1
+    assert "no run succeeded" in capsys.readouterr().err
+    assert "out of memory" in (tmp_path / "study" / "results.csv").read_text()
+    monkeypatch.undo()
+    assert cli.run(arguments) == 0
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = [
+        a.replace(f"dir={tmp_path}", "dir=~") for a in _sweep(images, *SHORT, "--output=~/study")
+    ]
+    assert any("data.dir=~" in argument for argument in arguments) or not images.is_relative_to(
+        tmp_path
+    )
+    assert cli.run(arguments) == 0
+    assert (tmp_path / "study" / "report.html").is_file()
+    assert cli.run(["report", "~/study"]) == 0

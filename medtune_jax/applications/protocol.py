@@ -33,6 +33,8 @@ class Dataset:
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
+    notes: sentences that tell the user how the data were understood. passed_over: what of data.dir is not used,
+    number by kind.
     also: noun -> (number in training and validation, number in the test set) of things between groups and names,
     for the report. judged: bool [N], False for test patches that belong to no class without doubt: they count in no
     metric.
@@ -48,6 +50,8 @@ class Dataset:
     test: np.ndarray
     units: np.ndarray
     groups_known: bool = True
+    notes: Sequence[str] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     judged: np.ndarray | None = None
     also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -56,11 +60,12 @@ class Dataset:
     @cached_property
     def test_set(self) -> tuple[TestSet, np.ndarray]:
         """What is judged on the test side, and the row of each of its patches int [P]."""
-        columns = (self.names, self.groups, self.labels, self._judged)
+        columns = (self.names, self.groups, self.labels, self.is_judged)
         return TestSet.of_patches(*(column[self.test] for column in columns))
 
     @property
-    def _judged(self) -> np.ndarray:
+    def is_judged(self) -> np.ndarray:
+        """bool [N]: `judged`, all True where nothing is in doubt."""
         return np.ones(len(self.labels), bool) if self.judged is None else self.judged
 
     def contents(self, words: Words) -> dict[str, tuple[int, int]]:

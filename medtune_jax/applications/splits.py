@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,19 +12,96 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.errors import UserError
+from medtune_jax.words import Words, count
+
+_DRAWS = 20  # shuffles tried for a test set with every class
+_SHARE = 0.05  # a test share further than this from the asked one is said
 
 
 def test_split(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """bool [N]: about `fraction` of the patches, whole groups, classes in proportion."""
+    """bool [N]: about `fraction` of the patches, whole groups, classes in proportion, every class on both sides.
+
+    Of the shuffles that the seed starts, the first that leaves each class a group on the test side and two on the
+    other; where none does, groups are moved until the test side has each class that has groups for both (see
+    `share_note`).
+    """
     if not 0 < fraction <= 0.5:
         raise UserError(f"data.test_fraction is {fraction}: give a number above 0 and at most 0.5")
-    folds = round(1 / fraction)
-    few = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
-    splitter = StratifiedGroupKFold(min(folds, few), shuffle=True, random_state=seed)
-    _, index = next(splitter.split(labels, labels, groups))
-    test = np.zeros(len(labels), bool)
-    test[index] = True
+    folds, taken = _folds(labels, groups, fraction)
+    drawn = [_drawn(labels, groups, folds, taken, seed)]
+    draws = (_drawn(labels, groups, folds, taken, seed + draw) for draw in range(1, _DRAWS))
+    for test in itertools.chain(drawn, draws):
+        if all(inside >= 1 and outside >= 2 for inside, outside in _counts(labels, groups, test)):
+            return test
+    return _with_every_class(labels, groups, drawn[0], np.random.default_rng(seed))
+
+
+def share_note(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, asked: float) -> list[str]:
+    """What to tell where the test set has another share of the patients, and of the images, than was asked for."""
+    of_groups = len(np.unique(groups[test])) / len(np.unique(groups))
+    off = min(abs(of_groups - asked), abs(test.mean() - asked))
+    if off <= _SHARE:
+        return []
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    return [
+        f"the test set has {of_groups:.0%} of the patients and {test.mean():.0%} of the images, not the {asked:.0%} "
+        f"asked for: patients stay whole, each class is on both sides, and one has {fewest} patients only"
+    ]
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, fraction: float) -> tuple[int, int]:
+    """(folds, how many of them are the test set): the fewest whose share is the fraction, to 0.01."""
+    near = ((n, round(n * fraction)) for n in range(2, 21))
+    folds, taken = next(
+        ((n, k) for n, k in near if k and abs(k / n - fraction) < 0.01), (round(1 / fraction), 1)
+    )
+    most = max(2, min(len(np.unique(groups)), int(np.bincount(labels).max())))
+    return (folds, taken) if folds <= most else (most, max(1, round(most * fraction)))
+
+
+def _drawn(labels: np.ndarray, groups: np.ndarray, folds: int, taken: int, seed: int) -> np.ndarray:
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with (
+        warnings.catch_warnings()
+    ):  # of classes smaller than the folds, which are looked after here
+        warnings.simplefilter("ignore", UserWarning)
+        parts = itertools.islice(splitter.split(labels, labels, groups), taken)
+        test = np.zeros(len(labels), bool)
+        for _, index in parts:
+            test[index] = True
     return test
+
+
+def _counts(labels: np.ndarray, groups: np.ndarray, side: np.ndarray) -> list[tuple[int, int]]:
+    """Of each class, its groups on a side and on the other."""
+    return [
+        (
+            len(np.unique(groups[(labels == label) & side])),
+            len(np.unique(groups[(labels == label) & ~side])),
+        )
+        for label in np.unique(labels)
+    ]
+
+
+def _with_every_class(
+    labels: np.ndarray, groups: np.ndarray, side: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A side (bool [N], whole groups) with each class that has groups for both sides: groups change the side, those
+    that take no class from where they are, small ones first."""
+    side = side.copy()
+    for label in np.unique(labels):
+        for lacking in (True, False):  # on the side, then on the other
+            if (labels[side == lacking] == label).any():
+                continue
+            there = np.unique(groups[labels == label])
+            sizes = [int((groups == group).sum()) for group in there]
+            for place in sorted(rng.permutation(len(there)), key=lambda p: sizes[p]):
+                moved = np.where(groups == there[place], lacking, side)
+                left = np.unique(labels[side != lacking])
+                if np.isin(left, labels[moved != lacking]).all():
+                    side = moved
+                    break
+    return side
 
 
 def check_groups(
@@ -40,6 +119,37 @@ def check_groups(
                 f"{where}: class '{name}' has {count} {noun}(s), too few for a training and a test set: it needs two "
                 "or more"
             )
+
+
+def check_split(dataset: Dataset, words: Words) -> None:
+    """UserError, with all counts, unless each class has groups to test on and two to train and validate on."""
+    table = by_class(dataset)
+    wrong = [name for name, sides in table.items() if sides["train"][0] < 2 or not sides["test"][0]]
+    if not wrong:
+        return
+    rows = (
+        f"\n  {name}: {count(sides['train'][0], words.groups)} to train and validate on, {sides['test'][0]} to test"
+        for name, sides in table.items()
+    )
+    said = "".join(f"\n  {note}" for note in dataset.notes)
+    raise UserError(
+        f"class '{wrong[0]}' needs one {words.group} in the test set and two in the training set, one of them to "
+        f"validate on: add some, leave the class out, or split otherwise (data.split_seed, data.test_fraction, or a "
+        f"given split):{''.join(rows)}{said}"
+    )
+
+
+def by_class(dataset: Dataset) -> dict[str, dict[str, tuple[int, int]]]:
+    """class -> side (train: training and validation, test: what is judged) -> (groups, patches)."""
+    sides = {"train": ~dataset.test, "test": dataset.test & dataset.is_judged}
+
+    def counted(index: np.ndarray) -> tuple[int, int]:
+        return len(np.unique(dataset.groups[index])), int(index.sum())
+
+    return {
+        name: {side: counted((dataset.labels == label) & here) for side, here in sides.items()}
+        for label, name in enumerate(dataset.classes)
+    }
 
 
 @dataclass(frozen=True)
@@ -105,7 +215,10 @@ def _validation_groups(
     for members in _shuffled_strata(labels, groups, candidates, rng):
         count = round(fraction * len(members))
         chosen.append(members[: max(count, 1) if len(members) > 1 else 0])
-    return np.concatenate(chosen)
+    side = np.isin(groups[candidates], np.concatenate(chosen))
+    # Strata of one patient leave nobody to validate on: a class that lacks one gets one where it has two.
+    side = _with_every_class(labels[candidates], groups[candidates], side, rng)
+    return np.unique(groups[candidates][side])
 
 
 def _first_units(

@@ -48,14 +48,34 @@ class TestSet:
         return means.astype(np.float32)
 
 
+TEST_COLUMNS = ("image", "patient", "label")
+JUDGED = "judged"
+
+
+def score_columns(classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns of scores.csv for (probabilities, log-odds): CLASS and logit_CLASS.
+
+    A class that is called as another column, "patient" say, has probability_CLASS: no two columns share a name.
+    """
+    logits = [f"logit_{name}" for name in classes]
+    taken = {*TEST_COLUMNS, JUDGED, *logits}
+    names: list[str] = []
+    for name in classes:
+        while name in taken:
+            name = f"probability_{name}"
+        taken.add(name)
+        names.append(name)
+    return names, logits
+
+
 def score_rows(test: TestSet, classes: Sequence[str], scores: np.ndarray) -> list[tuple[Any, ...]]:
     """The rows of scores.csv, the first the header; see docs/outputs.md.
 
     scores: log-odds float32 [N, C]. Nine digits keep a float32 exactly: scores that differ must not become ties.
     """
-    doubtful = ("judged",) if not test.judged.all() else ()
-    head = ("image", "patient", "label", *classes, *(f"logit_{name}" for name in classes))
-    rows: list[tuple[Any, ...]] = [(*head, *doubtful)]
+    doubtful = (JUDGED,) if not test.judged.all() else ()
+    probabilities, logits = score_columns(classes)
+    rows: list[tuple[Any, ...]] = [(*TEST_COLUMNS, *probabilities, *logits, *doubtful)]
     known = zip(test.names, test.groups, test.labels, test.judged, scores, strict=True)
     for name, group, label, judged, row in known:
         numbers = (f"{x:.9g}" for x in (*log_odds.probabilities(row), *row))

@@ -138,6 +138,7 @@ def _caveats(evidence: Evidence) -> list[str]:
             f"The data name no {groups}: every {study.words.case} counts as its own {study.words.group}, so the "
             f"intervals are too narrow if several {cases} come from one {study.words.group}."
         )
+    notes += [f"Data: {note}." for note in study.manifest.get("data", {}).get("notes", ())]
     if evidence.too_few:
         notes.append(f"No interval and no p can be given: {evidence.too_few}.")
     seeds = [len(study.cell(*cell)) for cell in evidence.cells]

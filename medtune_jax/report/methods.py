@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from medtune_jax.fields import flat
+from medtune_jax.folders import named
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -131,5 +132,19 @@ def _data(data: Mapping[str, Any]) -> dict[str, Any]:
         noun: f"{train:,} to train on, {test:,} to test"
         for noun, (train, test) in data["contents"].items()
     }
-    again = ("contents", "patients", "cases", "train_images", "test_images")
-    return by_noun | flat({key: value for key, value in data.items() if key not in again})
+    again = (
+        "contents",
+        "patients",
+        "cases",
+        "train_images",
+        "test_images",
+        "passed_over",
+        "notes",
+        "by_class",
+    )
+    others = {key: value for key, value in data.items() if key not in again}
+    said = {
+        "passed over": named(data.get("passed_over", {})),
+        "remarks": "; ".join(data.get("notes", ())),
+    }
+    return by_noun | flat(others) | {key: text for key, text in said.items() if text}

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from medtune_jax import __version__
 from medtune_jax.evaluation.metric import AUC, Metric
+from medtune_jax.folders import named
 from medtune_jax.paths import write_whole
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
@@ -68,7 +69,10 @@ def _subtitle(study: StudyResults) -> str:
     data = study.manifest.get("data", {})
     name = f"{study.manifest['network']['name']} on {' / '.join(study.classes)}"
     if "contents" in data:
-        return f"{name}: {contents(data['contents'])}"
+        passed = named(data.get("passed_over", {}))
+        return f"{name}: {contents(data['contents'])}" + (
+            f"; passed over: {passed}" if passed else ""
+        )
     # Version 0.1 counted groups and cases on both sides together, and patches by the name of images.
     known = {study.words.groups: "patients", study.words.cases: "cases"}
     if not study.groups_known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, weights
 from medtune_jax.applications import Dataset, Words
-from medtune_jax.applications.splits import Subset, training_subset
+from medtune_jax.applications.splits import Subset, by_class, check_split, training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric, chosen
+from medtune_jax.folders import walk
 from medtune_jax.networks import Network
 from medtune_jax.paths import user_cache
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
@@ -63,7 +64,8 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     application = applications.get(config.application)
     source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)
-    dataset = application.load(config, size)
+    dataset = _with_debris(application.load(config, size), config.data.dir)
+    check_split(dataset, application.words)
     plan = make_plan(
         config, len(dataset.classes), dataset.fingerprint(), source.provenance.get("sha256", "")
     )
@@ -102,6 +104,13 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     study.store.open(_manifest(study))
     study.store.keep(dataset.files)
     return study
+
+
+def _with_debris(dataset: Dataset, directory: str) -> Dataset:
+    """The debris of a folder is passed over by every application's listing, and counted here for those that do not."""
+    if dataset.passed_over or not Path(directory or "-").is_dir():
+        return dataset
+    return replace(dataset, passed_over=walk(Path(directory)).passed_over)
 
 
 def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
@@ -201,4 +210,7 @@ def _data_summary(dataset: Dataset, words: Words) -> dict[str, Any]:
         "per_class": dict(zip(dataset.classes, map(int, counts), strict=True)),
         "contents": dataset.contents(words),
         "groups_known": dataset.groups_known,
+        "by_class": by_class(dataset),
+        "passed_over": dict(dataset.passed_over),
+        "notes": list(dataset.notes),
     }

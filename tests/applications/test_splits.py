@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtune_jax.applications.protocol import Dataset
+from medtune_jax.applications.splits import by_class, check_split, share_note, training_subset
 from medtune_jax.applications.splits import test_split as split_test_set
-from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
+from medtune_jax.words import Words
 
 CLASSES = ("healthy", "ill")
 
@@ -129,3 +130,88 @@ def test_a_fraction_that_leaves_a_class_empty():
     labels, groups = cohort(10, 2, 0)
     with pytest.raises(UserError, match=r"fraction 0.1 leaves no patch of class '\w+' to train on"):
         subset(labels, groups, 0.1)
+
+
+@st.composite
+def cohorts(draw):
+    """Few patients, some of several classes, as small data are: each class has three patients or more."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    patients, classes = draw(st.integers(9, 30)), draw(st.integers(2, 4))
+    labels, groups = [], []
+    for patient in range(patients):
+        share = rng.dirichlet(np.full(classes, 0.4))
+        for _ in range(rng.integers(1, 6)):
+            groups.append(f"p{patient:02}")
+            labels.append(int(rng.choice(classes, p=share)))
+    known = [
+        c
+        for c in range(classes)
+        if len({g for g, k in zip(groups, labels, strict=True) if k == c}) > 2
+    ]
+    kept = [n for n, label in enumerate(labels) if label in known]
+    columns = np.array(labels)[kept], np.array(groups)[kept]
+    return np.unique(columns[0], return_inverse=True)[1], columns[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(cohort=cohorts(), fraction=st.sampled_from([0.1, 0.2, 0.3, 0.5]))
+def test_every_class_is_on_both_sides(cohort, fraction):
+    labels, groups = cohort
+    if len(np.unique(labels)) < 2:
+        return
+    test = split_test_set(labels, groups, fraction, 0)
+    assert not set(groups[test]) & set(groups[~test])
+    assert set(labels[test]) == set(labels[~test]) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "share"), [(0.1, 0.1), (0.15, 0.15), (0.2, 0.2), (0.3, 0.3), (0.4, 0.4)]
+)
+def test_the_share_is_the_asked_one_though_a_class_is_rare(fraction, share):
+    groups = np.array([f"p{n:03}" for n in range(100)])
+    labels = (np.arange(100) < 3).astype(np.int32)  # three ill patients of a hundred
+    test = split_test_set(labels, groups, fraction, 0)
+    assert test.mean() == pytest.approx(share, abs=0.03)
+    assert labels[test].any() and labels[~test].any()
+    assert share_note(labels, groups, test, fraction) == []
+
+
+def test_another_share_than_asked_is_said():
+    groups = np.array([f"p{n}" for n in range(18)])
+    labels = np.arange(18) % 6  # six classes of three patients: one of each must be tested
+    test = split_test_set(labels, groups, 0.2, 0)
+    assert sorted(labels[test]) == list(range(6))
+    (note,) = share_note(labels, groups, test, 0.2)
+    assert (
+        "33% of the patients" in note and "not the 20% asked for" in note and "3 patients" in note
+    )
+
+
+def dataset_of(labels, groups, test):
+    patches = Images(np.zeros((len(labels), 1, 1, 3), np.uint8))
+    return Dataset(patches, np.array(labels), CLASSES, groups, groups, np.array(test, bool), groups)
+
+
+def test_a_split_without_a_class_is_refused_with_all_counts():
+    groups = np.array(["a", "b", "c", "d", "e", "e"])
+    labels, test = [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]
+    dataset = dataset_of(labels, groups, test)
+    assert by_class(dataset) == {
+        "healthy": {"train": (2, 2), "test": (1, 2)},
+        "ill": {"train": (2, 2), "test": (0, 0)},
+    }
+    with pytest.raises(UserError) as error:
+        check_split(dataset, Words())
+    message = str(error.value)
+    assert message.startswith("class 'ill' needs one patient in the test set")
+    assert "healthy: 2 patients to train and validate on, 1 to test" in message
+    assert "ill: 2 patients to train and validate on, 0 to test" in message
+
+
+def test_patients_of_several_classes_leave_somebody_to_validate_on():
+    # Each patient has a set of classes of his own, so that no stratum has two.
+    groups = np.array(["a", "b", "b", "c", "c", "d"])
+    labels = np.array([0, 0, 1, 1, 0, 1])
+    part = subset(labels, groups)
+    assert set(labels[part.train]) == set(labels[part.valid]) == {0, 1}
+    assert not set(groups[part.train]) & set(groups[part.valid])

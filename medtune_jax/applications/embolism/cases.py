@@ -22,6 +22,7 @@ from medtune_jax.applications.kept import keep, read_kept
 from medtune_jax.datasets.ct.cases import Case, find_cases, load_case
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 from medtune_jax.images import reason
 from medtune_jax.patches import padded
 from medtune_jax.paths import scratch_beside, user_cache
@@ -205,7 +206,7 @@ def _block(volume: Volume, candidate: Candidate, reach_mm: float) -> tuple[np.nd
 def _key(case: Case, settings: Settings) -> str:
     known = f"{_FORMAT} {FEATURE_NAMES} {HIT_MM} {settings} {case.numbered} {case.problem}"
     digest = hashlib.sha256(known.encode())
-    volume = sorted(case.volume.iterdir()) if case.volume.is_dir() else [case.volume]
+    volume = entries(case.volume) if case.volume.is_dir() else [case.volume]
     for path in [*volume, *([case.emboli] if case.emboli else [])]:
         if path.is_file() and not path.name.startswith("."):
             digest.update(path.name.encode())

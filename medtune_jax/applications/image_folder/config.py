@@ -1,8 +1,13 @@
 """The fields of config.data that this application adds."""
 
 DEFAULTS = {
-    # A folder (data.dir) with labels.csv, or with one sub-folder of images a class:
-    "patient_pattern": "",  # of class folders: a regular expression on file names, group 1 is the patient
+    # A folder (data.dir) with a table,
+    "table": "",  # its name; empty: labels.csv
+    "columns": "",  # its own names for image, label, patient[, split], as in image_id,dx,lesion_id
+    # or with folders that say the class:
+    "layout": "",  # what they are from the top, as in SPLIT/CLASS/PATIENT; empty: found by their names
+    "patient_pattern": "",  # a regular expression on file names, group 1 is the patient
+    "duplicates": "identical",  # pictures under two patients that join them: identical, near (copies too), none
     # or a data set that TFDS prepared under data.dir, in place of a folder of images:
     "tfds": "",
     "image_feature": "image",

@@ -6,8 +6,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import check_groups, test_split
+from medtune_jax.applications.splits import check_groups, share_note, test_split
 from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
@@ -40,16 +41,25 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
     labels = np.concatenate([labels for _, labels, _ in parts.values()]).astype(np.int32)
     names = np.array([f"{s}/{i:06d}" for s, part in parts.items() for i in range(len(part[1]))])
     groups = np.concatenate([groups for _, _, groups in parts.values()]) if group else names
+    given = None
     if "test" in splits and len(splits) > 1:
-        test = np.concatenate([np.full(len(p[1]), split == "test") for split, p in parts.items()])
-        check_disjoint(groups[~test].tolist(), groups[test].tolist(), "patient")
+        given = np.concatenate([np.full(len(p[1]), split == "test") for split, p in parts.items()])
+        check_disjoint(groups[~given].tolist(), groups[given].tolist(), "patient")
     else:
         check_groups(labels, groups, classes, f"data set {data.tfds}")
+    found = keep_together(pixels, labels, groups, given, data.duplicates, bool(group))
+    kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
+    notes = list(found.notes)
+    if given is None:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
+        notes += share_note(labels, groups, test, data.test_fraction)
+    else:
+        test = given[kept]
     for side, chosen in (("training", ~test), ("test", test)):
         present = [classes[k] for k in np.unique(labels[chosen])]
         check_classes(present, classes, f"{data.tfds}, {side} set")
-    return Dataset(Images(pixels), labels, classes, groups, names, test, groups, bool(group))
+    images, names = Images(pixels if kept.all() else pixels[kept]), names[kept]
+    return Dataset(images, labels, classes, groups, names, test, groups, bool(group), notes)
 
 
 def _square(image: np.ndarray, size: int) -> np.ndarray:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.reader import read_images
-from medtune_jax.applications.image_folder.table import Row, Table, read_listing
+from medtune_jax.applications.image_folder.rows import Row, Table
+from medtune_jax.applications.image_folder.table import find_table
 from medtune_jax.datasets import Frame, contact_sheet
+from medtune_jax.folders import entries
 
 _SIDE = 176
 
@@ -33,7 +36,7 @@ class _Rows(Sequence[Frame]):
 
 def show(directory: Path) -> Image.Image | None:
     """A contact sheet of labels.csv or of one folder a class; None for a folder of neither kind."""
-    folders = any(path.is_dir() for path in directory.iterdir())
-    if not folders and not (directory / "labels.csv").is_file():
+    folders = any(path.is_dir() for path in entries(directory))
+    if not folders and not find_table(directory):
         return None
     return contact_sheet(_Rows(directory, read_listing(directory)), tile=_SIDE)

@@ -1,127 +1,198 @@
-"""The list of images, labels and patients of an image folder."""
+"""labels.csv: images, labels and patients as a user's table names them, matched with the files there are."""
 
 from __future__ import annotations
 
-import re
+import difflib
+import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from medtune_jax.applications.image_folder.reader import SUFFIXES
+from medtune_jax.applications.image_folder.images_below import images_below
+from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
+from medtune_jax.fields import items
+from medtune_jax.folders import entries
 
-_REQUIRED = ("image", "label", "patient")
-_SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image: path from the folder, class, patient, and 'train' or 'test' where the user fixed the split."""
-
-    image: str
-    label: str
-    patient: str
-    split: str = ""
+NAMES = ("image", "label", "patient", "split")
+_MISSING = ("nan", "null", "n/a", "#n/a", "<na>")  # what programs write for a cell without a value
+_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Table:
-    rows: tuple[Row, ...]
-    patients_known: bool
+def find_table(directory: Path, name: str = "") -> Path | None:
+    """The table `name` of a folder, by default labels.csv or labels.tsv in any case; None where there is none.
 
-
-def read_listing(directory: Path, patient_pattern: str = "") -> Table:
-    """From `labels.csv` (image,label,patient[,split]), else from one sub-folder a class.
-
-    patient_pattern: with sub-folders, a regular expression whose first group in the file name is the patient.
-    Raises UserError for anything a study could not use: see the messages.
+    Raises UserError for a named table that is missing.
     """
-    if not directory.is_dir():
-        raise UserError(f"there is no folder {directory}: set --config.data.dir to your images")
-    listing = directory / "labels.csv"
-    if listing.is_file():
-        rows = (cells for _, cells in read_table(listing, _REQUIRED, ("split",)))
-        table = Table(tuple(_row(row, number, listing) for number, row in enumerate(rows, 2)), True)
-    else:
-        table = _from_folders(directory, patient_pattern)
-    _check_classes(table, directory)
-    _check_splits(table.rows, listing)
-    return table
-
-
-def _row(cells: dict[str, str], number: int, listing: Path) -> Row:
-    for name in _REQUIRED:
-        if not cells[name]:
-            raise UserError(f"{listing} row {number} has an empty '{name}': fill it in")
-    if cells["split"] not in ("", *_SPLITS):
-        raise UserError(
-            f"{listing} row {number}: split '{cells['split']}' must be train, test or empty"
-        )
-    return Row(**cells)
-
-
-def _from_folders(directory: Path, pattern: str) -> Table:
-    rows = [
-        Row(str(path.relative_to(directory)), folder.name, _patient(path, directory, pattern))
-        for folder in sorted(p for p in directory.iterdir() if p.is_dir())
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not rows:
-        raise UserError(
-            f"{directory} has neither a labels.csv (image,label,patient[,split]) nor class sub-folders with images: "
-            f"add one of them"
-        )
-    return Table(tuple(rows), bool(pattern))
-
-
-def _patient(path: Path, directory: Path, pattern: str) -> str:
-    if not pattern:
-        return str(path.relative_to(directory))
-    match = re.search(pattern, path.name)
-    if not match or not match.groups():
-        raise UserError(
-            f"data.patient_pattern '{pattern}' finds no patient in {path.name}: "
-            f"give a regular expression whose first group is the patient"
-        )
-    return match.group(1)
-
-
-def _check_classes(table: Table, directory: Path) -> None:
-    patients: dict[str, set[str]] = defaultdict(set)
-    for row in table.rows:
-        patients[row.label].add(row.patient)
-    if len(patients) < 2:
-        only = next(iter(patients), "none")
-        raise UserError(
-            f"{directory} has images of one class only ('{only}'): a study needs two or more"
-        )
-    for label, members in sorted(patients.items()):
-        if len(members) < 2:
+    if name:
+        if not (directory / name).is_file():
             raise UserError(
-                f"label '{label}' in {directory} has one patient only ('{next(iter(members))}'), who cannot be in "
-                f"both training and test set: add patients or leave the label out"
+                f"there is no table {directory / name}: data.table names a file in data.dir"
             )
+        return directory / name
+    named = {path.name.casefold(): path for path in entries(directory) if path.is_file()}
+    found = next((named[n] for n in ("labels.csv", "labels.tsv") if n in named), None)
+    if found is None and "labels.xlsx" in named:
+        raise UserError(f"{named['labels.xlsx']} is a workbook: save it as labels.csv")
+    return found
 
 
-def _check_splits(rows: tuple[Row, ...], listing: Path) -> None:
-    given = {row.split for row in rows}
-    if given == {""}:
-        return
-    if "" in given:
-        number = next(i for i, row in enumerate(rows, 2) if not row.split)
-        raise UserError(f"{listing} row {number} has no split though other rows do: fill it in")
-    sides: dict[str, str] = {}
-    for number, row in enumerate(rows, 2):
-        if sides.setdefault(row.patient, row.split) != row.split:
+def read_labels(directory: Path, path: Path, columns: str = "") -> Table:
+    """A row an image that the table names and the folder holds; see `read_listing`.
+
+    columns: the table's own names for image, label, patient and split, as in "image_id,dx,lesion_id".
+    Raises UserError, naming rows, for cells without a value, images that are not there, and rows that contradict
+    each other.
+    """
+    own = items(columns) or list(NAMES)
+    if len(own) not in (3, 4):
+        raise UserError(
+            f"data.columns is '{columns}': name the columns of image, label and patient, and of the split if there is "
+            "one, as in image_id,dx,lesion_id"
+        )
+    notes: list[str] = []
+    cells = read_table(path, own[:3], own[3:], notes)
+    rows = [(line, _row(line, [row[name] for name in own], own, path)) for line, row in cells]
+    _all_have_a_split(rows, path)
+    images = images_below(directory)
+    rows = _located(rows, images.paths, path, notes)
+    sided, said = two_sided(_each_once(rows, path, notes))
+    notes += said
+    passed = dict(images.passed_over)
+    unnamed = len(images.paths) - len({row.image for row in sided})
+    if unnamed:
+        passed[f"images that {path.name} does not name"] = unnamed
+    suffix = path.suffix.lower()
+    passed = {kind: n - (kind == suffix) for kind, n in passed.items() if n - (kind == suffix)}
+    return Table(tuple(sided), True, tuple(notes), passed)
+
+
+def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) -> Row:
+    cells = [unicodedata.normalize("NFC", cell) for cell in cells]
+    for name, cell in zip(columns[:3], cells, strict=False):
+        if not cell:
+            raise UserError(f"{path} row {line} has an empty '{name}': fill it in")
+    for name, cell in zip(columns[1:3], cells[1:], strict=False):
+        if cell.casefold() in _MISSING:
             raise UserError(
-                f"{listing} row {number}: patient '{row.patient}' is in both train and test: "
-                f"put all of a patient's images on one side"
+                f"{path} row {line} has no '{name}' but '{cell}': fill it in or remove the row"
             )
-    for split in _SPLITS:
-        lacking = {row.label for row in rows} - {row.label for row in rows if row.split == split}
-        if lacking:
+    split = cells[3] if len(cells) > 3 else ""
+    if split and split.casefold() not in SPLITS:
+        raise UserError(f"{path} row {line}: split '{split}' must be train, val, test or empty")
+    image, label, patient = cells[:3]
+    return Row(image, label, patient, SPLITS.get(split.casefold(), ""))
+
+
+def _all_have_a_split(rows: Sequence[tuple[int, Row]], path: Path) -> None:
+    bare = [line for line, row in rows if not row.split]
+    if bare and len(bare) < len(rows):
+        raise UserError(f"{path} row {bare[0]} has no split though other rows do: fill it in")
+
+
+def _located(
+    rows: Sequence[tuple[int, Row]],
+    files: Sequence[PurePosixPath],
+    path: Path,
+    notes: list[str],
+) -> list[tuple[int, Row]]:
+    """The rows with the paths of their files; UserError that lists the images that are not there."""
+    finder, found, missing, other = _Finder(files), [], [], []
+    for line, row in rows:
+        places = finder.find(row.image)
+        if len(places) != 1:
+            missing.append(f"row {line}: {row.image}{finder.hint(row.image, places)}")
+            continue
+        if str(places[0]) != row.image:
+            other.append(f"{row.image} is {places[0]}")
+        found.append((line, row._replace(image=str(places[0]))))
+    if missing:
+        more = f"\n  ... and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise UserError(
+            f"{len(missing)} of {len(rows)} images of {path} are not there; mend their names or remove their rows:\n  "
+            + "\n  ".join(missing[:_SHOWN])
+            + more
+        )
+    if other:
+        notes.append(f"{len(other):,} images were found under another name or folder ({other[0]})")
+    return found
+
+
+class _Finder:
+    """Files by what a table may call them: other separators, letters composed otherwise, other case, no suffix, a
+    folder more or less."""
+
+    def __init__(self, files: Sequence[PurePosixPath]):
+        self._exact = {str(path): path for path in files}
+        self._names: dict[str, list[PurePosixPath]] = defaultdict(list)
+        self._stems: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for path in files:
+            self._names[_key(path.name)].append(path)
+            self._stems[_key(path.stem)].append(path)
+
+    def find(self, name: str) -> list[PurePosixPath]:
+        """The files that a name may mean, one where it is clear."""
+        if name in self._exact:
+            return [self._exact[name]]
+        wanted = _parts(name)
+        for table in (self._names, self._stems):
+            places = table.get(wanted[-1], [])
+            if places:
+                return _nearest(places, wanted[:-1])
+        return []
+
+    def hint(self, name: str, places: Sequence[PurePosixPath]) -> str:
+        """Why a name was not found, and what there is."""
+        if places:
+            return f" may be {places[0]} or {places[1]}: write the folder too"
+        last = _parts(name)[-1]
+        same = self._stems.get(_key(PurePosixPath(last).stem), [])
+        near = same or [
+            self._names[key][0] for key in difflib.get_close_matches(last, self._names, 1, 0.8)
+        ]
+        return f" (there is {near[0]})" if near else ""
+
+
+def _parts(name: str) -> list[str]:
+    """The keys of the folders and the file in a path of either system."""
+    parts = [_key(part) for part in PureWindowsPath(name).parts if part not in ("/", "\\", ".")]
+    return parts or [_key(name)]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _nearest(places: Sequence[PurePosixPath], folders: Sequence[str]) -> list[PurePosixPath]:
+    """Those that share most of the folders above the file, from the file up."""
+
+    def shared(path: PurePosixPath) -> int:
+        pairs = zip(reversed([_key(p) for p in path.parent.parts]), reversed(folders), strict=False)
+        count = 0
+        for one, other in pairs:
+            if one != other:
+                break
+            count += 1
+        return count
+
+    best = max(map(shared, places))
+    return [path for path in places if shared(path) == best]
+
+
+def _each_once(rows: Sequence[tuple[int, Row]], path: Path, notes: list[str]) -> list[Row]:
+    """An image in several equal rows once, said; UserError where its rows differ."""
+    first: dict[str, tuple[int, Row]] = {}
+    for line, row in rows:
+        before, same = first.setdefault(row.image, (line, row))
+        if same != row:
+            what = next(n for n, a, b in zip(NAMES, same, row, strict=True) if a != b)
             raise UserError(
-                f"{listing}: the given {split} split has no image of class '{min(lacking)}': add some"
+                f"{path} rows {before} and {line}: {row.image} has two values of '{what}', "
+                f"'{getattr(same, what)}' and '{getattr(row, what)}': keep the right row"
             )
+    if len(first) < len(rows):
+        notes.append(
+            f"{len(rows) - len(first):,} rows of {path.name} repeat another and are read once"
+        )
+    return [row for _, row in first.values()]

@@ -8,12 +8,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.image_folder.config import DEFAULTS
+from medtune_jax.applications.image_folder.duplicates import keep_together
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.show import show
-from medtune_jax.applications.image_folder.table import read_listing
 from medtune_jax.applications.protocol import Application, Dataset
-from medtune_jax.applications.splits import test_split
+from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images
 
@@ -26,23 +27,31 @@ def load(config: ConfigDict, size: int) -> Dataset:
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
-    table = read_listing(directory, data.patient_pattern)
+    table = read_listing(directory, data.patient_pattern, data.layout, data.table, data.columns)
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
     groups = np.array([row.patient for row in table.rows])
-    if table.rows[0].split:
-        test = np.array([row.split == "test" for row in table.rows])
-    else:
+    given = np.array([row.split == "test" for row in table.rows]) if table.rows[0].split else None
+    pixels = read_images([directory / row.image for row in table.rows], size)
+    found = keep_together(pixels, labels, groups, given, data.duplicates, table.patients_known)
+    kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
+    notes = [*table.notes, *found.notes]
+    if given is None:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
+        notes += share_note(labels, groups, test, data.test_fraction)
+    else:
+        test = given[kept]
     return Dataset(
-        patches=Images(read_images([directory / row.image for row in table.rows], size)),
+        patches=Images(pixels if kept.all() else pixels[kept]),
         labels=labels,
         classes=classes,
         groups=groups,
-        names=np.array([row.image for row in table.rows]),
+        names=np.array([row.image for row in table.rows])[kept],
         test=test,
         units=groups,
         groups_known=table.patients_known,
+        notes=notes,
+        passed_over=table.passed_over,
     )
 
 

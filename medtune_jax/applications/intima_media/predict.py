@@ -23,6 +23,7 @@ from medtune_jax.applications.protocol import Option, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
 from medtune_jax.errors import UserError
+from medtune_jax.folders import files_below
 from medtune_jax.paths import csv_bytes
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
@@ -144,7 +145,7 @@ def _warnings(roi: Roi, low_confidence: NDArray) -> list[str]:
 def _listed(inputs: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in inputs:
-        within = sorted(path.rglob("*")) if path.is_dir() else [path]
+        within = files_below(path) if path.is_dir() else [path]
         paths += [p for p in within if p == path or p.suffix.lower() in SUFFIXES]
     if not paths:
         raise UserError("there is no image to measure: give images or folders that hold some.")

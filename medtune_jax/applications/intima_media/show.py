@@ -10,6 +10,7 @@ from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.datasets.carotid.files import read_cubs, read_plain
 from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.datasets.sheet import captioned
+from medtune_jax.folders import files_below
 
 _SHOWN, _ACROSS = 12, 3
 
@@ -19,9 +20,10 @@ def show(directory: Path) -> Image.Image | None:
 
     The folder is a plain layout or CUBS of one expert (see `datasets.carotid`); None for any other.
     """
-    if any(directory.rglob("*-LI.txt")):
+    names = [path.name for path in files_below(directory)]
+    if any(name.endswith("-LI.txt") for name in names):
         rois = read_cubs(directory)
-    elif any(directory.rglob("*LI.csv")):
+    elif any(name.endswith("LI.csv") for name in names):
         rois = read_plain(directory)
     else:
         return None

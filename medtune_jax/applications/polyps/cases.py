@@ -26,6 +26,7 @@ from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
 from medtune_jax.progress import reported
 
@@ -131,7 +132,7 @@ def _folder(root: Path) -> FileFrames:
     """Frames with masks: two folders of images, video files beside their masks, or one folder per video."""
     if (root / "images").is_dir() and (root / "masks").is_dir():
         return FileFrames(layouts.paired(root))
-    if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()):
+    if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in entries(root)):
         return FileFrames(layouts.masked_videos(root, _FILMED))
     return plain.read(root)
 

@@ -22,6 +22,7 @@ from medtune_jax import dicom, images
 from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
+from medtune_jax.folders import files_below
 
 SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
@@ -30,11 +31,11 @@ CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 def read_plain(directory: Path | str) -> list[Roi]:
     """Every image of a plain layout, sorted by path; an image in DIR itself has subject DIR's name."""
     directory = _folder(directory)
-    paths = sorted(p for p in directory.rglob("*") if _is_image(p))
+    paths = [p for p in files_below(directory) if p.suffix.lower() in SUFFIXES]
     if not paths:
         raise UserError(f"{directory} holds no image ({', '.join(SUFFIXES)}).")
     calibration: dict[Path, float] = {}
-    for table in sorted(directory.rglob(tables.CALIBRATION)):
+    for table in [p for p in files_below(directory) if p.name == tables.CALIBRATION]:
         calibration |= tables.calibration(table)
     siblings = Counter(path.parent for path in paths)
     rois = []
@@ -75,13 +76,14 @@ def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24
 
 def cubs_experts(directory: Path | str) -> list[Path]:
     """The folders that hold an expert's profiles."""
-    return sorted({path.parent for path in _folder(directory).rglob("*-LI.txt")})
+    return sorted({p.parent for p in files_below(_folder(directory)) if p.name.endswith("-LI.txt")})
 
 
 def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Roi]:
     """Whole CUBS images with one expert's contours, one after the other; see `read_cubs`."""
     directory = _folder(directory)
-    tiffs = {p.stem: p for p in sorted(directory.rglob("*.tif*")) if _is_image(p)}
+    files = files_below(directory)
+    tiffs = {p.stem: p for p in files if p.suffix.lower() in (".tif", ".tiff")}
     folders = cubs_experts(directory)
     chosen = [f for f in folders if expert is None or f.name == expert]
     if len(chosen) != 1 or not tiffs:
@@ -96,7 +98,7 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
     if len(traced) < len(tiffs):
         missing = len(tiffs) - len(traced)
         warnings.warn(f"{chosen[0].name} traced no contour in {missing} images.", stacklevel=2)
-    factors = {p.stem.removesuffix("_CF"): p for p in directory.rglob("*_CF.txt")}
+    factors = {p.stem.removesuffix("_CF"): p for p in files if p.name.endswith("_CF.txt")}
     for identity in traced:
         image, _ = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
@@ -123,10 +125,6 @@ def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
             return gray, 10 * abs(float(region.PhysicalDeltaY))
     return gray, None
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _folder(directory: Path | str) -> Path:

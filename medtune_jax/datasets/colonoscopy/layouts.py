@@ -1,13 +1,14 @@
 """How the public colonoscopy data sets lie on disk once downloaded by hand."""
 
-import csv
 import re
 from pathlib import Path
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
 from medtune_jax.datasets.colonoscopy.plain import by_stem
+from medtune_jax.datasets.tables import columns_of, read_table
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 from medtune_jax.images import images_in
 
 _MASK_PREFIXES = ("", "p")  # CVC-ColonDB and ETIS-Larib name the mask of 7.tif p7.tif
@@ -56,10 +57,10 @@ def masked_videos(root: Path, layout: str) -> list[FrameFile]:
     _first_folder(root, (".",), layout)
     extracted = root / "Frame"
     if extracted.is_dir():
-        folders = sorted(p for p in extracted.iterdir() if p.is_dir())
+        folders = [p for p in entries(extracted) if p.is_dir()]
         files = [f for folder in folders for f in _extracted_video(folder, root / "GT")]
     else:
-        paths = sorted(p for p in root.iterdir() if p.suffix.lower() in videos.VIDEO_SUFFIXES)
+        paths = [p for p in entries(root) if p.suffix.lower() in videos.VIDEO_SUFFIXES]
         files = [f for path in paths for f in _video_file(path)]
     return _not_empty(files, root, layout)
 
@@ -122,14 +123,13 @@ def _video_file(path: Path) -> list[FrameFile]:
 
 def _sequences(root: Path) -> dict[str, str]:
     """{frame: sequence} from the first csv in root that has both columns; {} without one."""
-    for table in sorted(root.glob("*.csv")):
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            names = list(rows.fieldnames or ())
-            frame = next((n for n in names if "frame" in n.lower()), None)
-            sequence = next((n for n in names if re.search("sequence|video", n.lower())), None)
-            if frame and sequence and frame != sequence:
-                return {Path(row[frame]).stem: f"sequence_{row[sequence]}" for row in rows}
+    for table in (path for path in entries(root) if path.suffix.lower() == ".csv"):
+        names = columns_of(table)
+        frame = next((n for n in names if "frame" in n.lower()), None)
+        sequence = next((n for n in names if re.search("sequence|video", n.lower())), None)
+        if frame and sequence and frame != sequence:
+            rows = read_table(table, (frame, sequence))
+            return {Path(row[frame]).stem: f"sequence_{row[sequence]}" for _, row in rows}
     return {}
 
 

@@ -19,6 +19,7 @@ from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 from medtune_jax.images import SUFFIXES, images_in
 
 LAYOUT = (
@@ -38,7 +39,7 @@ def read(root: str | Path, seconds_between_frames: float = 5.0) -> FileFrames:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected {LAYOUT}.")
     files: list[FrameFile] = []
-    for entry in sorted(root.iterdir()):
+    for entry in entries(root):
         if entry.is_dir():
             files += _folder_frames(entry)
         elif entry.suffix.lower() in videos.VIDEO_SUFFIXES:

@@ -11,6 +11,7 @@ from medtune_jax.datasets.colonoscopy import layouts, plain
 from medtune_jax.datasets.colonoscopy.files import FileFrames
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.sheet import contact_sheet
+from medtune_jax.folders import entries
 
 
 def show(directory: Path) -> Image.Image | None:
@@ -31,5 +32,5 @@ def _is_plain(directory: Path) -> bool:
     return (
         (directory / "quality.csv").is_file()
         or any(directory.glob("*/masks"))
-        or any(path.suffix.lower() in VIDEO_SUFFIXES for path in directory.iterdir())
+        or any(path.suffix.lower() in VIDEO_SUFFIXES for path in entries(directory))
     )

@@ -21,6 +21,7 @@ from medtune_jax.datasets.ct.files import (
 )
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries, files_below
 from medtune_jax.images import reason
 from medtune_jax.masks import connected, is_binary
 
@@ -106,9 +107,8 @@ def _first_file(folder: Path, stem: str) -> tuple[Path | None, str | None]:
 
 
 def _folders(directory: Path) -> list[Path]:
-    """The folders that may be patients: not what macOS and network drives leave behind."""
-    folders = (p for p in directory.iterdir() if p.is_dir())
-    return [p for p in folders if not p.name.startswith((".", "__MACOSX", "@eaDir"))]
+    """The folders that may be patients."""
+    return [path for path in entries(directory) if path.is_dir()]
 
 
 def _find_plain(directory: Path) -> list[Case]:
@@ -125,7 +125,7 @@ def _find_plain(directory: Path) -> list[Case]:
 
 
 def _find_cad_pe(directory: Path) -> list[Case]:
-    files = [p for p in directory.rglob("*.nrrd") if not p.name.startswith(".")]
+    files = [p for p in files_below(directory) if p.suffix == ".nrrd"]
     masks = {p.name.removesuffix("RefStd.nrrd"): p for p in files if p.stem.endswith("RefStd")}
     missing = "{} has no {}RefStd.nrrd: copy the whole CAD-PE set."
     return [

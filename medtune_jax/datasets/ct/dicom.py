@@ -9,6 +9,7 @@ import pydicom
 from medtune_jax import dicom
 from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries
 
 # Positions are rounded in many archives: gaps may differ by this share of the usual gap,
 GAP_TOLERANCE = 0.05
@@ -67,7 +68,7 @@ def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
         raise UserError(f"{directory} is not a folder of DICOM files.")
     paths: list[Path] = []
     headers: list[pydicom.Dataset] = []
-    for path in sorted(p for p in directory.iterdir() if _may_be_slice(p)):
+    for path in (p for p in entries(directory) if _may_be_slice(p)):
         try:
             headers.append(dicom.read(path, pixels=False))
             paths.append(path)
@@ -81,7 +82,7 @@ def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
 
 def _may_be_slice(path: Path) -> bool:
     """Hidden files (macOS writes ._NAME.dcm beside NAME.dcm) and indices are none."""
-    return path.is_file() and path.name != "DICOMDIR" and not path.name.startswith(".")
+    return path.is_file() and path.name != "DICOMDIR"
 
 
 def _require_one_series(directory: Path, paths: list[Path], headers: list[pydicom.Dataset]) -> None:

@@ -167,6 +167,16 @@ def test_a_binary_mask_is_numbered_and_said(copied, settings, capsys):
         assert "2 connected clots count as emboli" in capsys.readouterr().err
 
 
+def test_a_bad_patient_does_not_end_the_contact_sheet(copied, capsys):
+    whole = show(copied)
+    for folder in sorted(copied.iterdir())[1:4]:
+        (folder / "emboli.nii.gz").write_bytes(b"nothing")
+    fewer = show(copied)  # four to a row: the second row is gone
+    assert fewer.height < whole.height
+    message = capsys.readouterr().err
+    assert "not shown" in message and "Patient p001" in message and "Patient p004" not in message
+
+
 def test_many_bad_patients_are_refused(copied, settings):
     write_nifti(copied / "p001" / "emboli.nii.gz", np.zeros((4, 5, 6), np.uint8), SPACING)
     write_nifti(copied / "p004" / "emboli.nii.gz", np.zeros(SHAPE, np.uint8), (1.0, 1.8, 1.8))

@@ -2,13 +2,15 @@
 
 import pytest
 
-from medtune_jax.applications.image_folder.table import read_listing
+from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.errors import UserError
 
 GOOD = ["a.png,ill,p1", "b.png,ill,p2", "c.png,healthy,p3", "d.png,healthy,p4"]
 
 
 def listing(folder, rows, header="image,label,patient"):
+    for name in filter(None, (row.split(",")[0] for row in rows)):
+        (folder / name).touch()
     (folder / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     return folder
 
@@ -31,6 +33,7 @@ def test_rows_of_a_csv(tmp_path):
 def test_a_spreadsheets_csv_with_mark_spaces_and_other_columns(tmp_path):
     text = "﻿ patient , image,age,label\r\n p1 ,a.png,50,ill\r\np2,b.png,60,ill\r\n"
     text += "p3,c.png,70,healthy\r\np4,d.png,80, healthy\r\n"
+    listing(tmp_path, GOOD)
     (tmp_path / "labels.csv").write_bytes(text.encode())
     rows = read_listing(tmp_path).rows
     assert (rows[0].image, rows[0].patient) == ("a.png", "p1")
@@ -80,12 +83,12 @@ def test_given_splits(tmp_path):
 def test_a_patient_in_both_splits(tmp_path):
     rows = given([*GOOD, "e.png,ill,p1"], ["train", "test", "train", "test", "test"])
     listing(tmp_path, rows, "image,label,patient,split")
-    refused(tmp_path, "row 6", "patient 'p1' is in both train and test")
+    refused(tmp_path, "e.png", "patient 'p1' is in both train and test")
 
 
 def test_an_unknown_split_or_a_gap(tmp_path):
-    listing(tmp_path, given(GOOD, ["train", "test", "train", "dev"]), "image,label,patient,split")
-    refused(tmp_path, "row 5", "split 'dev'")
+    listing(tmp_path, given(GOOD, ["train", "test", "train", "third"]), "image,label,patient,split")
+    refused(tmp_path, "row 5", "split 'third'")
     listing(tmp_path, given(GOOD, ["train", "test", "", "test"]), "image,label,patient,split")
     refused(tmp_path, "row 4 has no split")
 
@@ -121,3 +124,106 @@ def test_class_folders(tmp_path):
 def test_no_folder_and_an_empty_one(tmp_path):
     refused(tmp_path, "neither a labels.csv", "class sub-folders")
     refused(tmp_path / "absent", "there is no folder", "data.dir")
+
+
+def rows_of(folder, rows, files, **keywords):
+    """The images of a table whose rows name them otherwise than the files are called."""
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    text = "\n".join(["image,label,patient", *rows]) + "\n"
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    return read_listing(folder, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ("{}", "{}.png"),
+        ("img\\{}.png", "img/{}.png"),
+        ("C:\\study\\img\\{}.png", "img/{}.png"),
+        ("./{}.png", "{}.png"),
+        ("/home/me/{}.png", "{}.png"),
+        ("é{}.png", "é{}.png"),
+        ("{}.PNG", "{}.png"),
+        ("{}.png", "{}.PNG"),
+        ("{}.png", "images/{}.png"),
+        ("images/{}.png", "{}.png"),
+        ("1.2.840.{}", "1.2.840.{}.dcm"),
+        ("nan{}.png", "nan{}.png"),
+    ],
+)
+def test_images_are_found_by_what_a_table_calls_them(tmp_path, named, kept):
+    rows = [f"{named.format(n)},{'ab'[n % 2]},p{n}" for n in range(4)]
+    table = rows_of(tmp_path, rows, [kept.format(n) for n in range(4)])
+    assert [row.image for row in table.rows] == [kept.format(n) for n in range(4)]
+    assert any("under another name" in note for note in table.notes) == (named != kept)
+
+
+def test_images_that_are_not_there_are_listed_with_what_there_is(tmp_path):
+    rows = [*GOOD, "left.png,ill,p5", "IMG_0001.png,ill,p6"]
+    files = ["a.png", "b.png", "c.png", "d.png", "left.jpg", "IMG_001.png"]
+    with pytest.raises(UserError) as error:
+        rows_of(tmp_path, rows, files)
+    assert "2 of 6 images" in str(error.value)
+    assert "row 6: left.png (there is left.jpg)" in str(error.value)
+    assert "row 7: IMG_0001.png (there is IMG_001.png)" in str(error.value)
+
+
+def test_a_name_of_two_files_is_asked_about(tmp_path):
+    with pytest.raises(UserError, match=r"a\.png may be one/a\.png or two/a\.png"):
+        rows_of(tmp_path, GOOD, ["one/a.png", "two/a.png", "b.png", "c.png", "d.png"])
+    inside = ["two/a.png,ill,p1", *GOOD[1:]]
+    table = rows_of(tmp_path, inside, ())
+    assert table.rows[0].image == "two/a.png"
+    assert table.passed_over == {"images that labels.csv does not name": 1}
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "NULL", "n/a"])
+@pytest.mark.parametrize("column", ["label", "patient"])
+def test_a_missing_value_is_refused_by_row(tmp_path, cell, column):
+    row = f"e.png,{cell},p9" if column == "label" else f"e.png,ill,{cell}"
+    refused(listing(tmp_path, [*GOOD, row]), f"row 6 has no '{column}' but '{cell}'")
+
+
+def test_spellings_that_may_be_one_are_warned_about(tmp_path):
+    rows = [*GOOD, "e.png,Ill,7", "f.png,Ill,07", "g.png,ill,7.0"]
+    table = read_listing(listing(tmp_path, rows))
+    assert {row.label for row in table.rows} == {"ill", "Ill", "healthy"}
+    assert (
+        "labels 'ill', 'Ill' differ in case or blanks only and are 2 classes: is that meant?"
+        in table.notes
+    )
+    assert "patients '7', '07', '7.0' may be one person but count as 3" in table.notes
+    refused(listing(tmp_path, [*GOOD, "e.png,Ill,p9"]), "label 'Ill' (is it 'ill'?)")
+
+
+def test_an_image_in_two_rows(tmp_path):
+    table = read_listing(listing(tmp_path, [*GOOD, GOOD[0], "./a.png,ill,p1"]))
+    assert [row.image for row in table.rows].count("a.png") == 1
+    assert "2 rows of labels.csv repeat another and are read once" in table.notes
+    refused(
+        listing(tmp_path, [*GOOD, "a.png,healthy,p1"]),
+        "rows 2 and 6: a.png has two values of 'label'",
+    )
+    refused(listing(tmp_path, [*GOOD, "a.png,ill,p8"]), "two values of 'patient', 'p1' and 'p8'")
+
+
+def test_a_table_with_its_own_name_and_columns(tmp_path):
+    listing(tmp_path, GOOD)
+    (tmp_path / "labels.csv").rename(tmp_path / "meta.csv")
+    text = (tmp_path / "meta.csv").read_text().replace("image,label,patient", "id,dx,lesion")
+    (tmp_path / "meta.csv").write_text(text)
+    table = read_listing(tmp_path, table="meta.csv", columns="id,dx,lesion")
+    assert [row.patient for row in table.rows] == ["p1", "p2", "p3", "p4"]
+    with pytest.raises(UserError, match="no column 'dy'"):
+        read_listing(tmp_path, table="meta.csv", columns="id,dy,lesion")
+    with pytest.raises(UserError, match="there is no table"):
+        read_listing(tmp_path, table="mata.csv")
+    refused(tmp_path, "there is meta.csv")
+
+
+def test_a_validation_split_joins_training(tmp_path):
+    rows = given([*GOOD, "e.png,ill,p5"], ["Train", "TEST", "training", "testing", "valid"])
+    table = read_listing(listing(tmp_path, rows, "image,label,patient,split"))
+    assert [row.split for row in table.rows] == ["train", "test", "train", "test", "train"]

@@ -1,0 +1,192 @@
+"""Folders that say what an image is: SPLIT/CLASS/PATIENT/..., each level found by its names or given by the user."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
+from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
+from medtune_jax.errors import UserError
+
+SPLIT, CLASS, PATIENT, ANY = "SPLIT", "CLASS", "PATIENT", "*"
+LEVELS = (SPLIT, CLASS, PATIENT, ANY)
+_PATIENT_FOLDERS = 8  # so many folders, three times as many as of the other level, are patients
+_TIMES = 3
+
+Parts = tuple[str, ...]
+
+
+def read_folders(directory: Path, patient_pattern: str = "", layout: str = "") -> Table:
+    """One row an image below the folder, by the names of the folders that it lies in.
+
+    patient_pattern: a regular expression whose first group in the file name is the patient. layout: the folders above
+    an image from the top, as in "SPLIT/CLASS/PATIENT", * for one that says nothing; empty: found by the names.
+    Raises UserError where the names leave a doubt, and for folders that do not fit the layout given.
+    """
+    found = images_below(directory)
+    passed, notes = Counter(found.passed_over), []
+    levels = _given(layout) if layout else None
+    if levels is None:
+        levels = _found(directory, [path.parent.parts for path in found.paths])
+        notes.append(f"folders are read as {'/'.join(levels) or 'nothing'} (--config.data.layout)")
+    rows, beside = [], 0
+    for path in found.paths:
+        level = dict(zip(levels, path.parent.parts, strict=False))
+        role = SPLITS.get(level.get(SPLIT, "").casefold(), "") if SPLIT in levels else ""
+        if CLASS not in level or (SPLIT in levels and not role):
+            beside += 1
+            continue
+        patient = _patient(path, level, patient_pattern)
+        rows.append(Row(str(path), level[CLASS], patient, role))
+    if beside:
+        passed["images outside class folders"] = beside
+    if not rows:
+        raise UserError(_nothing(directory, passed, layout))
+    rows, spelling = _one_spelling(rows)
+    rows, said = two_sided(rows)
+    known = bool(patient_pattern) or PATIENT in levels
+    return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
+
+
+def _given(layout: str) -> Parts:
+    levels = tuple(layout.strip("/").split("/"))
+    wrong = [level for level in levels if level not in LEVELS]
+    if wrong or CLASS not in levels:
+        raise UserError(
+            f"data.layout is '{layout}': name the folders above an image from the top, of {', '.join(LEVELS)}, with "
+            f"one {CLASS}, as in SPLIT/CLASS/PATIENT"
+        )
+    return levels
+
+
+def _found(directory: Path, folders: Sequence[Parts]) -> Parts:
+    """What each level of the folders is, by their names."""
+    above = _common(folders)
+    rest = [parts[len(above) :] for parts in folders]
+    levels: list[str] = [ANY] * len(above)
+    split = next((n for n in (0, 1) if _is_split(rest, n)), None)
+    if split is not None:
+        rest = [(*parts[:split], *parts[split + 1 :]) for parts in rest if _role(parts, split)]
+    own: list[str] = []
+    while rest and all(rest) and {parts[0].casefold() for parts in rest} <= IMAGE_FOLDERS:
+        own, rest = [*own, ANY], [parts[1:] for parts in rest]
+    own += _class_and_patient(directory, [parts for parts in rest if parts])
+    if split is not None:
+        own.insert(split, SPLIT)
+    return (*levels, *own)
+
+
+def _common(folders: Sequence[Parts]) -> Parts:
+    """A folder around everything, as archives have it: one alone that holds the splits, or is called images or data."""
+    above: Parts = ()
+    rest = [parts for parts in folders if parts]
+    while rest and len(rest) == len(folders) and len({parts[0] for parts in rest}) == 1:
+        inner = [parts[1:] for parts in rest]
+        generic = rest[0][0].casefold() in {*IMAGE_FOLDERS, "data", "dataset"}
+        if not all(inner) or not (generic or _is_split(inner, 0)):
+            break
+        above, rest = (*above, rest[0][0]), inner
+        folders = inner
+    return above
+
+
+def _role(parts: Parts, level: int) -> str:
+    return SPLITS.get(parts[level].casefold(), "") if len(parts) > level else ""
+
+
+def _is_split(folders: Sequence[Parts], level: int) -> bool:
+    """Two or more splits on top, or in every class folder; 'train' alone may be a class beside 'bus'."""
+    roles = [_role(parts, level) for parts in folders]
+    return len({*roles} - {""}) > 1 and (level == 0 or all(roles))
+
+
+def _class_and_patient(directory: Path, folders: Sequence[Parts]) -> list[str]:
+    """[CLASS], [CLASS, PATIENT] or [PATIENT, CLASS]; UserError that asks where the names tell neither."""
+    deep = [parts for parts in folders if len(parts) > 1]
+    if 2 * len(deep) <= len(folders):
+        return [CLASS]
+    folders = deep
+    under: dict[str, set[str]] = defaultdict(set)
+    for parts in folders:
+        under[parts[1].casefold()].add(parts[0])
+    upper, lower = {parts[0] for parts in folders}, set(under)
+    if len(upper) == 1:
+        only = next(iter(upper))
+        raise UserError(
+            f"{directory} holds one folder of images only, {only}: give --config.data.dir={directory / only} if its "
+            "folders are the classes"
+        )
+    if lower <= IMAGE_FOLDERS or lower <= {parts[0].casefold() for parts in folders}:
+        return [CLASS]
+    apart = all(len(folders) == 1 for folders in under.values())
+    if _are_patients(upper, lower) and not apart:
+        return [PATIENT, CLASS]
+    if _are_patients(lower, upper) or (apart and len(lower) > len(upper)):
+        return [CLASS, PATIENT]
+    shown = " and ".join(_some(names) for names in (upper, {parts[1] for parts in folders}))
+    raise UserError(
+        f"{directory} has two levels of folders, {shown}: say which are the classes with "
+        "--config.data.layout=CLASS/PATIENT or PATIENT/CLASS (CLASS/* where the inner ones say nothing; SPLIT/ in "
+        "front of train/ and test/)"
+    )
+
+
+def _are_patients(these: set[str], others: set[str]) -> bool:
+    """Many against few, or numbered against named."""
+    if len(these) >= max(_PATIENT_FOLDERS, _TIMES * len(others)):
+        return True
+    numbered = all(re.search(r"\d", name) for name in these)
+    return numbered and len(these) > len(others) and not any(re.search(r"\d", n) for n in others)
+
+
+def _some(names: set[str]) -> str:
+    first = ", ".join(sorted(names)[:3])
+    return f"{first}, ... ({len(names)})" if len(names) > 3 else first
+
+
+def _patient(path: PurePosixPath, level: dict[str, str], pattern: str) -> str:
+    if not pattern:
+        return level.get(PATIENT, str(path))
+    match = re.search(pattern, path.name)
+    if not match or not match.groups():
+        raise UserError(
+            f"data.patient_pattern '{pattern}' finds no patient in {path.name}: "
+            f"give a regular expression whose first group is the patient"
+        )
+    return match.group(1)
+
+
+def _one_spelling(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """train/NORMAL and test/Normal are one class, said; two class folders of one split stay two."""
+    spelled: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        spelled[row.label.casefold()][row.split].add(row.label)
+    one = {}
+    for by_split in spelled.values():
+        names = sorted(set().union(*by_split.values()))
+        if len(names) > 1 and all(len(labels) == 1 for labels in by_split.values()):
+            one.update(dict.fromkeys(names, names[0]))
+    notes = [f"class folders '{name}' are read as '{to}'" for name, to in one.items() if name != to]
+    return [row._replace(label=one.get(row.label, row.label)) for row in rows], notes
+
+
+def _nothing(directory: Path, passed: Counter[str], layout: str) -> str:
+    outside = passed["images outside class folders"]
+    if outside and layout:
+        return f"{directory} has no image in folders laid out as {layout}: give the layout it has"
+    found = f" (found: {outside:,} images in none)" if outside else ""
+    tables = [
+        p.name for p in sorted(directory.glob("*")) if p.suffix.lower() in (".csv", ".tsv", ".xlsx")
+    ]
+    hint = (
+        f"; there is {tables[0]}: --config.data.table={tables[0]} with --config.data.columns"
+        if tables
+        else ""
+    )
+    return (
+        f"{directory} has neither a labels.csv (image,label,patient[,split]) nor class sub-folders with images"
+        f"{found}: add one of them{hint}"
+    )

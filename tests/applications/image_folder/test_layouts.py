@@ -1,0 +1,197 @@
+"""Folders as downloads have them: what is a split, a class, a patient, and what is passed over."""
+
+from collections import Counter
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from medtune_jax.applications.image_folder.listing import read_listing
+from medtune_jax.applications.image_folder.reader import read_images
+from medtune_jax.errors import UserError
+from medtune_jax.folders import HIDDEN, LINKS, named, walk
+
+
+def write(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4, 3), 90, np.uint8)).save(path)
+    return folder
+
+
+def labels(table):
+    return dict(Counter(row.label for row in table.rows))
+
+
+def by_split(table):
+    return dict(Counter((row.split, row.label) for row in table.rows))
+
+
+def grid(*levels, images=2):
+    """All paths of these levels: grid(("train", "test"), ("a", "b")) -> train/a/0.png ..."""
+    paths = [""]
+    for names in levels:
+        paths = [f"{path}{name}/" for path in paths for name in names]
+    return [f"{path}{number}.png" for path in paths for number in range(images)]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "Test")],
+)
+def test_split_folders_are_a_given_split(tmp_path, train, val, test):
+    table = read_listing(write(tmp_path, *grid((train, val, test), ("NORMAL", "PNEUMONIA"))))
+    assert by_split(table) == {
+        ("train", "NORMAL"): 4,
+        ("train", "PNEUMONIA"): 4,
+        ("test", "NORMAL"): 2,
+        ("test", "PNEUMONIA"): 2,
+    }
+    assert sum("validation set (4 images) joins" in note for note in table.notes) == 1
+
+
+def test_the_same_below_a_folder_of_the_archive_and_beside_a_second_copy(tmp_path):
+    write(tmp_path / "chest_xray", *grid(("train", "test"), ("a", "b")))
+    write(tmp_path, "__MACOSX/chest_xray/train/a/._0.png")
+    assert by_split(read_listing(tmp_path))["test", "b"] == 2
+    write(tmp_path, *grid(("train", "test"), ("a", "b")))  # as Kaggle packed it
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": 4, "b": 4}
+    assert table.passed_over == {HIDDEN: 1, "images outside class folders": 8}
+
+
+def test_train_and_val_alone(tmp_path):
+    table = read_listing(write(tmp_path, *grid(("train", "valid"), ("a", "b"))))
+    assert by_split(table)["test", "a"] == 2
+    assert any("is the test set, for there is no other" in note for note in table.notes)
+
+
+def test_test_images_without_a_class_are_no_class(tmp_path):
+    write(tmp_path, *grid(("train",), ("cat", "dog")), "test/1.png", "test/2.png", "test/3.png")
+    table = read_listing(tmp_path)
+    assert labels(table) == {"cat": 2, "dog": 2} and {row.split for row in table.rows} == {""}
+    assert table.passed_over == {"images outside class folders": 3}
+    assert any("no test images with a class" in note for note in table.notes)
+
+
+def test_splits_without_classes_are_refused(tmp_path):
+    write(tmp_path, "train/1.png", "train/2.png", "test/1.png", "test/2.png")
+    with pytest.raises(UserError, match=r"nor class sub-folders .*4 images in none"):
+        read_listing(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert labels(read_listing(write(tmp_path, *grid(("train", "bus"))))) == {"train": 2, "bus": 2}
+
+
+def test_splits_within_the_classes(tmp_path):
+    table = read_listing(write(tmp_path, *grid(("a", "b"), ("train", "test"))))
+    assert by_split(table) == {(s, c): 2 for s in ("train", "test") for c in ("a", "b")}
+
+
+def test_a_class_spelled_otherwise_in_the_other_split(tmp_path):
+    table = read_listing(
+        write(tmp_path, *grid(("train",), ("Ill", "Well")), *grid(("test",), ("ill", "well")))
+    )
+    assert labels(table) == {"Ill": 4, "Well": 4}
+    assert "class folders 'ill' are read as 'Ill'" in table.notes
+
+
+def test_patients_below_classes_and_classes_below_patients(tmp_path):
+    patients = [f"p{n:02}" for n in range(9)]
+    for number, name in enumerate(patients):  # each patient in one class
+        write(tmp_path / "below", *grid((("benign", "malignant")[number % 2],), (name,)))
+    write(tmp_path / "above", *grid(patients, ("0", "1")))  # each patient in both
+    for folder, classes in (
+        ("below", {"benign": 10, "malignant": 8}),
+        ("above", {"0": 18, "1": 18}),
+    ):
+        table = read_listing(tmp_path / folder)
+        assert labels(table) == classes and table.patients_known
+        assert {row.patient for row in table.rows} == set(patients)
+
+
+def test_two_levels_that_tell_neither_are_asked_about(tmp_path):
+    write(tmp_path, *grid(("glioma", "meningioma", "pituitary"), ("axial", "sagittal")))
+    with pytest.raises(UserError, match=r"axial, sagittal: say which.*--config\.data\.layout"):
+        read_listing(tmp_path)
+    table = read_listing(tmp_path, layout="CLASS/*")
+    assert labels(table) == {"glioma": 4, "meningioma": 4, "pituitary": 4}
+    assert not table.patients_known
+    assert labels(read_listing(tmp_path, layout="PATIENT/CLASS")) == {"axial": 6, "sagittal": 6}
+    with pytest.raises(UserError, match=r"data\.layout is 'KIND/PATIENT'"):
+        read_listing(tmp_path, layout="KIND/PATIENT")
+
+
+def test_one_folder_is_asked_about(tmp_path):
+    write(tmp_path, *grid(("xrays",), ("ill", "well")))
+    with pytest.raises(UserError, match=r"holds one folder .* --config\.data\.dir=.*xrays"):
+        read_listing(tmp_path)
+
+
+def test_masks_beside_images_are_none(tmp_path):
+    names = [
+        f"{c}/{c} ({n}){end}.png"
+        for c in ("benign", "normal")
+        for n in (1, 2)
+        for end in ("", "_mask")
+    ]
+    table = read_listing(write(tmp_path, *names, "benign/benign (2)_mask_1.png"))
+    assert labels(table) == {"benign": 2, "normal": 2}
+    assert table.passed_over == {"masks": 5}
+
+
+def test_folders_of_masks_are_passed_over_and_of_images_looked_into(tmp_path):
+    table = read_listing(write(tmp_path, *grid(("ill", "well"), ("images", "masks"))))
+    assert labels(table) == {"ill": 2, "well": 2} and table.passed_over == {"masks": 4}
+    worn = read_listing(write(tmp_path / "worn", *grid(("mask", "no_mask"))))
+    assert labels(worn) == {"mask": 2, "no_mask": 2} and not worn.passed_over
+
+
+def test_every_kind_of_image_is_read_and_every_other_file_counted(tmp_path):
+    kinds = ("webp", "gif", "jp2", "jfif", "PNG", "JPG", "tif", "bmp")
+    write(tmp_path, *(f"a/{n}.{kind}" for n, kind in enumerate(kinds)), *grid(("b",)))
+    (tmp_path / "a" / "0.webp").rename(tmp_path / "a" / "bare")
+    for name in (
+        "a/notes.txt",
+        "a/Thumbs.db",
+        "b/.DS_Store",
+        "b/@eaDir/0.png/x",
+        "b/table.xlsx",
+        "b/readme",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("no image")
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": len(kinds), "b": 2}
+    assert table.passed_over == {HIDDEN: 3, ".txt": 1, ".xlsx": 1, "without a suffix": 1}
+    assert read_images([tmp_path / row.image for row in table.rows], 4).shape == (10, 4, 4, 3)
+
+
+def test_a_dicom_file_without_a_suffix(tmp_path):
+    source = pydicom.data.get_testdata_file("CT_small.dcm")
+    for name in ("a/1.2.840.1", "a/bare", "b/1.2.840.3", "b/IM4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(open(source, "rb").read())  # noqa: PTH123, SIM115
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": 2, "b": 2}
+    assert read_images([tmp_path / row.image for row in table.rows], 8).std() > 10
+
+
+def test_links_are_followed_once(tmp_path):
+    store = write(tmp_path / "store", *grid(("ill",)))
+    data = write(tmp_path / "data", *grid(("well",)))
+    (data / "ill").symlink_to(store / "ill", target_is_directory=True)
+    (data / "ill again").symlink_to(store / "ill", target_is_directory=True)
+    (data / "well" / "around").symlink_to(data, target_is_directory=True)
+    (data / "well" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    table = read_listing(data)
+    assert labels(table) == {"ill": 2, "well": 2}
+    assert table.passed_over == {LINKS: 3}
+
+
+def test_kinds_are_named_most_first(tmp_path):
+    assert named({".txt": 2, "masks": 1200}) == "1,200 masks, 2 .txt"
+    assert walk(tmp_path).files == ()
