@@ -45,6 +45,8 @@ class CaffeLayer:
     settings: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     """Of the weights, empty if it has none."""
+    top: str = ""
+    """What it writes, if not under its own name."""
 
 
 @dataclass
@@ -123,17 +125,24 @@ _PARAMETER = {
     "Convolution": "convolution_param",
     "InnerProduct": "inner_product_param",
     "LRN": "lrn_param",
+    "ReLU": "relu_param",
+    "BatchNorm": "batch_norm_param",
+    "Scale": "scale_param",
     "Pooling": "pooling_param",
 }
 
 
 def _text(layer: CaffeLayer) -> str:
-    lines = [f'name: "{layer.name}"', f'type: "{layer.kind}"', f'top: "{layer.name}"']
+    lines = [f'name: "{layer.name}"', f'type: "{layer.kind}"', f'top: "{layer.top or layer.name}"']
     lines += [f'bottom: "{bottom}"' for bottom in layer.bottoms]
     if layer.settings:
-        inner = " ".join(f"{key}: {value}" for key, value in layer.settings.items())
+        inner = " ".join(f"{key}: {_word(value)}" for key, value in layer.settings.items())
         lines.append(f"{_PARAMETER[layer.kind]} {{ {inner} }}")
     return "layer {\n  " + "\n  ".join(lines) + "\n}\n"
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def alexnet(caffenet: bool = False) -> CaffeNet:
@@ -282,21 +291,28 @@ def caffemodel(
     layers: list[CaffeLayer],
     weights: dict[str, tuple[np.ndarray, ...]],
     version: int = 1,
+    linked: bool = True,
     **blob_settings: bool,
 ) -> Iterator[bytes]:
-    """A caffemodel, layer by layer. `version` is 0, 1 or 2; blob settings as in `blob`."""
+    """A caffemodel, layer by layer. `version` is 0, 1 or 2; blob settings as in `blob`.
+
+    linked: whether layers say what they read and write, as Caffe's own files do and those of other writers may not.
+    """
     blob_settings.setdefault("old_shape", version < 2)
     yield field_bytes(1, b"net")
     for layer in layers:
         blobs = [blob(values, **blob_settings) for values in weights.get(layer.name, ())]
-        message = _message(layer, blobs, version)
+        message = _message(layer, blobs, version, linked)
         yield field_bytes(100 if version == 2 else 2, message.SerializeToString())
 
 
-def _message(layer: CaffeLayer, blobs: list[bytes], version: int) -> Any:
+def _message(layer: CaffeLayer, blobs: list[bytes], version: int, linked: bool) -> Any:
     numbers = layer.settings
     if version == 0:
         message = pb.V1LayerParameter()
+        if linked:
+            message.bottom.extend(layer.bottoms)
+            message.top.append(layer.top or layer.name)
         inner = message.layer
         inner.name, inner.type = layer.name, V0_TYPES.get(layer.kind, layer.kind)
         inner.blobs.extend(blobs)
@@ -306,6 +322,9 @@ def _message(layer: CaffeLayer, blobs: list[bytes], version: int) -> Any:
         return message
     message = pb.V1LayerParameter() if version == 1 else pb.LayerParameter()
     message.name = layer.name
+    if linked:
+        message.bottom.extend(layer.bottoms)
+        message.top.append(layer.top or layer.name)
     message.type = V1_TYPES[layer.kind] if version == 1 else layer.kind
     message.blobs.extend(blobs)
     if layer.kind == "Convolution":
@@ -316,6 +335,11 @@ def _message(layer: CaffeLayer, blobs: list[bytes], version: int) -> Any:
         parameter.group = numbers.get("group", 1)
     elif layer.kind == "InnerProduct":
         message.inner_product_param.num_output = numbers["num_output"]
+    elif layer.kind in _PARAMETER and version == 2 and layer.kind not in ("LRN", "Pooling"):
+        parameter = getattr(message, _PARAMETER[layer.kind])
+        for key, value in numbers.items():
+            if hasattr(parameter, key):
+                setattr(parameter, key, value)
     return message
 
 

@@ -30,11 +30,25 @@ class Preprocessing:
         x = x * self.scale - self._mean_for(x.shape[1:3])
         return (x / jnp.asarray(self.std, jnp.float32)).astype(dtype)
 
+    def __str__(self) -> str:
+        mean = np.asarray(self.mean)
+        kind = "a mean image, on average " if mean.ndim == 3 else ""
+        text = f"{self.size} x {self.size} {self.order}, mean {kind}{_numbers(mean.reshape(-1, 3).mean(0))}"
+        if self.scale != 1:
+            text += f", scale {self.scale:g}"
+        if any(value != 1 for value in self.std):
+            text += f", std {_numbers(np.asarray(self.std))}"
+        return text
+
     def _mean_for(self, shape: tuple[int, ...]) -> Array:
         mean = np.asarray(self.mean, np.float32)
         if mean.ndim == 3 and mean.shape[:2] != shape:
             mean = mean.mean((0, 1))  # a mean image only fits its own size
         return jnp.asarray(mean)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:g}" for value in np.round(values.astype(float), 3))
 
 
 def imagenet_rgb(size: int) -> Preprocessing:

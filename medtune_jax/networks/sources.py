@@ -54,8 +54,21 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """Another network that files are taken for, and which is not one of ours.
+
+    threes: (outputs, inputs) of its 3x3 convolutions, by which it is known. advice: what to do instead.
+    """
+
+    name: str
+    threes: tuple[tuple[int, int], ...]
+    advice: str
+
+
+@dataclass(frozen=True)
 class Sources:
-    """The formats that hold a network, by name, and the known files."""
+    """The formats that hold a network, by name, the known files, and the networks that are taken for it."""
 
     formats: Mapping[str, Format] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
+    relatives: tuple[Relative, ...] = ()

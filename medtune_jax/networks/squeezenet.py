@@ -8,7 +8,7 @@ from jax import Array
 
 from medtune_jax.networks.layers import Conv, global_average_pool, max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
-from medtune_jax.networks.sources import IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.sources import IN_ORDER, Format, Relative, Release, Sources
 from medtune_jax.networks.stages import Network, Rates, Stage
 
 
@@ -57,6 +57,15 @@ _RELEASE = Release(
 )
 
 
+_SQUEEZES = (16, 16, 32, 32, 48, 48, 64, 64)
+_VERSION_11 = Relative(
+    "SqueezeNet 1.1",
+    ((64, 3), *((4 * squeeze, squeeze) for squeeze in _SQUEEZES)),
+    "only 1.0 is known here, whose first convolution has 96 filters of 7 x 7 (the ONNX zoo's squeezenet1.0 files hold "
+    "1.1 all the same, onnx/models#578), so take the authors' SqueezeNet_v1.0 or torchvision's squeezenet1_0",
+)
+
+
 def _head(classes: int, relu: bool) -> Stage:
     return Stage("conv10", Conv(classes, 1, relu=relu), (global_average_pool,), dropout=0.5)
 
@@ -97,5 +106,6 @@ def squeezenet(classes: int = 1000) -> Network:
                 "Deep Compression": IN_ORDER,
             },
             releases=(_RELEASE,),
+            relatives=(_VERSION_11,),
         ),
     )

@@ -4,7 +4,7 @@ from jax import Array
 
 from medtune_jax.networks.layers import Conv, Dense, max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
-from medtune_jax.networks.sources import IN_ORDER, Format, Release, Sources
+from medtune_jax.networks.sources import IN_ORDER, Format, Relative, Release, Sources
 from medtune_jax.networks.stages import Network, Stage
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -20,6 +20,22 @@ _RELEASE = Release(
 _TORCHVISION = (
     *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
     *(f"classifier.{i}" for i in (0, 3, 6)),
+)
+
+
+def _other_depth(layers: int, counts: tuple[int, ...]) -> Relative:
+    """VGG-11, 13 or 19: the same blocks of 3x3 convolutions, fewer or more in each."""
+    widths = [
+        widths[0] for widths, count in zip(_BLOCKS, counts, strict=True) for _ in range(count)
+    ]
+    threes = tuple(zip(widths, (3, *widths), strict=False))
+    return Relative(f"VGG-{layers}", threes, "only VGG-16 is known here, so take its file")
+
+
+_RELATIVES = (
+    _other_depth(11, (1, 1, 2, 2, 2)),
+    _other_depth(13, (2, 2, 2, 2, 2)),
+    _other_depth(19, (2, 2, 4, 4, 4)),
 )
 
 
@@ -60,5 +76,6 @@ def vgg16(classes: int = 1000) -> Network:
                 "ONNX": IN_ORDER,
             },
             releases=(_RELEASE,),
+            relatives=_RELATIVES,
         ),
     )

@@ -8,7 +8,8 @@ preprocessing record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,11 +23,7 @@ from medtune_jax.networks.sources import Format
 from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.slots import Slot, slots
-
-_BY_ORDER = (
-    "Layers were matched by their order: their names are unknown, and so is the preprocessing "
-    "they were trained with; {network}'s own ({order}) is recorded."
-)
+from medtune_jax.weights.stated import Stated
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def convert(
     layers: dict[str, Layer],
     network: str,
     norm_before_pool: bool | None = None,
-    mean: np.ndarray | None = None,
+    stated: Stated | None = None,
     where: str = "the file",
 ) -> Conversion:
     """Put a file's layers into the named network, with as many classes as its classifier has.
@@ -78,21 +75,26 @@ def convert(
             once; give a copy of the dict to keep them.
         network: a name of `networks.NETWORKS`.
         norm_before_pool: what the file says about it (`caffe.norm_before_pool`), None if nothing.
-        mean: a mean image [height, width, 3] in BGR instead of the network's own mean.
+        stated: what the user says of the preprocessing, instead of what the layers' names imply.
         where: the file's name, for messages.
 
     Raises:
-        UserError: another network's file, a missing layer, a wrong shape, batch norms that cannot
-            be folded exactly.
+        UserError: another network's file, a missing layer, a wrong shape, norms that cannot be folded exactly, a layer
+            in between that the network does not have, a preprocessing that nothing tells.
     """
     target = networks.get(network)
-    matched, format_ = match(layers, target)
+    found = match(layers, target)
+    matched = found.layers
+    _refuse_relatives(layers, target, where)
     _refuse_another_network(layers, matched, target, norm_before_pool, where)
+    _refuse_copies(found, where)
     target = _with_classes(target, matched)
-    notes = _fold(layers, matched, network, format_.epsilon, where)
+    notes = _fold(layers, matched, network, found.format.epsilon, where)
     _refuse_gaps(target, matched, where)
+    _refuse_foreign(layers, found, target, where)
 
     _check_strides(target, matched, where)
+    preprocessing = preprocess(target.preprocessing, found, stated, where)
     wanted = slots(target)
     partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
     loaded = [slot for slot in wanted if slot.name in matched and slot.stage not in partial]
@@ -102,37 +104,68 @@ def convert(
     for slot in loaded:
         kernel, bias = place(matched.pop(slot.name), slot, where)
         flat[(*slot.path, "kernel")], flat[(*slot.path, "bias")] = kernel, bias
-
-    preprocessing = format_.preprocessing or target.preprocessing
-    if format_.ordered and format_.preprocessing is None:
-        order = target.preprocessing.order
-        notes = (*notes, _BY_ORDER.format(network=network, order=order))
-    if mean is not None:
-        preprocessing = replace(preprocessing, mean=crop_mean(mean, preprocessing.size))
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
 
 
-def match(layers: Mapping[str, Layer], network: Network) -> tuple[dict[str, Layer], Format]:
-    """Slot name -> layer, by the names of one of the network's formats or by the order, whichever finds most."""
+@dataclass(frozen=True)
+class Match:
+    """Which layers of a file are which of ours.
+
+    layers: slot name -> layer. prefix: what begins the file's names beside the format's own. rivals: other prefixes
+    under which the file holds as much. by_order: whether the names are unknown and the order alone decided.
+    """
+
+    layers: dict[str, Layer]
+    format: Format
+    prefix: str = ""
+    rivals: tuple[str, ...] = ()
+    by_order: bool = False
+
+
+def match(layers: Mapping[str, Layer], network: Network) -> Match:
+    """By the names of one of the network's formats, or by the order, whichever finds most.
+
+    A module inside another one's (``model.features.0``, ``module.backbone.conv1``) is found under its prefix. The
+    order counts only in a file that has one, a graph's.
+    """
     wanted, formats = slots(network), network.sources.formats.values()
-    candidates = [(_by_name(layers, wanted, f.names), f) for f in (Format(), *formats)]
+    candidates = [_by_name(layers, wanted, format_) for format_ in (Format(), *formats)]
+    graph = all(layer.after is not None for layer in layers.values())
     ordered = [f for f in formats if f.ordered and all(n.startswith(f.prefix) for n in layers)]
-    if ordered:
-        candidates.append((_in_order(layers, wanted), max(ordered, key=lambda f: len(f.prefix))))
-    return max(candidates, key=lambda candidate: len(candidate[0]))
+    if graph and ordered:
+        closest = max(ordered, key=lambda f: len(f.prefix))
+        known = closest.preprocessing is not None
+        candidates.append(Match(_in_order(layers, wanted), closest, by_order=not known))
+    return max(candidates, key=lambda candidate: len(candidate.layers))
 
 
-def _by_name(
-    layers: Mapping[str, Layer], wanted: Sequence[Slot], names: Mapping[str, str]
-) -> dict[str, Layer]:
+def _by_name(layers: Mapping[str, Layer], wanted: Sequence[Slot], format_: Format) -> Match:
     """By the file's names of layers or, layer by layer, our own."""
-    named = [(s.name, name) for s in wanted for name in (s.name, names.get(s.name, s.name))]
-    return {ours: layers[name] for ours, name in named if name in layers}
+    ours = {name: s.name for s in wanted for name in (format_.names.get(s.name, s.name), s.name)}
+    by_prefix: dict[str, dict[str, Layer]] = {}
+    for full, layer in ((name, layer) for name, layer in layers.items() if layer.weights.size):
+        for prefix, name in _splits(full):
+            if name in ours:
+                by_prefix.setdefault(prefix, {}).setdefault(ours[name], layer)
+    if not by_prefix:
+        return Match({}, format_)
+    most = max(len(found) for found in by_prefix.values())
+    best, *rivals = (prefix for prefix, found in by_prefix.items() if len(found) == most)
+    return Match(by_prefix[best], format_, best, tuple(rivals))
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """(prefix, rest) at every dot: "", "model.", "model.net.", ..."""
+    parts = name.split(".")
+    for n in range(len(parts)):
+        yield "".join(f"{part}." for part in parts[:n]), ".".join(parts[n:])
 
 
 def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, Layer]:
     """Pair layers and slots one to one in order, if every shape but the classifier's fits."""
-    weighted = [layer for layer in layers.values() if layer.kind != "other"]
+    weighted = [
+        layer for layer in layers.values() if layer.kind in ("convolution", "inner_product")
+    ]
     main = [slot for slot in wanted if not slot.auxiliary]
     if len(weighted) != len(main):
         return {}
@@ -164,18 +197,6 @@ def place(layer: Layer, slot: Slot, where: str) -> tuple[np.ndarray, np.ndarray]
     return np.ascontiguousarray(kernel), np.array(bias)
 
 
-def crop_mean(mean: np.ndarray, size: int) -> np.ndarray:
-    """The centre of a mean image, as Caffe crops it in testing."""
-    height, width = mean.shape[:2]
-    if min(height, width) < size:
-        raise UserError(
-            f"The mean image is {height} x {width} but the network takes {size} x {size}; leave "
-            "--mean out to use the network's own channel means."
-        )
-    top, left = (height - size) // 2, (width - size) // 2
-    return np.ascontiguousarray(mean[top : top + size, left : left + size])
-
-
 def looks_like(
     layers: Mapping[str, Layer], norm_before_pool: bool | None = None, asked: str = ""
 ) -> str | None:
@@ -187,7 +208,7 @@ def looks_like(
         if _in_other_order(network, norm_before_pool):
             continue
         *body, head = _main(network)  # the head may have any number of classes
-        matched, _ = match(layers, network)
+        matched = match(layers, network).layers
         fitting = len(_fitting(matched, body)) + (head.name in matched)
         scores[name] = fitting / max(len(body) + 1, weighted)
     best = max(scores, key=lambda name: (scores[name], name == asked))
@@ -258,29 +279,118 @@ def _fold(
     epsilon: float | None,
     where: str,
 ) -> tuple[str, ...]:
-    """Fold each batch norm into the convolution before it: exact with stored statistics."""
+    """Fold each norm and scale into the layer whose result it reads: exact with stored statistics.
+
+    Which layer that is the file's graph says or, without one, torchvision's names (``conv`` and ``bn`` of one block).
+    """
     norms = {name: layer for name, layer in layers.items() if layer.kind == "batch_norm"}
-    if not norms:
-        return ()
     pairs = {name.removesuffix("conv") + "bn": name for name in layers if name.endswith(".conv")}
-    if epsilon is None or not norms.keys() <= pairs.keys():
-        raise UserError(
-            f"{where} holds batch norms ({next(iter(norms))}, ...), which {network} does not have, "
-            "so these weights would give other results; use weights trained without them."
-        )
-    for name in norms:
-        layers[pairs[name]] = fold(layers[pairs[name]], layers.pop(name), epsilon)
+    folded = 0
+    for name, norm in norms.items():
+        host = norm.follows or (pairs.get(name, "") if norm.after is None else "")
+        known = (norm.extra or {}).get("epsilon", epsilon)
+        if norm.after is not None and host not in layers:
+            if _concerns(name, layers, matched):
+                raise UserError(
+                    f"{where}: {name!r} ({norm.type}) does not directly follow one convolution or inner product alone, "
+                    "so it cannot be folded into one exactly; use weights trained without it."
+                )
+            continue
+        if host not in layers or known is None:
+            raise UserError(
+                f"{where} holds batch norms ({name}, ...), which {network} does not have, "
+                "so these weights would give other results; use weights trained without them."
+            )
+        if norm.weights.size != layers[host].shape[0]:
+            raise UserError(
+                f"{where}: {name!r} has {norm.weights.size} channels but {host!r} before it has "
+                f"{layers[host].shape[0]} outputs; the file is damaged."
+            )
+        layers[host] = fold(layers[host], layers.pop(name), float(known))
+        folded += 1
     matched.update({slot: layers[layer.name] for slot, layer in matched.items()})
-    return (f"{len(norms)} batch norms folded into their convolutions (statistics as stored).",)
+    note = f"{folded} norms and scales folded into the layers before them (statistics as stored)."
+    return (note,) if folded else ()
+
+
+def _concerns(name: str, layers: Mapping[str, Layer], matched: Mapping[str, Layer]) -> bool:
+    """Whether a layer that is loaded lies behind the layer of that name, or directly before it."""
+    loaded = {layer.name for layer in matched.values()}
+    behind = any(name in (layer.after or ()) for layer in matched.values())
+    return behind or bool((layers[name].after or frozenset()) & loaded)
+
+
+def _refuse_foreign(layers: Mapping[str, Layer], found: Match, target: Network, where: str) -> None:
+    """No layer that the network lacks may lie between, or on the result of, those that are loaded.
+
+    The file's graph says which do. A state dict has none: there it is every layer without a known use, and every
+    other one of the same part (``features``, ``classifier``) as a loaded layer.
+    """
+    matched = found.layers
+    used = {layer.name for layer in matched.values()}
+    head = matched.get(_main(target)[-1].name)
+    bodies = used - ({head.name} if head else set())
+    between = frozenset[str]().union(*(layer.after or () for layer in matched.values()))
+    new = tuple(f"{found.prefix}{name}." for name in _absent(found, target))
+    parts = {_part(name, found.prefix) for name in used}
+    for name, layer in layers.items():
+        if name in used:
+            continue
+        if layer.after is not None:
+            other = layer.kind == "other"
+            foreign = name in between or (other and layer.follows in bodies)
+            foreign |= other and layer.weights.size > 0 and layer.follows in used
+        else:
+            inside = name.startswith(found.prefix) and not name.startswith(new)
+            trained = layer.kind in ("convolution", "inner_product")
+            foreign = inside and (not trained or _part(name, found.prefix) in parts)
+        if foreign:
+            kind = f" ({layer.type or layer.kind})"
+            raise UserError(
+                f"{where} holds the layer {name!r}{kind}, which {target.name} does not have, so these weights would "
+                "give other results; use weights trained without it."
+            )
+
+
+def _absent(found: Match, target: Network) -> list[str]:
+    """The file's names of the layers that it lacks."""
+    names = found.format.names
+    return [names.get(s.name, s.name) for s in slots(target) if s.name not in found.layers]
+
+
+def _part(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).split(".")[0]
+
+
+def _refuse_copies(found: Match, where: str) -> None:
+    if found.rivals and len(found.layers) > 1:
+        listed = ", ".join(repr(prefix) for prefix in (found.prefix, *found.rivals))
+        raise UserError(
+            f"{where} holds the network more than once (under {listed}); save the state dict of the one you mean."
+        )
+
+
+def _refuse_relatives(layers: Mapping[str, Layer], target: Network, where: str) -> None:
+    threes = Counter(
+        layer.shape[:2]
+        for layer in layers.values()
+        if layer.weights.ndim == 4 and layer.shape[2:] == (3, 3)
+    )
+    for relative in target.sources.relatives:
+        if threes == Counter(relative.threes):
+            raise UserError(f"{where} holds {relative.name}, not {target.name}: {relative.advice}.")
 
 
 def fold(convolution: Layer, norm: Layer, epsilon: float) -> Layer:
-    """The convolution that equals `convolution` followed by the batch norm in inference."""
+    """The convolution or inner product that equals it followed by the batch norm in inference."""
     statistics = norm.extra or {}
-    gain = norm.weights / np.sqrt(statistics["variance"].astype(np.float64) + epsilon)
+    with np.errstate(
+        invalid="ignore", divide="ignore"
+    ):  # numbers that are not finite are refused in placing
+        gain = norm.weights / np.sqrt(statistics["variance"].astype(np.float64) + epsilon)
     before = 0 if convolution.bias is None else convolution.bias
     shift = 0 if norm.bias is None else norm.bias
-    weights = convolution.weights * gain[:, None, None, None]
+    weights = convolution.weights * gain.reshape(-1, *(1,) * (convolution.weights.ndim - 1))
     bias = (before - statistics["mean"]) * gain + shift
     return replace(convolution, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
 
@@ -315,8 +425,23 @@ def _rows(
         for slot in wanted
     ]
     used = {row.source for row in rows}
-    unused = [layer for name, layer in layers.items() if name not in used]
+    unused = [layer for name, layer in layers.items() if name not in used and layer.weights.size]
     return (*rows, *(Row("", layer.name, layer.shape, "left out") for layer in unused))
+
+
+def preprocess(
+    own: Preprocessing, found: Match, stated: Stated | None, where: str
+) -> Preprocessing:
+    """What the user states or else what the layers' names imply: a format's own or the network's, `own`."""
+    implied = None if found.by_order else found.format.preprocessing or own
+    if stated is not None:
+        return stated.preprocessing(own, implied)
+    if implied is None:
+        raise UserError(
+            f"{where} has names of layers that are unknown, so their order was followed, and the preprocessing "
+            "they were trained with is unknown too: state it with --order, --mean, --std and --scale."
+        )
+    return implied
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -18,12 +18,15 @@ from medtune_jax.networks.sources import Release
 from medtune_jax.paths import discard, user_cache
 from medtune_jax.weights import catalog, checkpoint, pretrained
 from medtune_jax.weights.files import convert_file, digest
+from medtune_jax.weights.stated import InWords
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
 
-def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
+def fetch(
+    name: str, output: str | Path, url: str | None = None, in_words: InWords | None = None
+) -> Path:
     """Download known weights and convert them into the checkpoint directory `output`.
 
     A download that was cut is resumed if the file's hash is known (else a file changed in between
@@ -34,6 +37,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
         output: a directory that does not exist yet.
         url: another address: a mirror of that file, or any file of a network. Proxies are taken
             from the environment (https_proxy, ...).
+        in_words: what the user says of the preprocessing.
 
     Raises:
         UserError: unknown name, no such file at the address, a cut connection, a wrong hash, or
@@ -43,6 +47,11 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
     checkpoint.refuse_existing(output)
     network, release = catalog.find(name, url or "")
     address = url or release.url
+    flag = next((flag for flag, value in (in_words or {}).items() if value), None)
+    if not address and flag:
+        raise UserError(
+            f"{name} comes with the package and its preprocessing is known: leave out --{flag}"
+        )
     if not address:
         return _unpack(network, output)
     _check_address(address)
@@ -56,7 +65,7 @@ def fetch(name: str, output: str | Path, url: str | None = None) -> Path:
             _verify(part, release, address)
             part.replace(file)
         origin = {"url": address} | ({"licence": release.licence} if release.licence else {})
-        convert_file(file, network, output, origin=origin)
+        convert_file(file, network, output, in_words=in_words, origin=origin)
         keep = False
     except OSError as error:
         raise UserError(

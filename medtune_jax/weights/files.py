@@ -14,8 +14,9 @@ from medtune_jax.weights import catalog, checkpoint
 from medtune_jax.weights.convert import Conversion, convert
 from medtune_jax.weights.formats import caffe, deep_compression, onnx, torch
 from medtune_jax.weights.formats.layer import Layer
-from medtune_jax.weights.formats.source import opened
+from medtune_jax.weights.formats.source import is_safetensors, opened
 from medtune_jax.weights.slots import slots
+from medtune_jax.weights.stated import InWords, stated
 
 _DEEP_COMPRESSION = "Deep Compression"
 
@@ -62,10 +63,12 @@ def convert_file(
     network: str,
     output: str | Path,
     mean: str | Path | None = None,
+    in_words: InWords | None = None,
     origin: Mapping[str, object] | None = None,
 ) -> tuple[WeightFile, Conversion]:
     """Convert a weight file into a checkpoint directory, written whole or not at all.
 
+    mean: a mean image. in_words: what the user says of the preprocessing, a mean image included.
     origin: what else the provenance should record, such as the address and licence.
 
     Raises:
@@ -73,15 +76,15 @@ def convert_file(
     """
     networks.get(network)
     checkpoint.refuse_existing(output)
+    words: InWords = in_words or {}
+    said = stated(**({"mean": str(mean), **words} if mean else words))
     source = read(weights, network)
     held, release = source.release or (network, None)
     if release and held != network:
         raise UserError(
             f"{weights} is the released {release.file}, which holds {held}; pass --network {held}."
         )
-    mean_image = caffe.read_mean(mean) if mean else None
-    order = source.norm_before_pool
-    conversion = convert(source.layers, network, order, mean_image, where=str(weights))
+    conversion = convert(source.layers, network, source.norm_before_pool, said, where=str(weights))
     checkpoint.save(
         output,
         conversion.params,
@@ -91,6 +94,23 @@ def convert_file(
         released=conversion.network == networks.get(network),
     )
     return source, conversion
+
+
+def described(source: WeightFile, conversion: Conversion) -> str:
+    """What went where, the preprocessing recorded, and which release the file is."""
+    counts = {state: len(conversion.names(state)) for state in ("loaded", "new", "left out")}
+    known = "not a known release"
+    if source.release:
+        _, release = source.release
+        known = f"the released {release.file} ({release.accuracy})"
+    return "\n".join(
+        (
+            str(conversion),
+            f"preprocessing: {conversion.preprocessing}",
+            ", ".join(f"{count} {state}" for state, count in counts.items()),
+            f"{source.format} file, sha1 {source.sha1}: {known}.",
+        )
+    )
 
 
 def _provenance(source: WeightFile, conversion: Conversion) -> dict[str, object]:
@@ -109,7 +129,7 @@ def _format(path: Path) -> str:
         head = file.read(9)
     if path.suffix == ".net":
         return _DEEP_COMPRESSION
-    if head[:2] == b"PK" or head[:1] == b"\x80" or head[8:] == b"{":
+    if head[:2] == b"PK" or head[:1] == b"\x80" or is_safetensors(head):
         return "PyTorch"
     if head[:1] == b"\x08" or path.suffix == ".onnx":  # ONNX begins with ir_version, field 1
         return "ONNX"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from medtune_jax.errors import UserError
 from medtune_jax.images import eight_bit
-from medtune_jax.networks import Network, Params, Preprocessing, parameter_count
+from medtune_jax.networks import Network, Params, parameter_count
 from medtune_jax.weights.checkpoint import Checkpoint, load
 from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.slots import Slot, slots
@@ -29,7 +29,7 @@ def show(directory: str | Path) -> str:
     count = parameter_count(stored.params)
     lines = [
         f"network        {stored.network}, {_classes(stored, network)}, {count:,} parameters",
-        f"preprocessing  {_preprocessing(stored.preprocessing)}",
+        f"preprocessing  {stored.preprocessing}",
         *(f"{key:<13}  {_value(value)}" for key, value in stored.provenance.items() if value),
         "",
         *_table(stored, network),
@@ -84,22 +84,6 @@ def _classes(stored: Checkpoint, network: Network) -> str:
     if stored.classes:
         return f"{stored.classes} classes"
     return f"without {network.head}"
-
-
-def _preprocessing(record: Preprocessing) -> str:
-    mean = np.asarray(record.mean)
-    kind = "a mean image, on average " if mean.ndim == 3 else ""
-    average = mean.reshape(-1, mean.shape[-1]).mean(0)
-    text = f"{record.size} x {record.size} {record.order}, mean {kind}{_numbers(average)}"
-    if record.scale != 1:
-        text += f", scale {record.scale:g}"
-    if any(value != 1 for value in record.std):
-        text += f", std {_numbers(np.asarray(record.std))}"
-    return text
-
-
-def _numbers(values: np.ndarray) -> str:
-    return " ".join(f"{value:g}" for value in np.round(values.astype(float), 3))
 
 
 def _value(value: object) -> str:

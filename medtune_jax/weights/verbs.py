@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
 from medtune_jax.weights.columns import aligned
+from medtune_jax.weights.stated import InWords
 
 
-def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str:
-    """list | fetch NAME | show DIR | run DIR; returns the text to print."""
+def weights_verb(
+    arguments: list[str],
+    image: str,
+    output: str,
+    url: str,
+    network: str = "",
+    in_words: InWords | None = None,
+) -> str:
+    """list | fetch NAME | convert FILE | show DIR | run DIR; returns the text to print.
+
+    network: of the file to convert. in_words: what the user says of the preprocessing, for fetch and convert.
+    """
     import absl.logging
 
-    from medtune_jax.weights import catalog, fetch, inspect
+    from medtune_jax.weights import catalog, fetch, files, inspect
 
     absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax must not log beside our one sentence
 
@@ -21,14 +32,18 @@ def weights_verb(arguments: list[str], image: str, output: str, url: str) -> str
         case ["list"]:
             return _listing(catalog.table())
         case ["fetch", name]:
-            return inspect.show(fetch.fetch(name, _needed(output, "--output=DIR"), url))
+            return inspect.show(fetch.fetch(name, _needed(output, "--output=DIR"), url, in_words))
+        case ["convert", file]:
+            target = _needed(network, "--network=NAME")
+            output = _needed(output, "--output=DIR")
+            return files.described(*files.convert_file(file, target, output, None, in_words))
         case ["show", directory]:
             return inspect.show(directory)
         case ["run", directory]:
             picture = _needed(image, "--image=FILE")
             return inspect.run_image(directory, picture, _needed(output, "--output=acts.npz"))
     raise UserError(
-        f"medtune weights takes list, fetch NAME, show DIR or run DIR, not '{' '.join(arguments)}'"
+        f"medtune weights takes list, fetch NAME, convert FILE, show DIR or run DIR, not '{' '.join(arguments)}'"
     )
 
 

@@ -14,10 +14,11 @@ import pytest
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.weights import checkpoint, pretrained
-from medtune_jax.weights.convert import convert, crop_mean, fold
+from medtune_jax.weights.convert import convert, fold
 from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats.layer import Layer, kind_of
 from medtune_jax.weights.slots import slots
+from medtune_jax.weights.stated import crop_mean, stated
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "medtune_jax/weights/data/squeezenet/compressed_SqueezeNet.net"
@@ -87,13 +88,24 @@ def test_torchvision_names_are_torchvisions():
 
 
 def test_unknown_names_in_graph_order():
-    layers = {f"squeezenet0_layer{i}": x for i, x in enumerate(_layers("squeezenet").values())}
-    conversion = convert(dict(layers), "squeezenet")
+    """Only a graph has an order; without known names nobody knows the preprocessing, so it must be stated."""
+    plain = list(_layers("squeezenet").values())
+
+    def renamed(prefix: str, **changes) -> dict[str, Layer]:
+        names = [f"{prefix}{i}" for i in range(len(plain))]
+        return {n: replace(x, name=n, **changes) for n, x in zip(names, plain, strict=True)}
+
+    conversion = convert(renamed("squeezenet0_layer", after=frozenset()), "squeezenet")
     assert conversion.preprocessing.order == "RGB"  # Gluon's
-    other = {f"layer{i}": x for i, x in enumerate(layers.values())}
-    conversion = convert(dict(other), "squeezenet")
-    assert conversion.preprocessing.order == "BGR"
-    assert "matched by their order" in str(conversion)
+    other = renamed("layer", after=frozenset())
+    with pytest.raises(
+        UserError, match=r"names of layers that are unknown.* state it with --order"
+    ):
+        convert(dict(other), "squeezenet")
+    said = stated(order="RGB", mean="0.5", scale="1/255", std="0.5")
+    assert convert(other, "squeezenet", stated=said).preprocessing.order == "RGB"
+    with pytest.raises(UserError, match="does not hold squeezenet"):
+        convert(renamed("layer"), "squeezenet")
 
 
 def test_batch_norm_is_folded_exactly():

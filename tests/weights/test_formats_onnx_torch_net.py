@@ -133,7 +133,7 @@ def test_pytorch_views_and_wrappers(tmp_path):
     library.save(
         {"state_dict": {"module.x.weight": weight, "module.x.bias": bias}, "epoch": 3}, path
     )
-    layer = torch.read(path)["x"]
+    layer = torch.read(path)["module.x"]
     np.testing.assert_array_equal(layer.weights, weight.numpy())
     np.testing.assert_array_equal(layer.bias, bias.numpy())
 
@@ -155,9 +155,16 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     library.save(library.nn.Linear(2, 2), path)
     with pytest.raises(UserError, match=r"Linear.*model\.state_dict"):
         torch.read(path)
-    library.save({"a": library.zeros(1)}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(UserError, match="resave it with"):
-        torch.read(path)
+
+
+def test_the_form_before_pytorch_16(tmp_path):
+    library = pytest.importorskip("torch")
+    module = library.nn.Sequential(library.nn.Conv2d(3, 8, 3), library.nn.BatchNorm2d(8))
+    path = tmp_path / "net.pth"
+    library.save(module.state_dict(), path, _use_new_zipfile_serialization=False)
+    layers = torch.read(path)
+    np.testing.assert_array_equal(layers["0"].weights, module[0].weight.detach().numpy())
+    assert layers["1"].kind == "batch_norm"
 
 
 def test_tensor_must_stay_in_its_storage(tmp_path):

@@ -5,6 +5,8 @@ needs none of those programs. Example:
 
     python tools/convert_caffe_weights/convert.py --weights bvlc_alexnet.caffemodel \\
         --network alexnet --mean imagenet_mean.binaryproto --output weights/alexnet
+    python tools/convert_caffe_weights/convert.py --weights features.safetensors --network vgg16 \\
+        --order RGB --mean 123.68,116.779,103.939 --output weights/vgg16
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ import sys
 
 from absl import app, flags, logging
 
+from medtune_jax.cli import VERBS
 from medtune_jax.errors import UserError
-from medtune_jax.weights.files import convert_file
+from medtune_jax.weights.files import convert_file, described
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "The file to convert.", required=True)
 _NETWORK = flags.DEFINE_string("network", None, "The network it holds: alexnet, ...", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The directory to make.", required=True)
-_MEAN = flags.DEFINE_string("mean", None, "A mean image (.binaryproto) to subtract.")
+_ORDER, _MEAN, _STD, _SCALE = (
+    flags.DEFINE_string(name, "", VERBS["weights"].options[name])
+    for name in ("order", "mean", "std", "scale")
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -28,19 +34,20 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax logs what is reported below in one sentence
     try:
         source, conversion = convert_file(
-            _WEIGHTS.value, _NETWORK.value, _OUTPUT.value, _MEAN.value
+            _WEIGHTS.value,
+            _NETWORK.value,
+            _OUTPUT.value,
+            in_words={
+                "order": _ORDER.value,
+                "mean": _MEAN.value,
+                "std": _STD.value,
+                "scale": _SCALE.value,
+            },
         )
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    print(conversion)
-    counts = {state: len(conversion.names(state)) for state in ("loaded", "new", "left out")}
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    known = "not a known release"
-    if source.release:
-        _, release = source.release
-        known = f"the released {release.file} ({release.accuracy})"
-    print(f"{source.format} file, sha1 {source.sha1}: {known}.")
+    print(described(source, conversion))
     print(f"Checkpoint written to {_OUTPUT.value}.")
 
 

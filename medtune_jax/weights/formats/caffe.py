@@ -7,7 +7,9 @@ Memory stays near twice the largest layer plus what is returned: one layer is de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +17,64 @@ import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import caffe_pb2
+from medtune_jax.weights.formats.flow import Flow, Role
 from medtune_jax.weights.formats.layer import Kind, Layer
-from medtune_jax.weights.formats.source import opened, quoted, shaped
+from medtune_jax.weights.formats.source import named, opened, quoted, shaped
 from medtune_jax.weights.formats.wire import damage_reported, messages
 
 _V1_LAYERS, _V2_LAYER = 2, 100  # field numbers in NetParameter
-_CONVOLUTIONS = {4, "Convolution", "conv"}  # V1's number, V2's and V0's word
-_INNER_PRODUCTS = {14, "InnerProduct", "innerproduct"}
-_NORMS: set[int | str] = {15, "LRN", "lrn"}
-_POOLS: set[int | str] = {17, "Pooling", "pool"}
+_OLD_TYPES: dict[int | str, str] = {  # V1's numbers and V0's words -> V2's words
+    **{1: "Accuracy", 2: "BNLL", 3: "Concat", 4: "Convolution", 5: "Data", 6: "Dropout"},
+    **{7: "EuclideanLoss", 8: "Flatten", 9: "HDF5Data", 10: "HDF5Output", 11: "Im2col"},
+    **{12: "ImageData", 13: "InfogainLoss", 14: "InnerProduct", 15: "LRN"},
+    **{16: "MultinomialLogisticLoss", 17: "Pooling", 18: "ReLU", 19: "Sigmoid", 20: "Softmax"},
+    **{21: "SoftmaxWithLoss", 22: "Split", 23: "TanH", 24: "WindowData", 25: "Eltwise"},
+    **{26: "Power", 27: "SigmoidCrossEntropyLoss", 28: "HingeLoss", 29: "MemoryData"},
+    **{30: "ArgMax", 31: "Threshold", 32: "DummyData", 33: "Slice", 34: "MVN", 35: "AbsVal"},
+    **{36: "Silence", 37: "ContrastiveLoss", 38: "Exp", 39: "Deconvolution"},
+    **{"conv": "Convolution", "innerproduct": "InnerProduct", "relu": "ReLU", "pool": "Pooling"},
+    **{"lrn": "LRN", "dropout": "Dropout", "concat": "Concat", "softmax": "Softmax"},
+    **{"flatten": "Flatten", "split": "Split", "padding": "Padding", "softmax_loss": "Loss"},
+}
+_PLAIN = re.compile(  # what every network may have between its trained layers, or after them
+    "ReLU|Pooling|LRN|Concat|Dropout|Softmax|Split|Flatten|Reshape|Silence|Padding|Input|Accuracy|ArgMax"
+    "|.*Data|.*Output|.*Loss"
+)
+_TRAINED = ("Convolution", "InnerProduct")
+_CHAIN = ""  # the blob of layers that do not say what they read: each reads the one before it in the file
 
 pb: Any = caffe_pb2  # the generated module declares its messages at run time only
 
 
 def read(path: str | Path) -> dict[str, Layer]:
-    """Read the trained layers of a caffemodel, in the file's order.
+    """Read the trained layers of a caffemodel, and those of kinds unknown here, in the file's order.
 
     Weights come as (out, in / group, kH, kW) or (out, in), biases as (out,), float32.
 
     Raises:
         UserError: unreadable, truncated or damaged file, another kind of file, a shape that does
-            not fit its numbers, or no trained layer in it.
+            not fit its numbers, a name that is not text, or no trained layer in it.
     """
     layers: dict[str, Layer] = {}
+    flow = Flow()
     with opened(path) as file:
         for number, length in messages(file, (_V1_LAYERS, _V2_LAYER), str(path)):
             with damage_reported(str(path)):
-                layer = _parse(file.read(length), number, str(path))
+                layer = _parse(file.read(length), number, str(path), flow)
             if layer is None:
                 continue
             if layer.name in layers:
                 raise UserError(f"{path} holds two trained layers named {quoted(layer.name)}.")
             layers[layer.name] = layer
-    if not layers:
+    if not any(layer.weights.size for layer in layers.values()):
         raise UserError(
             f"{path} holds no trained layer, so it is not a caffemodel with weights (a prototxt, a "
             "solver state or a mean image are other files)."
         )
-    return layers
+    return {
+        name: replace(layer, after=flow.after(name), follows=flow.follows(name))
+        for name, layer in layers.items()
+    }
 
 
 def norm_before_pool(path: str | Path) -> bool | None:
@@ -64,8 +86,8 @@ def norm_before_pool(path: str | Path) -> bool | None:
         for number, length in messages(file, (_V1_LAYERS, _V2_LAYER), str(path)):
             with damage_reported(str(path)):
                 kind = _type(file.read(length), number)
-            if kind in _NORMS | _POOLS:
-                return kind in _NORMS
+            if kind in ("LRN", "Pooling"):
+                return kind == "LRN"
     return None
 
 
@@ -86,49 +108,118 @@ def read_mean(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(mean.transpose(1, 2, 0))
 
 
-def _parse(message: bytes, number: int, path: str) -> Layer | None:
-    """One layer message -> Layer, or None for a layer without weights."""
+def _parse(message: bytes, number: int, path: str, flow: Flow) -> Layer | None:
+    """One layer message -> Layer, or None for a layer that any network may have and that has no weights."""
     outer = (pb.V1LayerParameter if number == _V1_LAYERS else pb.LayerParameter).FromString(message)
     del message
     old = number == _V1_LAYERS and outer.HasField("layer")
     record = outer.layer if old else outer
-    if not len(record.blobs):
-        return None
-    name, kind = record.name, _kind(record.type)
+    name, type_ = named(record.name, path), _type_of(record)
     where = f"{path}: layer {quoted(name)}"
-    if not name:
+    if len(record.blobs) and not name:
         raise UserError(f"{path} holds a trained layer without a name; the file is damaged.")
+    kind = _kind(record, type_) if len(record.blobs) else "other"
+    inputs, outputs = list(outer.bottom), list(outer.top)
+    if not inputs and not outputs:
+        inputs = outputs = [_CHAIN]
+    source = not inputs and not len(record.blobs)  # of data, whatever it calls itself
+    plain = source or (not len(record.blobs) and _is_plain(record, type_))
+    roles: dict[Kind, Role] = {"batch_norm": "norm", "other": "plain" if plain else "foreign"}
+    flow.add(name, inputs, outputs, roles.get(kind, "linear"))
+    if plain or (type_ in _TRAINED and not len(record.blobs)):
+        return None
+    if not len(record.blobs):
+        return Layer(name, kind, np.zeros(0, np.float32), type=_described(record, type_))
+    if kind in ("batch_norm", "other"):
+        return _unlike_a_convolution(record, kind, type_, where)
     settings = dict(_settings_v0(record) if old else _settings(record, kind))
-    outputs, transposed = settings.pop("outputs"), settings.pop("transposed")
+    declared, transposed = settings.pop("outputs"), settings.pop("transposed")
     blobs = list(record.blobs)
     del outer, record  # each holds a copy of the weights
 
     arrays = []
     while blobs:
         arrays.append(_array(blobs.pop(0), where))
-    if kind == "other":
-        extra = {f"blob{i}": blob for i, blob in enumerate(arrays[1:], 1)}
-        return Layer(name, kind, arrays[0], extra=extra)
     if len(arrays) > 2:
         raise UserError(f"{where} holds {len(arrays)} arrays instead of weights and bias.")
     weights = _convolution(arrays[0], where) if kind == "convolution" else _matrix(arrays[0], where)
     weights = np.ascontiguousarray(weights.T) if transposed else weights
     bias = arrays[1].reshape(-1) if len(arrays) == 2 else None
-    _check(weights, bias, outputs, settings, where)
-    return Layer(name, kind, weights, bias, **settings)
+    _check(weights, bias, declared, settings, where)
+    return Layer(name, kind, weights, bias, type=type_, **settings)
 
 
-def _type(message: bytes, number: int) -> int | str:
+def _unlike_a_convolution(record: Any, kind: Kind, type_: str, where: str) -> Layer:
+    """Batch norms and scales, and the trained layers of kinds that no network here has."""
+    first, *more = (_array(blob, where) for blob in record.blobs)
+    if kind == "other":
+        extra = {f"blob{i}": blob for i, blob in enumerate(more, 1)}
+        return Layer(record.name, kind, first, extra=extra, type=_described(record, type_))
+    channels = first.size
+    zeros, ones = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    if type_ == "Scale":
+        bias = more[0].reshape(-1) if more else None
+        extra = {"mean": zeros, "variance": ones, "epsilon": np.zeros((), np.float32)}
+        return Layer(record.name, kind, first.reshape(-1), bias, extra=extra, type=type_)
+    if [blob.size for blob in more] != [channels, 1]:
+        raise UserError(
+            f"{where} is a BatchNorm but does not hold a mean, a variance and a factor of the moving averages."
+        )
+    # The sums of the moving averages and of their weights, as Caffe's batch_norm_layer.cpp divides them.
+    factor = float(more[1].reshape(-1)[0])
+    factor = 1 / factor if factor else 0.0
+    extra = {
+        "mean": first.reshape(-1).astype(np.float64) * factor,
+        "variance": more[0].reshape(-1).astype(np.float64) * factor,
+        "epsilon": np.asarray(record.batch_norm_param.eps, np.float32),
+    }
+    return Layer(record.name, kind, ones, extra=extra, type=type_)
+
+
+def _type(message: bytes, number: int) -> str:
     if number == _V2_LAYER:
-        return pb.LayerParameter.FromString(message).type
+        return _type_of(pb.LayerParameter.FromString(message))
     outer = pb.V1LayerParameter.FromString(message)
-    return outer.layer.type if outer.HasField("layer") else outer.type
+    return _type_of(outer.layer if outer.HasField("layer") else outer)
 
 
-def _kind(layer_type: int | str) -> Kind:
-    if layer_type in _CONVOLUTIONS:
+def _type_of(record: Any) -> str:
+    """V2's word for a layer's type, whatever the form."""
+    return _OLD_TYPES.get(record.type) or str(record.type)
+
+
+def _kind(record: Any, type_: str) -> Kind:
+    """What a layer with weights is. A norm that this reader could not fold exactly is ``other``."""
+    if type_ == "Convolution":
         return "convolution"
-    return "inner_product" if layer_type in _INNER_PRODUCTS else "other"
+    if type_ == "InnerProduct":
+        return "inner_product"
+    if type_ == "BatchNorm":
+        return "other" if _by_batch(record) else "batch_norm"
+    by_channel = type_ == "Scale" and (record.scale_param.axis, record.scale_param.num_axes) == (
+        1,
+        1,
+    )
+    return "batch_norm" if by_channel and len(record.blobs) <= 2 else "other"
+
+
+def _by_batch(record: Any) -> bool:
+    norm = record.batch_norm_param
+    return norm.HasField("use_global_stats") and not norm.use_global_stats
+
+
+def _is_plain(record: Any, type_: str) -> bool:
+    leaky = type_ == "ReLU" and hasattr(record, "relu_param") and record.relu_param.negative_slope
+    return bool(_PLAIN.fullmatch(type_)) and not leaky
+
+
+def _described(record: Any, type_: str) -> str:
+    """A layer's type and what about it is unusual."""
+    if type_ == "BatchNorm" and _by_batch(record):
+        return "BatchNorm with use_global_stats: false"
+    if type_ == "ReLU":
+        return f"ReLU with a negative slope of {record.relu_param.negative_slope:g}"
+    return type_
 
 
 def _settings(record: Any, kind: Kind) -> Iterator[tuple[str, Any]]:

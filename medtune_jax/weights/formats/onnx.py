@@ -8,6 +8,8 @@ MatMul node leads to its weights, and the layer's name is the weight's name less
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,48 @@ import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats import onnx_pb2
+from medtune_jax.weights.formats.flow import Flow, Role
 from medtune_jax.weights.formats.layer import Layer
-from medtune_jax.weights.formats.source import opened, quoted, shaped
+from medtune_jax.weights.formats.source import named, opened, quoted, shaped
 from medtune_jax.weights.formats.wire import damage_reported
 
 _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16  # TensorProto.DataType
 _RAW_TYPES = {_FLOAT: "<f4", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
 _EXTERNAL = 1  # TensorProto.DataLocation
+# What every network may have between its trained layers, and what merely moves numbers or shapes about.
+_PLAIN = {
+    *("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "LRN"),
+    *(
+        "Concat",
+        "Dropout",
+        "Softmax",
+        "LogSoftmax",
+        "ArgMax",
+        "Constant",
+        "ConstantOfShape",
+        "Cast",
+    ),
+    *(
+        "Identity",
+        "Shape",
+        "Flatten",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Gather",
+        "Slice",
+        "Pad",
+    ),
+}
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 _ENDING = re.compile(r"(_w_0|_w|[._/]weights?|[._/]kernel)$")
 
 pb: Any = onnx_pb2  # the generated module declares its messages at run time only
 
 
 def read(path: str | Path) -> dict[str, Layer]:
-    """Read the layers of an ONNX file, in graph order.
+    """Read the trained layers of an ONNX file, and the nodes of kinds unknown here, in graph order.
 
     Weights come as (out, in / group, kH, kW) or (out, in) whatever `transB` says, biases as (out,).
 
@@ -39,7 +69,7 @@ def read(path: str | Path) -> dict[str, Layer]:
     with opened(path) as file, damage_reported(str(path)):
         graph = pb.ModelProto.FromString(file.read()).graph
         layers = _Graph(graph, str(path)).layers()
-    if not layers:
+    if not any(layer.weights.size for layer in layers.values()):
         raise UserError(
             f"{path} holds no layer with weights, so it is not an ONNX model to convert."
         )
@@ -63,6 +93,7 @@ class _Graph:
         self.nodes = graph.node
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
         self.users: dict[str, Any] = {}
+        self.makers = {name: node.op_type for node in graph.node for name in node.output}
         for node in graph.node:
             attributes = _attributes(node)
             if node.op_type == "Constant" and "value" in attributes and node.output:
@@ -83,21 +114,40 @@ class _Graph:
             "MatMul": self._matmul,
             "BatchNormalization": self._batch_norm,
         }
-        layers: dict[str, Layer] = {}
+        flow, layers = Flow(), dict[str, Layer]()
         for node in self.nodes:
-            if node.op_type not in readers or not self._has_weights(node):
+            trained = node.op_type in readers and self._has_weights(node)
+            plain = not trained and self._is_plain(node)
+            layer = readers[node.op_type](node) if trained else _foreign(node)
+            inputs = [name for name in node.input if name and name not in self.tensors]
+            flow.add(layer.name, inputs, node.output, _role(layer, plain))
+            if plain:
                 continue
-            layer = readers[node.op_type](node)
             if layer.name in layers:
                 raise UserError(f"{self.path} uses the weights of {quoted(layer.name)} twice.")
             layers[layer.name] = layer
-        return layers
+        return {
+            named(name, self.path): replace(
+                layer, after=flow.after(name), follows=flow.follows(name)
+            )
+            for name, layer in layers.items()
+        }
+
+    def _is_plain(self, node: Any) -> bool:
+        """Whether any network may have the node: a MatMul's bias and sums with one number count in."""
+        if node.op_type not in _ARITHMETIC:
+            return node.op_type in _PLAIN
+        stored = [name for name in node.input if name in self.tensors]
+        if any(prod(self.tensors[name].dims) == 1 for name in stored):
+            return True
+        makers = [self.makers.get(name, "") for name in node.input if name not in self.tensors]
+        return node.op_type == "Add" and len(stored) == 1 and makers == ["MatMul"]
 
     def _has_weights(self, node: Any) -> bool:
         return len(node.input) > 1 and node.input[1] in self.tensors
 
     def _name(self, node: Any) -> str:
-        return _ENDING.sub("", node.input[1]) or node.name
+        return _ENDING.sub("", named(node.input[1], self.path)) or named(node.name, self.path)
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self.tensors:
@@ -184,6 +234,18 @@ class _Graph:
                 f"{bias.size} biases."
             )
         return bias
+
+
+def _foreign(node: Any) -> Layer:
+    """A node that holds no weights of a known kind."""
+    name = node.name or (node.output[0] if node.output else "")
+    return Layer(name or node.op_type, "other", np.zeros(0, np.float32), type=str(node.op_type))
+
+
+def _role(layer: Layer, plain: bool) -> Role:
+    if plain:
+        return "plain"
+    return {"batch_norm": "norm", "other": "foreign"}.get(layer.kind, "linear")  # type: ignore[return-value]
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Following the pickle of a PyTorch state dict without unpickling.
 
-`pickletools.genops` splits the program into instructions; the few below rebuild dicts, tuples,
-lists, numbers and strings, and turn calls of PyTorch's tensor constructor into `TensorRecord`. Any
-other instruction or name ends in an error: no object of the file's choosing is ever made and
-nothing of its is called.
+`pickletools.genops` splits the program into instructions; those below rebuild dicts, tuples, lists, numbers and
+strings, and turn calls of PyTorch's tensor constructor into `TensorRecord`. Whatever else a checkpoint holds (an
+accuracy of NumPy's, the options of a trainer) stays an `Opaque` that knows its name: no object of the file's choosing
+is ever made and nothing of its is called. Any other instruction ends in an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from medtune_jax.errors import UserError
 
@@ -20,12 +20,12 @@ _STORAGES = {
     "DoubleStorage": "<f8",
     "HalfStorage": "<f2",
     "BFloat16Storage": "bfloat16",
-    "LongStorage": None,  # counters and masks: known, but not weights
-    "IntStorage": None,
-    "ShortStorage": None,
-    "CharStorage": None,
-    "ByteStorage": None,
-    "BoolStorage": None,
+    "LongStorage": "<i8",  # counters and masks: known, but not weights
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "<u1",
 }
 _ORDERED_DICT = "collections OrderedDict"
 _REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
@@ -33,7 +33,18 @@ _REBUILD_PARAMETER = "torch._utils _rebuild_parameter"
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
+    *(
+        "BINUNICODE8",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "LONG4",
+        "STRING",
+        "UNICODE",
+        "INT",
+        "LONG",
+        "FLOAT",
+    ),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = {"PROTO", "FRAME"}
@@ -44,10 +55,14 @@ class TensorRecord:
     """Where a tensor lies: its storage's key and type, then offset, size and stride in elements."""
 
     key: str
-    dtype: str | None
+    dtype: str
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+    @property
+    def trained(self) -> bool:
+        return self.dtype == "bfloat16" or self.dtype.startswith("<f")
 
 
 @dataclass(frozen=True)
@@ -58,22 +73,31 @@ class _Name:
 
 
 @dataclass(frozen=True)
+class Opaque:
+    """An object of a class that is not known here; `text` names the class or the function that would make it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class _Storage:
     key: str
-    dtype: str | None
+    dtype: str
 
 
 class _Mark:
     """The place on the stack where a collection begins."""
 
 
-def interpret(program: bytes, path: str) -> Any:
-    """The object a state dict's pickle describes, with tensors as `TensorRecord`.
+def interpret(program: bytes | BinaryIO, path: str, storages: dict[str, str] | None = None) -> Any:
+    """The object that the next pickle of `program` describes, with tensors as `TensorRecord`.
+
+    storages: gets the key and type of every storage that the pickle names.
 
     Raises:
-        UserError: the pickle is damaged or holds anything that a state dict does not.
+        UserError: the pickle is damaged or holds an instruction that a state dict does not need.
     """
-    machine = _Machine(path)
+    machine = _Machine(path, {} if storages is None else storages)
     try:
         for opcode, argument, _ in pickletools.genops(program):
             if opcode.name == "STOP":
@@ -90,12 +114,12 @@ def interpret(program: bytes, path: str) -> Any:
 class _Machine:
     """A stack and a memo, as in the pickle machine, without its power to call."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, storages: dict[str, str]) -> None:
+        self.path, self.storages = path, storages
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.handlers: dict[str, Callable[[Any], None]] = {
-            "GLOBAL": lambda name: self.stack.append(self._known(name)),
+            "GLOBAL": lambda name: self.stack.append(_Name(name)),
             "STACK_GLOBAL": self._stack_global,
             "BINPUT": self._put,
             "LONG_BINPUT": self._put,
@@ -110,6 +134,10 @@ class _Machine:
             "SETITEMS": lambda _: self._set_items(self._to_mark()),
             "APPEND": lambda _: self._extend([self.stack.pop()]),
             "APPENDS": lambda _: self._extend(self._to_mark()),
+            "EMPTY_SET": lambda _: self.stack.append(Opaque("set")),
+            "ADDITEMS": lambda _: self._drop(self._to_mark()),
+            "NEWOBJ": lambda _: self._reduce(None),
+            "NEWOBJ_EX": lambda _: self._reduce(self.stack.pop()),
             "BINPERSID": self._persistent,
             "REDUCE": self._reduce,
             "BUILD": self._build,
@@ -135,16 +163,11 @@ class _Machine:
             "only model.state_dict()."
         )
 
-    def _known(self, name: str) -> _Name:
-        module, _, attribute = name.partition(" ")
-        storage = module == "torch" and attribute in _STORAGES
-        if storage or name in (_ORDERED_DICT, _REBUILD_TENSOR, _REBUILD_PARAMETER):
-            return _Name(name)
-        raise self._refusal(f"the name {module[:80]}.{attribute[:80]}")
-
     def _stack_global(self, _: Any) -> None:
         attribute, module = self.stack.pop(), self.stack.pop()
-        self.stack.append(self._known(f"{module} {attribute}"))
+        if not isinstance(attribute, str) or not isinstance(module, str):
+            raise TypeError
+        self.stack.append(_Name(f"{module} {attribute}"))
 
     def _put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
@@ -166,28 +189,36 @@ class _Machine:
         self.stack.append(items)
 
     def _set_items(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], Opaque):
+            return
         if not isinstance(self.stack[-1], dict):
             raise TypeError
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int):
-                raise TypeError
-            self.stack[-1][key] = value
+            if isinstance(key, str | int):  # others are a trainer's
+                self.stack[-1][key] = value
+
+    def _drop(self, items: list[Any]) -> None:
+        """What is put into a set: no weights are."""
 
     def _extend(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], Opaque):
+            return
         if not isinstance(self.stack[-1], list):
             raise TypeError
         self.stack[-1].extend(items)
 
     def _persistent(self, _: Any) -> None:
-        """('storage', type, key, device, numel) -> the storage it names."""
-        tag, kind, key, *_rest = self.stack.pop()
-        if tag != "storage" or not isinstance(kind, _Name) or not isinstance(key, str):
+        """('storage', type, key, device, numel, and before 1.6 whose view it is) -> the storage it names."""
+        tag, kind, key, _device, _count, *view = self.stack.pop()
+        if tag != "storage" or not isinstance(kind, _Name) or not isinstance(key, str) or any(view):
             raise TypeError
-        self.stack.append(_Storage(key, _STORAGES[kind.text.partition(" ")[2]]))
+        storage = _Storage(key, _STORAGES[kind.text.removeprefix("torch ")])
+        self.storages[key] = storage.dtype
+        self.stack.append(storage)
 
     def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Name):
+        if not isinstance(function, _Name | Opaque) or not isinstance(arguments, tuple):
             raise TypeError
         if function.text == _ORDERED_DICT and not arguments:
             self.stack.append({})
@@ -196,13 +227,13 @@ class _Machine:
         elif function.text == _REBUILD_PARAMETER and isinstance(arguments[0], TensorRecord):
             self.stack.append(arguments[0])
         else:
-            raise TypeError
+            self.stack.append(Opaque(function.text.replace(" ", ".")[:160]))
 
     def _build(self, _: Any) -> None:
-        """A state dict's `_metadata` attribute: versions of modules, which weights do not need."""
+        """The attributes of an object, such as a state dict's `_metadata`: nothing here needs any."""
         self.stack.pop()
-        if not isinstance(self.stack[-1], dict):
-            raise self._refusal("an object with a state of its own")
+        if not isinstance(self.stack[-1], dict | Opaque):
+            raise TypeError
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> TensorRecord:

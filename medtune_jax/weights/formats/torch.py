@@ -1,17 +1,18 @@
 """Reader of PyTorch state dicts: safetensors, and `.pth` files without unpickling anything.
 
 A `.pth` file (PyTorch 1.6 and newer) is an uncompressed zip: one member a storage, and a pickle
-that says which tensor is which slice of which storage. A pickle is a program; this reader follows
-only the few instructions that a state dict needs and refuses every other by name, so nothing in the
-file is ever run.
+that says which tensor is which slice of which storage. Before 1.6 it was that pickle between others, and the
+storages after them. A pickle is a program; this reader follows only the instructions that build data, so nothing
+in the file is ever run.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,11 +22,13 @@ from safetensors import SafetensorError, deserialize
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats.layer import Layer, kind_of
-from medtune_jax.weights.formats.source import opened, quoted, shaped
-from medtune_jax.weights.formats.state_pickle import TensorRecord, interpret
+from medtune_jax.weights.formats.source import is_safetensors, named, opened, quoted, shaped
+from medtune_jax.weights.formats.state_pickle import Opaque, TensorRecord, interpret
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"}
+_DEPTH = 4  # of wrappers in wrappers; a damaged file may hold itself
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
@@ -37,19 +40,18 @@ def read(path: str | Path) -> dict[str, Layer]:
     safetensors, which does not keep any.
 
     Raises:
-        UserError: unreadable or damaged file, a pickle that holds more than a state dict, the old
-            `.pth` form, or a tensor that does not fit its data.
+        UserError: unreadable or damaged file, a whole module or another pickle instead of a state dict, or a tensor
+            that does not fit its data.
     """
     with opened(path) as file:
-        head = file.read(4)
+        head = file.read(9)
         file.seek(0)
-        if head == _ZIP:
+        if is_safetensors(head):
+            tensors = _read_safetensors(file, str(path))
+        elif head.startswith(_ZIP):
             tensors = _read_pth(file, str(path))
-        elif head[:1] == _PICKLE:
-            raise UserError(
-                f"{path} is in PyTorch's old form, before 1.6; resave it with "
-                "torch.save(torch.load(path, weights_only=True), new_path)."
-            )
+        elif head.startswith(_PICKLE):
+            tensors = _read_legacy(file, str(path))
         else:
             tensors = _read_safetensors(file, str(path))
     layers = _layers(tensors, str(path))
@@ -72,7 +74,9 @@ def _read_safetensors(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
         dtype = _SAFETENSORS_TYPES.get(record["dtype"])
         if dtype is not None:  # integers are counters, not weights
             where = f"{path}: {quoted(name)}"
-            tensors[name] = shaped(_numbers(record["data"], dtype), _shape(record["shape"]), where)
+            tensors[named(name, path)] = shaped(
+                _numbers(record["data"], dtype), _shape(record["shape"]), where
+            )
     return tensors
 
 
@@ -97,6 +101,16 @@ class _Archive:
     def __init__(self, archive: zipfile.ZipFile, path: str, size: int) -> None:
         self.archive, self.path, self.size = archive, path, size
         pickles = [n for n in archive.namelist() if n.endswith("/data.pkl") or n == "data.pkl"]
+        if any(n.endswith("constants.pkl") for n in archive.namelist()):
+            raise UserError(
+                f"{path} is a TorchScript program; save its weights alone with "
+                "torch.save(torch.jit.load(path).state_dict(), new_path)."
+            )
+        if any(n.endswith(".npy") for n in archive.namelist()):
+            raise UserError(
+                f"{path} is NumPy's .npz, whose layers' layout is not stated; take the .caffemodel, ONNX, .pth or "
+                ".safetensors file of the same weights."
+            )
         if len(pickles) != 1:
             raise UserError(f"{path} is a zip but not a state dict saved by torch.save.")
         self.folder = pickles[0].removesuffix("data.pkl")
@@ -122,21 +136,95 @@ class _Archive:
 
 def _tensors(archive: _Archive, path: str) -> dict[str, np.ndarray]:
     state = interpret(archive.member("data.pkl"), path)
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict):
-        raise UserError(f"{path} holds no state dict; save model.state_dict() and convert that.")
+    return _cut(state, lambda key: archive.member(f"data/{key}"), path)
+
+
+def _read_legacy(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
+    """The form before PyTorch 1.6: five pickles (magic number, version, machine, state, keys), then the keys' storages.
+
+    A storage is its count of elements (int64), then the elements.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if interpret(file, path) != _LEGACY_MAGIC:
+        raise UserError(
+            f"{path} is a pickle that torch.save did not write, so it is not read; take the .caffemodel, ONNX, .pth "
+            "or .safetensors file of the same weights."
+        )
+    types: dict[str, str] = {}
+    _version, machine, state, keys = (interpret(file, path, types) for _ in range(4))
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise UserError(f"{path} was saved on a big-endian machine; resave it on another one.")
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(types):
+        raise UserError(f"{path}: its list of storages is damaged; fetch it again.")
+    storages = {}
+    for key in keys:
+        length = int.from_bytes(file.read(8), "little") * _width(types[key])
+        if length > size - file.tell():
+            raise UserError(f"{path} is truncated: it ends inside its numbers; fetch it again.")
+        storages[key] = file.read(length)
+    return _cut(state, storages.__getitem__, path)
+
+
+def _width(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def _cut(state: Any, storage: Callable[[str], bytes], path: str) -> dict[str, np.ndarray]:
+    """The tensors of the state dict that `state` is or holds, by name."""
     return {
-        str(name): _tensor(archive, value, f"{path}: {quoted(name)}")
-        for name, value in state.items()
-        if isinstance(value, TensorRecord) and value.dtype is not None
+        named(name, path): _tensor(storage, record, f"{path}: {quoted(name)}")
+        for name, record in _state_dict(state, path).items()
+        if isinstance(name, str) and isinstance(record, TensorRecord) and record.trained
     }
 
 
-def _tensor(archive: _Archive, record: TensorRecord, where: str) -> np.ndarray:
+def _state_dict(state: Any, path: str) -> dict[Any, Any]:
+    """Under the usual names of wrappers, however deep, or in the only entry that holds weights."""
+    if isinstance(state, Opaque):
+        raise UserError(
+            f"{path} holds an object of {state.text} instead of a state dict; save model.state_dict() and convert that."
+        )
+    for _ in range(_DEPTH):
+        if not isinstance(state, dict) or _is_state_dict(state):
+            break
+        inner = {key: value for key, value in state.items() if isinstance(value, dict)}
+        holding = [key for key, value in inner.items() if _is_state_dict(value)]
+        wrapper = next((key for key in _WRAPPERS if key in inner), None)
+        if wrapper is None and len(holding) > 1:
+            listed = ", ".join(map(quoted, map(str, holding)))
+            raise UserError(f"{path} holds several state dicts ({listed}); save the one you mean.")
+        if wrapper is None and not holding:
+            break
+        state = inner[holding[0] if wrapper is None else wrapper]
+    if not isinstance(state, dict) or not _is_state_dict(state):
+        strange = [v.text for v in _values(state) if isinstance(v, Opaque)]
+        what = f" but an object of {strange[0]}" if strange else ""
+        raise UserError(
+            f"{path} holds no state dict{what}; save model.state_dict() and convert that."
+        )
+    for name, value in state.items():
+        if isinstance(value, Opaque) and str(name).endswith((".weight", ".bias")):
+            raise UserError(
+                f"{path}: {quoted(str(name))} is an object of {value.text} instead of a tensor; save "
+                "model.state_dict() and convert that."
+            )
+    return state
+
+
+def _values(state: Any) -> list[Any]:
+    return list(state.values()) if isinstance(state, dict) else []
+
+
+def _is_state_dict(state: Mapping[Any, Any]) -> bool:
+    return any(
+        isinstance(record, TensorRecord) and str(k).endswith("weight")
+        for k, record in state.items()
+    )
+
+
+def _tensor(read: Callable[[str], bytes], record: TensorRecord, where: str) -> np.ndarray:
     """Cut a tensor out of its storage; its size and strides must stay inside."""
-    storage = _numbers(archive.member(f"data/{record.key}"), str(record.dtype))
+    storage = _numbers(read(record.key), record.dtype)
     size, stride, offset = record.size, record.stride, record.offset
     count = prod(size)
     if len(size) != len(stride) or min(*size, *stride, offset, 0) < 0:
@@ -174,10 +262,15 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> dict[str, Layer]:
                 f"{path}: layer {quoted(name)} has {weights.shape[0]} outputs but a bias "
                 f"of {bias.shape}."
             )
-        plain = name.removeprefix("module.")  # DataParallel's prefix
         if mean is not None and variance is not None:
             extra = {"mean": mean, "variance": variance}
-            layers[plain] = Layer(plain, "batch_norm", weights, bias, extra=extra)
+            layers[name] = Layer(name, "batch_norm", weights, bias, extra=extra)
         else:
-            layers[plain] = Layer(plain, kind_of(weights), weights, bias)
+            layers[name] = Layer(name, kind_of(weights), weights, bias, type=_type(weights))
     return layers
+
+
+def _type(weights: np.ndarray) -> str:
+    """What a layer may be that is neither convolution nor inner product."""
+    one = "a vector, as PReLU and the norms without statistics have one"
+    return one if weights.ndim == 1 else f"an array of {weights.ndim} axes"
