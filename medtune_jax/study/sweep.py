@@ -66,13 +66,14 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
 def _say_what_was_read(study: Study, progress: Progress) -> None:
     """What the user should know of the data, what of them is not used, and who of each class is on which side."""
     dataset, words = study.dataset, study.application.words
+    who = words.groups if dataset.groups_known else words.cases
     for note in dataset.notes:
         progress.note(f"data: {note}")
     if dataset.passed_over:
         progress.note(f"data: passed over {named(dataset.passed_over)}")
     table = by_class(dataset)
     for name, sides in list(table.items())[:_CLASSES]:
-        train, test = (count(sides[side][0], words.groups) for side in ("train", "test"))
+        train, test = (count(sides[side][0], who) for side in ("train", "test"))
         progress.note(f"class {name}: {train} to train and validate on, {test} to test")
     if len(table) > _CLASSES:
         progress.note(f"... and {len(table) - _CLASSES} more classes: study.json has all")
