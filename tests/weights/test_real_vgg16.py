@@ -49,8 +49,8 @@ def test_the_stated_preprocessing_is_the_right_one(vgg16, shared):
 def test_a_sweep_of_depths_that_tune_the_new_layers(vgg16, tmp_path, write_images):
     (tmp_path / "images").mkdir()
     config = default_config()
-    config.data.dir = str(write_images(tmp_path / "images", 12, 2, 32))
-    config.network, config.weights, config.image_size = "vgg16", str(vgg16), 32
+    config.data.dir = str(write_images(tmp_path / "images", 12, 1, 32))
+    config.network, config.weights = "vgg16", str(vgg16)
     config.sweep.depths, config.sweep.seeds = "fc6", 1
     config.training.epochs, config.training.batch = 1, 8
     write_report(sweep(config, tmp_path / "study", quiet=True), SECTIONS)
