@@ -5,32 +5,38 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from absl import flags
-from ml_collections import config_flags
-
+from medtune_jax import signals
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
 from medtune_jax.paths import user_cache
 
-NO_RUN, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# What takes long to import is imported where it is used, so that signals are obeyed from the start.
+if TYPE_CHECKING:
+    from absl import flags
+
+BAD_INPUT = 2
 _HELP = ("-h", "--help", "--helpfull")
-_DEFINE: dict[type, Callable[..., Any]] = {str: flags.DEFINE_string, float: flags.DEFINE_float}
+_WATCH = 2.0  # seconds
+
+Run: TypeAlias = "Callable[[flags.FlagValues, Sequence[str]], None]"
 
 
-Run = Callable[[flags.FlagValues, Sequence[str]], int | None]
+class FailureError(Exception):
+    """The command did what it could, and nothing came of it: exit code 1, with this sentence."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: what it does, an example, its arguments, the function that runs it and may return an exit code.
+    """One verb: what it does, an example, its arguments, the function that runs it.
 
-    options: its flags with their help. notes: what help says beside them, of those that were given. more: flags that
-    depend on others are left among the arguments, and `run` parses them.
+    options: its flags with their help. switches: those that take no value. notes: what help says beside them, of those
+    that were given. more: flags that depend on others are left among the arguments, and `run` parses them.
     """
 
     summary: str
@@ -38,39 +44,51 @@ class Verb:
     arguments: str
     run: Run
     options: Mapping[str, str] = field(default_factory=dict)
+    switches: Mapping[str, str] = field(default_factory=dict)
     notes: Callable[[flags.FlagValues], str] = lambda values: ""
     more: bool = False
 
     def values(self) -> flags.FlagValues:
         """The flags, none of them given yet."""
+        from absl import flags
+        from ml_collections import config_flags
+
         values = flags.FlagValues()
         for name, text in self.options.items():
             if name == "config":
                 config_flags.DEFINE_config_file(name, None, text, flag_values=values)
             else:
                 flags.DEFINE_string(name, "", text, flag_values=values)
+        for name, text in self.switches.items():
+            flags.DEFINE_boolean(name, False, text, flag_values=values)
         return values
 
 
 def main() -> None:
     """The console command."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        signals.listen()
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before `run` or behind it
+        code = signals.farewell()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code: 0, 1 for a sweep without a run that succeeded, 2 for bad
-    input, 130 for Ctrl-C."""
+    """Run one command line; returns the exit code.
+
+    0, 1 when no run of a sweep succeeded, 2 for bad input, and for the signals those of `signals.CODES`.
+    """
     try:
         return _dispatch(list(arguments))
     except UserError as error:
         print(f"medtune: {error}", file=sys.stderr)
         return BAD_INPUT
+    except FailureError as error:
+        print(f"medtune: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print(
-            "medtune: interrupted; finished runs are kept, the same command goes on from there",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        return signals.farewell()
     except BrokenPipeError:
         return 0
 
@@ -90,7 +108,7 @@ def _dispatch(arguments: list[str]) -> int:
     if len(given) < len(rest):
         print(_help(name, verb, values))
     else:
-        return verb.run(values, arguments) or 0
+        verb.run(values, arguments)
     return 0
 
 
@@ -105,6 +123,8 @@ def _parse(
     name: str, values: flags.FlagValues, rest: Sequence[str], known_only: bool = False
 ) -> list[str]:
     """Positional arguments; flags go into `values`. Any trouble becomes one sentence."""
+    from absl import flags
+
     argv = [f"medtune {name}", *rest]
     sys.argv = argv  # ml_collections looks there for the overrides of a config
     try:
@@ -197,24 +217,25 @@ def _sweep_fields(values: flags.FlagValues) -> str:
     return f"{whose}, with their defaults:\n{rows}\n\n"
 
 
-def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if values.config is None:
         raise UserError("no config given: add --config=configs/image_folder.py")
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
     _use_compilation_cache()
-    from medtune_jax.study import any_done, report, sweep
+    from medtune_jax.sharing.status import status
+    from medtune_jax.study import report, sweep
 
     config = values.config
     if str(config.data.get("dir", "")).startswith("~"):
         config.data.dir = str(Path(config.data.dir).expanduser())
-    directory = sweep(config, values.output)
-    print(f"report: {report(directory)}")
-    if any_done(directory):
-        return 0
-    print("medtune: no run succeeded; results.csv and the report say why", file=sys.stderr)
-    return NO_RUN
+    study = sweep(config, values.output)
+    print(f"report: {report(study)}")
+    found = status(study)
+    if found.all_failed:
+        reason = next(iter(found.failed.values()))
+        raise FailureError(f"all {len(found.failed)} runs failed, the first for this: {reason}")
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -223,6 +244,28 @@ def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.study import report
 
     print(f"report: {report(arguments[0])}")
+
+
+def _status(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one study")
+    from medtune_jax.sharing.status import described, status
+
+    found = status(arguments[0])
+    print(described(found), flush=True)
+    while values.watch and found.left:
+        time.sleep(_WATCH)
+        found = status(arguments[0])
+        print(f"\n{described(found)}", flush=True)
+
+
+def _retry(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one study")
+    if not values.failed:
+        raise UserError("say which runs: add --failed")
+    from medtune_jax.sharing.status import retry_failed
+
+    count = retry_failed(arguments[0])
+    print(f"{count} failed runs wait again: the next `medtune sweep` of {arguments[0]} runs them")
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -288,12 +331,17 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     _use_compilation_cache()
+    from absl import flags
+
     from medtune_jax.applications.predict import load, predict, prediction_of
+
+    define: Mapping[type, Callable[..., object]]
+    define = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
     trained = load(values.run)
     options = prediction_of(trained).options
     for option in options:
-        _DEFINE[option.kind](option.name, option.default, option.help, flag_values=values)
+        define[option.kind](option.name, option.default, option.help, flag_values=values)
     inputs = _parse("predict", values, arguments)
     given = {option.name: values[option.name].value for option in options}
     print(predict(trained, inputs, values.output, **given))
@@ -323,10 +371,24 @@ VERBS: dict[str, Verb] = {
             "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
             "output": "directory of the study (made or continued)",
         },
-        _sweep_fields,
+        notes=_sweep_fields,
     ),
     "report": Verb(
         "write results.csv and report.html of a study", "medtune report STUDY", "DIR", _report
+    ),
+    "status": Verb(
+        "how far a study is, from its files: done, running and where, failed and why, time left",
+        "medtune status STUDY --watch",
+        "DIR",
+        _status,
+        switches={"watch": "go on until nothing is left to do; Ctrl-C ends it, not the study"},
+    ),
+    "retry": Verb(
+        "have the next sweep run again what failed, those that diverged too",
+        "medtune retry STUDY --failed",
+        "DIR --failed",
+        _retry,
+        switches={"failed": "all failed runs"},
     ),
     "networks": Verb(
         "list the networks: stages, parameters, input, preprocessing, weights at hand",
@@ -371,7 +433,7 @@ VERBS: dict[str, Verb] = {
             "run": "STUDY/runs/NAME with kept weights, or a checkpoint",
             "output": "directory to write into",
         },
-        _prediction_options,
+        notes=_prediction_options,
         more=True,
     ),
 }

@@ -26,21 +26,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from medtune_jax.errors import UserError
 from medtune_jax.images import reason, stretched
 
-SUFFIXES = (".dcm", ".dicom")
-_PREAMBLE = 128
-_FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")  # of a file without preamble
 _LINEAR = ("LINEAR", "")
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its suffix or, whatever its name, by its content. False where there is no file."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        head = stream.read(_PREAMBLE + 4)
-    return head[_PREAMBLE:] == b"DICM" or (not path.suffix and head[:2] in _FIRST_GROUPS)
 
 
 def read(path: Path, pixels: bool = True) -> pydicom.Dataset:

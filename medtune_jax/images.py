@@ -17,6 +17,9 @@ from medtune_jax.folders import entries
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".jpx"
 )  # fmt: skip
+DICOM_SUFFIXES = (".dcm", ".dicom")
+_PREAMBLE = 128
+_FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")  # of a file without preamble
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GRAY = 0
@@ -24,6 +27,17 @@ _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
 _ORIENTATION = 274
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its suffix or, whatever its name, by its content. False where there is no file."""
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(_PREAMBLE + 4)
+    return head[_PREAMBLE:] == b"DICM" or (not path.suffix and head[:2] in _FIRST_GROUPS)
 
 
 def opened(path: Path) -> Image.Image:

@@ -1,15 +1,24 @@
-"""Where a user's files lie that can be made again; files and folders that appear whole or not at all."""
+"""Where a user's files lie that can be made again; files and folders that appear whole or not at all; their sums."""
 
 import csv
+import errno
+import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from medtune_jax.errors import UserError
+
+SUMS = "SHA256SUMS"
+_unfinished: set[Path] = set()
 
 
 def user_cache() -> Path:
@@ -27,12 +36,97 @@ def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, and the folders above it, so that nobody ever sees half of it; an old one stays until then."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
+    with beside(path) as scratch:
         scratch.write_bytes(content)
         scratch.replace(path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A hidden name in `path`'s folder, of this caller alone on any host, to be written and renamed to it."""
+    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex[:12]}")
+    _unfinished.add(scratch)
+    try:
+        yield scratch
     finally:
-        scratch.unlink(missing_ok=True)
+        _unfinished.discard(scratch)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_to(directory: Path) -> Iterator[None]:
+    """What a disk refuses becomes one sentence: UserError for a full one, a read-only one, no permission."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk of {directory} is full: free some space and run the same command again; "
+                f"the finished runs are kept"
+            ) from error
+        raise UserError(
+            f"cannot write to {directory} ({error.strerror or error}): give another directory"
+        ) from error
+
+
+def json_with_sum(content: dict[str, Any]) -> bytes:
+    """As JSON, with a last field `checksum` of all others."""
+    return (json.dumps({**content, "checksum": _json_sum(content)}, indent=1) + "\n").encode()
+
+
+def json_by_sum(path: Path) -> dict[str, Any]:
+    """What `json_with_sum` wrote, without the checksum; ValueError where the file is damaged. A file may have none."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("no fields")
+    if content.pop("checksum", None) not in (None, _json_sum(content)):
+        raise ValueError("its checksum is another")
+    return content
+
+
+def _json_sum(content: dict[str, Any]) -> str:
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """Write SHA256SUMS of all files below a folder, but for folders that have their own; `sha256sum -c` reads it."""
+    lines = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in _files(folder)]
+    write_whole(folder / SUMS, "".join(lines).encode())
+
+
+def damaged(folder: Path) -> Path | None:
+    """The first file that is not as `seal` found it, or is missing; None where all are, or where none was sealed."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return None
+    try:
+        rows = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
+        wanted = {name: digest for digest, name in rows}
+    except (OSError, ValueError):
+        return sums
+    if not wanted:
+        return sums
+    return next((folder / name for name in wanted if _sha256(folder / name) != wanted[name]), None)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name == SUMS or path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif not (path / SUMS).is_file():
+            yield from _files(path)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -41,10 +135,20 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     scratch.chmod(0o755)
+    _unfinished.add(scratch)
     try:
         yield scratch
     finally:
+        _unfinished.discard(scratch)
         discard(scratch)
+
+
+def remove_unfinished() -> None:
+    """For a process that is about to end without leaving its `with` blocks."""
+    for scratch in tuple(_unfinished):
+        with suppress(OSError):
+            scratch.unlink()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def discard(folder: Path, patience: float = 5.0) -> None:

@@ -153,7 +153,7 @@ def test_a_sweep_in_which_no_run_succeeds_exits_with_1(images, tmp_path, capsys,
     monkeypatch.setattr("medtune_jax.study.runs._train", broken)
     arguments = _sweep(images, *SHORT, f"--output={tmp_path / 'study'}")
     assert cli.run(arguments) == 1
-    assert "no run succeeded" in capsys.readouterr().err
+    assert "runs failed" in capsys.readouterr().err
     assert "out of memory" in (tmp_path / "study" / "results.csv").read_text()
     monkeypatch.undo()
     assert cli.run(arguments) == 0

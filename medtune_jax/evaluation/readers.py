@@ -43,7 +43,11 @@ CONFIDENCE = 0.95
 _LEAST_BETWEEN = 0.6  # keeps 2 and 3 runs between 0.92 and 0.98 for any ratio of runs' to patients' variance up to 3
 _BLOCK = 2_000_000  # weights held at once
 
-ONE_RUN = "one training run says nothing of how far another would differ: two seeds would do, five do well"
+ONE_RUN = "one training run says nothing of how far another would differ: three seeds would do, five do well"
+TWO_RUNS = (
+    "two training runs may lie close together by chance, and a difference would then claim too much: a third seed "
+    "gives an interval and a p"
+)
 _NO_SPREAD = (
     "the figure is at its end, or the same whichever patient is left out, so that nothing shows how far it would vary: "
     "harder or more test images would"
@@ -186,9 +190,12 @@ def of_difference(
 ) -> Estimate:
     """first - second, run by run of one seed, with its interval and p.
 
-    One run of each: an interval by patients and no p, unless the two are `fixed`, methods that no training made.
+    One run of each: an interval by patients and no p, unless the two are `fixed`, methods that no training made. Two
+    runs: neither, but on the scale "identity".
     """
     difference = first.mean - second.mean
+    if scale != "identity" and max(len(first.figures), len(second.figures)) == 2:
+        return Estimate(difference, why=TWO_RUNS)
     slopes = [_SCALES[scale].slope(one.mean) for one in (first, second)]
     if None in slopes:
         return Estimate(difference, why=_NO_SPREAD)
@@ -211,6 +218,8 @@ def of_contrast(terms: Sequence[tuple[float, Readings]], fixed: bool = False) ->
     total = parts[0]
     for part in parts[1:]:
         total = total.plus(part)
+    if len(total.figures) == 2:
+        return Estimate(total.mean, why=TWO_RUNS)
     reach = _reach(total, textbook=False)
     if reach is None:
         return Estimate(total.mean, why=_NO_SPREAD)

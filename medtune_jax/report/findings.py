@@ -146,7 +146,12 @@ def _caveats(evidence: Evidence) -> list[str]:
         notes.append(
             "Where there is one seed, an interval is of that run alone, by chance of "
             f"{groups}: how far another training run would differ is not known, and differences between single runs "
-            "have no p. Two seeds would do, five do well."
+            "have no p. Three seeds would do, five do well."
+        )
+    if seeds and min(seeds) == 2 and not evidence.too_few:
+        notes.append(
+            "Where there are two seeds, differences have no interval and no p: two training runs may lie close "
+            "together by chance and would then claim too much. Three seeds would do, five do well."
         )
     if study.saturated is not None:
         notes.append(

@@ -20,6 +20,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
+from medtune_jax.paths import damaged, json_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
@@ -160,7 +161,12 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise UserError(
             f"{directory} holds no study.json: give the --output directory of a `medtune sweep`."
         )
-    manifest = _json(path)
+    try:
+        manifest = json_by_sum(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): remove it and run the sweep again."
+        ) from error
     missing = [name for name in _FIELDS if name not in manifest]
     if missing:
         raise UserError(f"{path} has no field '{missing[0]}': run the sweep again.")
@@ -234,8 +240,8 @@ class _Reader:
     def run(self, entry: dict[str, Any]) -> Run:
         folder = self._folder / entry["run"]
         identity = {key: entry[key] for key in ("run", "depth", "fraction", "seed")}
-        if not (folder / "result.json").is_file():
-            return Run(**identity, status=MISSING)
+        if not (folder / "result.json").is_file() or damaged(folder):
+            return Run(**identity, status=MISSING)  # a damaged one runs again in the next sweep
         result = _renamed(_json(folder / "result.json"))
         done = result.get("status") == DONE
         scores = self._scores(folder / "scores.csv") if done else None

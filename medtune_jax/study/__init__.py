@@ -3,13 +3,11 @@
 from medtune_jax.study.config import choose_preset, cpu_sized, default_config
 from medtune_jax.study.plan import Plan, PlannedRun, make_plan
 from medtune_jax.study.report import report
-from medtune_jax.study.store import any_done
 from medtune_jax.study.sweep import sweep
 
 __all__ = [
     "Plan",
     "PlannedRun",
-    "any_done",
     "choose_preset",
     "cpu_sized",
     "default_config",

@@ -28,6 +28,7 @@ class Progress:
         self._began = time.monotonic()
         self._count = len(runs)
         self._finished = 0
+        self.doing = ""  # in words, for other launchers and `medtune status`
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -56,11 +57,11 @@ class Progress:
         self._count_one()
 
     def start(self, run: PlannedRun) -> None:
-        self._bar.update(self._task, description=_name(run))
+        self._do(_name(run))
 
     def epoch(self, run: PlannedRun, epoch: Epoch) -> None:
         text = f"{_name(run)} epoch {epoch.epoch}: validation {self._metric} {epoch.validation:.3f}"
-        self._bar.update(self._task, description=text)
+        self._do(text)
 
     def finish(self, run: PlannedRun, result: dict[str, Any]) -> None:
         self._left -= self._costs[run.name]
@@ -72,6 +73,10 @@ class Progress:
             figures = f"FAILED: {result['reason']}"
         line = f"[{self._finished}/{self._count}] {_name(run)}: {figures}, {self._eta()}"
         self.note(line)
+
+    def _do(self, text: str) -> None:
+        self.doing = text
+        self._bar.update(self._task, description=text)
 
     def _count_one(self) -> None:
         self._finished += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -19,6 +19,7 @@ from medtune_jax.study.progress import Progress
 from medtune_jax.study.start import starting_params, starting_rates, trained_stages
 from medtune_jax.study.store import DONE, FAILED, Outcome
 from medtune_jax.training import (
+    Epoch,
     Fitted,
     Inputs,
     Partial,
@@ -43,6 +44,11 @@ class _Depth:
     inputs: Inputs
     runner: Runner
     progress: Progress
+    check: Callable[[], None]
+
+    def epoch(self, planned: PlannedRun, epoch: Epoch) -> None:
+        self.progress.epoch(planned, epoch)
+        self.check()
 
     def run(self, planned: PlannedRun) -> Run:
         study, seed = self.study, planned.seed
@@ -55,30 +61,42 @@ class _Depth:
 
 
 def outcomes(
-    study: Study, depth: Depth, waiting: Sequence[PlannedRun], progress: Progress
+    study: Study,
+    depth: Depth,
+    waiting: Sequence[PlannedRun],
+    progress: Progress,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[PlannedRun, Outcome]]:
-    """Train the waiting runs of a depth; a run that fails has its reason as outcome."""
+    """Train the waiting runs of a depth; a run that fails has its reason as outcome.
+
+    check: called after every epoch; what it raises ends the training.
+    """
     if not waiting:
         return
     # The seeds of one fraction take equally many steps (but for the balance of their classes).
     seeds = [list(runs) for _, runs in groupby(waiting, key=lambda run: run.fraction)]
     inputs = study.cache.inputs(depth.tuned[0], pretrained=not depth.scratch)
-    runner = _runner(study, depth, inputs, max(map(len, seeds)))
-    shared = _Depth(study, depth, inputs, runner, progress)
+    runner = _runner(study, depth, inputs)
+    shared = _Depth(study, depth, inputs, runner, progress, check)
     groups = seeds if runner.stacks else [[run] for run in waiting]
     for group in groups:
         yield from _together(shared, group)
 
 
-def _runner(study: Study, depth: Depth, inputs: Inputs, runs: int) -> Runner:
-    """Depths that train the same stages on the same inputs (the deepest, and from scratch) share theirs."""
+def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
+    """Depths that train the same stages on the same inputs (the deepest, and from scratch) share theirs.
+
+    Chosen by the seeds planned, not by those that wait, so that a study that is interrupted ends in the same bits.
+    """
     trained = trained_stages(study.network, depth, study.config)
     task = Task(
         study.network, trained, inputs.start, inputs.take, study.cache.dtype, study.optimizer
     )
     if task not in study.runners:
         shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
-        study.runners[task] = runner_for(task, shapes, inputs, runs, study.settings.batch)
+        study.runners[task] = runner_for(
+            task, shapes, inputs, study.plan.seeds, study.settings.batch
+        )
     return study.runners[task]
 
 
@@ -109,7 +127,7 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
         study.settings,
         study.capacity,
         lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
-        lambda number, epoch: shared.progress.epoch(group[number], epoch),
+        lambda number, epoch: shared.epoch(group[number], epoch),
         # Several hosts would not agree on when a write is due.
         partials if jax.process_count() == 1 else (),
     )

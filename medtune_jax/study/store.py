@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +17,17 @@ import jax
 
 from medtune_jax import __version__, weights
 from medtune_jax.errors import UserError
-from medtune_jax.paths import csv_bytes, discard, scratch_beside, write_whole
+from medtune_jax.paths import (
+    csv_bytes,
+    damaged,
+    discard,
+    json_by_sum,
+    json_with_sum,
+    scratch_beside,
+    seal,
+    write_whole,
+    written_to,
+)
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
@@ -42,6 +55,7 @@ class Store:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
+        self.manifest: dict[str, Any] = {}
 
     def open(self, manifest: dict[str, Any]) -> None:
         """Write study.json, or add this sweep's runs to it; UserError when another study lives here.
@@ -52,42 +66,66 @@ class Store:
         if self.directory.exists() and not self.directory.is_dir():
             raise UserError(f"{self.directory} is a file: give a directory as --output")
         if path.is_file():
-            before = _read_json(path)
+            before = _read_manifest(path)
             if before.get("identity") != manifest["identity"]:
                 raise UserError(
                     f"{self.directory} holds another study ({_difference(before, manifest)}): "
                     f"choose another --output"
                 )
             manifest = _merged(before, manifest)
+        self.manifest = manifest
         if jax.process_index():
             return
-        write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
+        content = json_with_sum(manifest)
+        with written_to(self.directory):
+            if not path.is_file() or path.read_bytes() != content:
+                write_whole(path, content)
 
     def keep(self, files: dict[str, bytes]) -> None:
         """Write the application's files under application/, each whole."""
-        if jax.process_index():
+        if jax.process_index() or not files:
             return
-        for name, content in files.items():
-            write_whole(self.directory / "application" / name, content)
+        folder = self.directory / "application"
+        with written_to(self.directory):
+            for name, content in files.items():
+                write_whole(folder / name, content)
+            seal(folder)
 
     def result(self, run: str) -> dict[str, Any] | None:
-        """The result of a run, None when it has none yet."""
-        path = self.directory / "runs" / run / "result.json"
-        return _read_json(path) if path.is_file() else None
+        """The result of a run; None when it has none yet, or its files are damaged, so that it must run again."""
+        folder = self.directory / "runs" / run
+        path = folder / "result.json"
+        if not path.is_file() or damaged(folder):
+            return None
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) and "status" in result else None
 
     def settled(self, run: str) -> bool:
         """Whether a run need not run again: done, or diverged as it would again; other failures get another try."""
-        result = self.result(run)
-        return result is not None and (
-            result["status"] == DONE or str(result["reason"]).startswith("diverged")
-        )
+        return settles(self.result(run))
+
+    def attempt(self, run: str) -> tuple[int, int] | None:
+        """Which attempt at a run the disk holds: another one has another value; None without any."""
+        try:
+            status = (self.directory / "runs" / run / "result.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def partial(self, run: str) -> Path:
         """Where an unfinished run keeps its state; gone when the run's folder is in place."""
         return self.directory / "runs" / f".{run}.partial"
 
+    def clear(self, run: str) -> None:
+        """Remove what a launcher that died while it wrote a run has left. For who has claimed it."""
+        for left in (self.directory / "runs").glob(f".{glob.escape(run)}-*"):
+            discard(left)
+
     def write(self, run: str, outcome: Outcome) -> None:
-        """Put a run's folder in place in one rename."""
+        """Put a run's folder in place in one rename. Where another process was first, its result stays."""
         if jax.process_index():
             return
         runs = self.directory / "runs"
@@ -108,17 +146,28 @@ class Store:
                 kept = outcome.kept
                 params, made_by = kept.params, kept.provenance
                 weights.save(scratch / "weights", params, kept.network, kept.preprocessing, made_by)
-            discard(runs / run)  # an earlier failure
-            scratch.replace(runs / run)
-            discard(self.partial(run))
+            seal(scratch)
+            while not self.settled(run) and scratch.exists():
+                self._set_aside(run)  # an earlier failure, or damaged files
+                try:
+                    scratch.rename(runs / run)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+        discard(self.partial(run))
+
+    def _set_aside(self, run: str) -> None:
+        """Remove a run's folder by way of a rename: nobody sees half of it."""
+        folder = self.directory / "runs" / run
+        with scratch_beside(folder) as scratch, suppress(FileNotFoundError):
+            folder.replace(scratch / "old")
 
 
-def any_done(directory: str | Path) -> bool:
-    """Whether any planned run of a study has succeeded."""
-    store = Store(directory)
-    planned = _read_json(store.directory / "study.json")["runs"]
-    results = (store.result(entry["run"]) for entry in planned)
-    return any(result is not None and result["status"] == DONE for result in results)
+def settles(result: dict[str, Any] | None) -> bool:
+    """Whether a run with this result need not run again."""
+    return result is not None and (
+        result["status"] == DONE or str(result.get("reason")).startswith("diverged")
+    )
 
 
 def versions() -> dict[str, str]:
@@ -152,11 +201,13 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "with other settings"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json_by_sum(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: remove it and run the sweep again") from error
+        raise UserError(
+            f"{path} is damaged ({error}): remove it and run the sweep again, which writes it anew"
+        ) from error
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

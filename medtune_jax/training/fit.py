@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medtune_jax import tuning
+from medtune_jax import signals, tuning
 from medtune_jax.networks import Params
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import Capacity, EpochPlan, Run, Settings, in_rows
@@ -18,7 +18,7 @@ from medtune_jax.training.inputs.memory import within_memory
 from medtune_jax.training.partial import Partial
 from medtune_jax.training.runners import Runner
 from medtune_jax.training.stack import Stack
-from medtune_jax.training.step import Task, TrainState
+from medtune_jax.training.step import TrainState
 from medtune_jax.tuning import StageRates
 
 Monitor = Callable[[np.ndarray, np.ndarray], float]
@@ -42,13 +42,15 @@ def fit(
 
     A run whose loss diverges is stopped and keeps its last good snapshot.
     partials: where each run keeps its state between epochs, and goes on from if it was interrupted.
+    A signal that asks to stop (`signals.deferred`) is a `signals.Stop` here, once the state is kept: between two
+    steps where a step is a dispatch, else at the end of the epoch.
     When the device runs out of memory, the batches are divided and the runs start again, or go on from `partials`.
     """
 
     def train() -> list[Fitted]:
         kept = partials or (None,) * len(runs)
         members = [
-            _Member(number, run, runner.task, settings, partial)
+            _Member(number, run, runner, settings, partial)
             for number, (run, partial) in enumerate(zip(runs, kept, strict=True))
         ]
         labels = np.asarray(inputs.labels)
@@ -78,6 +80,7 @@ def predict(
     def score() -> np.ndarray:
         batches = map(layout.batch, laid.batches(rows))
         logits = layout.to_host(runner.scores(everywhere, batches))
+        signals.check()
         return np.concatenate([batch[:width] for batch in logits])[: len(index)]
 
     return within_memory(score, lambda: _divide(runner, width))
@@ -94,15 +97,20 @@ class _Member:
     """One run of a stack: how far it is, and where its state lies."""
 
     def __init__(
-        self, number: int, run: Run, task: Task, settings: Settings, partial: Partial | None
+        self, number: int, run: Run, runner: Runner, settings: Settings, partial: Partial | None
     ) -> None:
         self.number, self.run = number, run
         self._settings, self._partial = settings, partial
         self._key = jax.random.key(run.seed)
-        self._state: TrainState | None = TrainState.of(task, run.params)
+        self._state: TrainState | None = TrainState.of(runner.task, run.params)
         self.fitted = Fitted()
-        if partial and (kept := partial.load(self._state)):
-            self._state, self.fitted = kept
+        self.begun = np.zeros(0, np.float32)  # losses of the steps of an epoch that was stopped
+        if (
+            partial
+            and (kept := partial.load(self._state))
+            and (runner.by_steps or not len(kept[2]))
+        ):
+            self._state, self.fitted, self.begun = kept
 
     def enter(self, stack: Stack, slot: int) -> None:
         self._stack, self._slot, self._state = stack, slot, None
@@ -136,11 +144,16 @@ class _Member:
         loss = float(losses.mean(dtype=float))
         epoch = Epoch(self._epoch, self.steps + len(losses), loss, figure)
         self.fitted.history.append(epoch)
+        self.begun = self.begun[:0]
         if self.fitted.best is None or figure > self.fitted.best.validation:
             self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._slot)
         if self._partial and self._partial.due():
-            self._partial.keep(self._stack.member(self._slot), self.fitted)
+            self.keep()
         return epoch
+
+    def keep(self) -> None:
+        if self._partial:
+            self._partial.keep(self._stack.member(self._slot), self.fitted, self.begun)
 
 
 def _epoch(
@@ -153,9 +166,16 @@ def _epoch(
 ) -> None:
     """One epoch of all members. Those that are finished go along, and what becomes of them is not looked at."""
     plans = [member.plan(capacity) for member in members]
-    figures = stack.epoch(plans, [member.rates() for member in members])
-    for member, (losses, logits) in zip(members, figures, strict=True):
+    begun = len(
+        members[0].begun
+    )  # of a single one: those who train in a stack do not stop between steps
+    figures = stack.epoch(plans, [member.rates() for member in members], begun)
+    for member, plan, (losses, logits) in zip(members, plans, figures, strict=True):
         if member.finished:
+            continue
+        losses = np.concatenate([member.begun, losses])
+        if len(logits) < plan.batches:
+            member.begun = losses
             continue
         valid = member.run.valid
         scores = logits.reshape(-1, logits.shape[-1])[: len(valid)]
@@ -165,6 +185,10 @@ def _epoch(
         else:
             epoch = member.record(losses, monitor(labels[valid], scores))
             progress(member.number, epoch)
+    if signals.asked():
+        for member in members:
+            member.keep()
+        raise signals.Stop
 
 
 def _divergence(

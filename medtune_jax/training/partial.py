@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from medtune_jax import signals
+from medtune_jax.paths import beside
 from medtune_jax.training.history import Epoch, Fitted
 from medtune_jax.training.step import TrainState
 
@@ -42,38 +43,45 @@ class Partial:
         pause = max(self.interval, self._pause) if self.interval else 0
         return time.monotonic() - self._written >= pause
 
-    def keep(self, state: TrainState, fitted: Fitted) -> None:
-        """Write the state after an epoch. A disk that refuses costs the resume, not the run."""
+    def keep(
+        self, state: TrainState, fitted: Fitted, begun: Sequence[float] | np.ndarray = ()
+    ) -> None:
+        """Write the state. A disk that refuses costs the resume, not the run.
+
+        begun: the losses of the steps that were taken since the last epoch of `fitted`.
+        """
         began = time.monotonic()
         seconds = self.seconds + began - self._began
-        try:
-            self._write(_arrays(state, fitted), json.dumps(_record(fitted, seconds)))
-        except OSError:
-            with suppress(OSError):
-                (self.folder / f"{_FILE}.new").unlink()
+        with signals.saving(), suppress(OSError):
+            self._write(_arrays(state, fitted), json.dumps(_record(fitted, begun, seconds)))
         self._written = time.monotonic()
         self._pause = _SHARE * (self._written - began)
 
     def _write(self, arrays: dict[str, np.ndarray], record: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f"{_FILE}.new"
-        with scratch.open("wb") as stream:
-            np.savez(stream, record=np.array(record), **arrays)  # type: ignore[arg-type]
-        scratch.replace(self.folder / _FILE)
+        with beside(self.folder / _FILE) as scratch:
+            with scratch.open("wb") as stream:
+                np.savez(stream, record=np.array(record), **arrays)  # type: ignore[arg-type]
+            scratch.replace(self.folder / _FILE)
 
-    def load(self, fresh: TrainState) -> tuple[TrainState, Fitted] | None:
-        """What was kept, in the structure of a fresh state; None when nothing that fits is there."""
+    def load(self, fresh: TrainState) -> tuple[TrainState, Fitted, np.ndarray] | None:
+        """What was kept: the state in the structure of a fresh one, epochs, losses of the epoch that was begun.
+
+        None when nothing that fits is there: absent, cut short, damaged (each array has a CRC in the archive), or of
+        another program. Then the run starts anew.
+        """
         try:
             with np.load(self.folder / _FILE) as kept:
                 record = json.loads(str(kept["record"]))
                 state = _restored(kept, "state", fresh)
                 best = _restored(kept, "best", fresh.params) if record["best"] else None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # absent, cut short or of another program: the run starts anew
-        self.seconds = record["seconds"]
-        history = [Epoch(*row) for row in record["history"]]
+                history = [Epoch(*row) for row in record["history"]]
+                begun = np.array(record.get("begun", ()), np.float32)
+                self.seconds = float(record["seconds"])
+        except Exception:  # a damaged archive can raise whatever its readers do
+            return None
         chosen = next((epoch for epoch in history if epoch.epoch == record["best"]), None)
-        return state, Fitted(best, history, chosen, record["failure"])
+        return state, Fitted(best, history, chosen, record["failure"]), begun
 
 
 def _arrays(state: TrainState, fitted: Fitted) -> dict[str, np.ndarray]:
@@ -85,10 +93,16 @@ def _arrays(state: TrainState, fitted: Fitted) -> dict[str, np.ndarray]:
     }
 
 
-def _record(fitted: Fitted, seconds: float) -> dict[str, Any]:
+def _record(fitted: Fitted, begun: Sequence[float] | np.ndarray, seconds: float) -> dict[str, Any]:
     history = [(e.epoch, e.batches, float(e.loss), float(e.validation)) for e in fitted.history]
     best = fitted.best.epoch if fitted.best else 0
-    return {"history": history, "best": best, "failure": fitted.failure, "seconds": seconds}
+    return {
+        "history": history,
+        "best": best,
+        "failure": fitted.failure,
+        "seconds": seconds,
+        "begun": [float(loss) for loss in begun],
+    }
 
 
 def _restored(kept: Mapping[str, np.ndarray], name: str, like: Any) -> Any:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from medtune_jax import compilation, tuning
+from medtune_jax import compilation, signals, tuning
 from medtune_jax.networks import Params, parameter_count
 from medtune_jax.training import stages
 from medtune_jax.training.devices.mesh import Layout
@@ -97,9 +97,14 @@ class Shared(NamedTuple):
 
 
 class Runner(ABC):
-    """Runs the epochs of a task. stacks: whether several runs train faster together than one after another."""
+    """Runs the epochs of a task.
+
+    stacks: whether several runs train faster together than one after another. by_steps: whether a signal stops it
+    between two steps, and an epoch goes on from there.
+    """
 
     stacks = False
+    by_steps = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -117,13 +122,23 @@ class Runner(ABC):
         self._read = _program(self.task.inputs)
 
     @abstractmethod
-    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
-        """Train and validate. `state` is donated. In a stacked layout state, rates and plan have a leading run axis."""
+    def epoch(
+        self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared, begun: int = 0
+    ) -> Trained:
+        """Train and validate. `state` is donated. In a stacked layout state, rates and plan have a leading run axis.
+
+        begun: steps that the state has taken of this epoch; only of a runner `by_steps`.
+        """
 
     def scores(self, params: Params, batches: Iterable[Batch]) -> list[Array]:
-        """Logits float32 [B, C] of every batch, by the programs of the stages, which all depths share."""
+        """Logits float32 [B, C] of every batch, by the programs of the stages, which all depths share.
+
+        Fewer of them where a signal asks to stop.
+        """
         logits: list[Array] = []
         for batch in batches:
+            if signals.asked():
+                break
             logits.append(stages.scores(self.task, self._read, params, batch))
             _wait(logits)
         return logits
@@ -143,7 +158,10 @@ class WholeEpoch(Runner):
         axes = (0, None, 0, None, None, 0)
         self._stacked = _program(jax.vmap(alone, in_axes=axes), donated=0)
 
-    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
+    def epoch(
+        self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared, begun: int = 0
+    ) -> Trained:
+        assert not begun
         frozen, inputs, layout = shared
         program = self._stacked if layout.stacked else self._alone
         trained: Trained = program(
@@ -181,16 +199,22 @@ def _train_and_validate(
 class StepByStep(Runner):
     """One dispatch a batch: for streamed data."""
 
+    by_steps = True
+
     def _compile(self) -> None:
         super()._compile()
         self._step = _program(partial(step, self.task), donated=0)
 
-    def epoch(self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared) -> Trained:
+    def epoch(
+        self, state: TrainState, rates: Rates, plan: EpochPlan, shared: Shared, begun: int = 0
+    ) -> Trained:
         frozen, inputs, layout = shared
         order, score = (np.asarray(rows) for rows in (plan.order, plan.score))
         epoch_key = layout.everywhere(plan.key)
         losses: list[Array] = []
-        for number, batch in enumerate(inputs.batches(order[: int(plan.steps)])):
+        for number, batch in enumerate(inputs.batches(order[begun : int(plan.steps)]), begun):
+            if signals.asked():
+                return state, losses, []
             key = compilation.compiled(jax.random.fold_in)(epoch_key, np.int32(number))
             state, loss = self._step(state, frozen, rates, layout.batch(batch), key)
             losses.append(loss)

@@ -38,16 +38,20 @@ class Stack:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
     def epoch(
-        self, plans: Sequence[EpochPlan], rates: Sequence[Rates]
+        self, plans: Sequence[EpochPlan], rates: Sequence[Rates], begun: int = 0
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Train and validate all -> (losses [S], logits [E, B', C]) of each, only as many as its plan counts."""
+        """Train and validate all -> (losses [S], logits [E, B', C]) of each, only as many as its plan counts.
+
+        begun: steps of the epoch that were taken already; losses are those of the others. Fewer of both came about
+        when a signal asked to stop.
+        """
         rate, plan = self._layout.by_run(self._join(rates)), self._join(plans)
-        self._state, *figures = self._runner.epoch(self._state, rate, plan, self._shared)
+        self._state, *figures = self._runner.epoch(self._state, rate, plan, self._shared, begun)
         losses, logits = map(np.asarray, self._layout.to_host(figures))
         if self.width == 1:
             losses, logits = losses[None], logits[None]
         return [
-            (loss[: int(plan.steps)], scores[: int(plan.batches), : plan.score.shape[-1]])
+            (loss[: int(plan.steps)], _of_plan(scores, plan))
             for plan, loss, scores in zip(plans, losses, logits, strict=True)
         ]
 
@@ -63,6 +67,11 @@ class Stack:
         if not self._layout.single:
             tree = self._layout.to_host(tree)
         return _copied(tree if self.width == 1 else jax.tree.map(lambda x: x[number], tree))
+
+
+def _of_plan(logits: np.ndarray, plan: EpochPlan) -> np.ndarray:
+    """Without padding; none at all where the epoch was stopped before."""
+    return logits[: int(plan.batches), : plan.score.shape[-1]] if logits.size else logits
 
 
 def _copied(tree: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.paths import scratch_beside
+from medtune_jax.paths import damaged, scratch_beside, seal
 
 _RECORD = "medtune.json"
 _PARAMS = "params"
@@ -120,19 +120,26 @@ def save(
             "provenance": provenance,
         }
         (scratch / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        seal(scratch)
     return directory
 
 
 def load(directory: str | Path) -> Checkpoint:
-    """Read a checkpoint, every array checked against the shapes its own index states.
+    """Read a checkpoint, every file checked against its SHA-256 sum, every array against the shapes its index states.
 
-    Raises UserError when it is not a checkpoint of ours, or is damaged.
+    One written before sums were kept has only the latter. Raises UserError when it is not a checkpoint of ours, or is
+    damaged.
     """
     directory = Path(directory).absolute()
     if not (directory / _RECORD).is_file():
         raise UserError(
             f"{directory} is no medtune checkpoint (it has no {_RECORD}): give a folder that "
             f"`convert.py` or `medtune weights fetch` wrote"
+        )
+    if broken := damaged(directory):
+        raise UserError(
+            f"{broken} is damaged (its SHA-256 sum is another): convert or fetch {directory} again, "
+            f"or run the sweep again that trained it"
         )
     import orbax.checkpoint as ocp
 

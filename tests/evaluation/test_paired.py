@@ -53,7 +53,7 @@ def test_few_subjects_or_one_training_run_give_a_sentence():
     few = mean_difference(rng.normal(size=4), rng.normal(size=4), np.arange(4), fixed=True)
     assert few.low is None and "at least 5" in few.why
     (found,) = compare_with(rng.normal(size=20), {"a": rng.normal(size=20)}, np.arange(20)).values()
-    assert found.mean.low is not None and "two seeds" in found.mean.why
+    assert found.mean.low is not None and "three seeds" in found.mean.why
     assert found.mean_holm is found.wilcoxon_p is found.wilcoxon_holm is None
 
 

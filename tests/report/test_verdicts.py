@@ -72,7 +72,7 @@ def test_robustness_needs_two_training_set_sizes(tmp_path, fractions):
 
 def test_contrasts_are_paired(tmp_path):
     """A method against itself differs by nothing at all; sums of contrasts add up."""
-    study = load_study(write_study(tmp_path, skill=rising, depths=DEPTHS, seeds=2))
+    study = load_study(write_study(tmp_path, skill=rising, depths=DEPTHS, seeds=3))
     evidence = Evidence(study)
     one, other = ("fire8", 1.0), ("scratch", 1.0)
     nothing = evidence.contrast({one: 0.0})

@@ -1,12 +1,15 @@
 """An interrupted run goes on from its last epoch as if nothing had happened."""
 
 import dataclasses
+from contextlib import suppress
 
 import jax
 import numpy as np
 import pytest
 
-from medtune_jax.training import Partial, fit
+from medtune_jax import signals
+from medtune_jax.training import Partial, StepByStep, WholeEpoch, fit
+from medtune_jax.training.step import TrainState
 from tests.training import toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, epochs=5)
@@ -99,6 +102,43 @@ def test_a_damaged_state_starts_the_run_anew(study, tmp_path, damage):
     (fitted,) = train(study, [Partial(tmp_path)], lambda _, e: epochs.append(e.epoch))
     assert epochs == [1, 2, 3, 4, 5]
     same(fitted, train(study)[0])
+
+
+def test_flipped_bits_resume_from_what_was_written_or_anew(study, tmp_path):
+    interrupted(study, [tmp_path])
+    path, (runner, _) = tmp_path / "state.npz", study
+    fresh = TrainState.of(runner.task, toy.run().params)
+    content, draw = path.read_bytes(), np.random.default_rng(0)
+    whole = Partial(tmp_path).load(fresh)
+    for number in range(200):
+        at = int(draw.integers(len(content)))
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << number % 8]) + content[at + 1 :])
+        kept = Partial(tmp_path).load(fresh)
+        if kept:  # a bit that says nothing, such as a file's date
+            jax.tree.map(np.testing.assert_array_equal, kept[0], whole[0])
+            assert kept[1].history == whole[1].history
+
+
+@pytest.mark.parametrize("kind", [WholeEpoch, StepByStep])
+def test_a_signal_keeps_the_state_at_once_and_costs_no_bit(study, tmp_path, monkeypatch, kind):
+    """Whether it comes while steps are taken, while they are validated or between epochs."""
+    runner, inputs = study
+    chosen = kind(runner.task), inputs
+    (whole,) = train(chosen)
+    stopped = 0
+    for moment in range(60):
+        calls, folder = iter(range(10000)), tmp_path / str(moment)
+        with monkeypatch.context() as patch:
+            patch.setattr(signals, "asked", lambda c=calls, m=moment: next(c) >= m)
+            with suppress(signals.Stop):
+                (fitted,) = train(chosen, [Partial(folder)])
+                same(fitted, whole)  # it was done before
+                break
+        assert (folder / "state.npz").exists()
+        stopped += 1
+        (resumed,) = train(chosen, [Partial(folder)])
+        same(resumed, whole)
+    assert stopped >= SETTINGS.epochs
 
 
 def test_a_short_run_writes_nothing(study, tmp_path):

@@ -50,6 +50,7 @@ def test_a_head_of_ones_own_is_told_from_the_released_one(tmp_path):
     record = json.loads((directory / "medtune.json").read_text())
     del record["released"]
     (directory / "medtune.json").write_text(json.dumps(record))
+    (directory / "SHA256SUMS").unlink()  # as was usual then
     assert checkpoint.load(directory).build() == networks.get("squeezenet")
 
 
@@ -136,6 +137,23 @@ def test_damaged_folder(tmp_path, damage):
     damage(directory)
     with pytest.raises(UserError, match="is damaged"):
         checkpoint.load(directory)
+
+
+def test_no_flipped_bit_loads_other_weights(tmp_path):
+    """In any file, at many places: refused, and that file named."""
+    directory = _save(tmp_path / "out")
+    draw = np.random.default_rng(0)
+    files = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size]
+    for number in range(100):
+        path = files[number % len(files)]
+        content = path.read_bytes()
+        at = int(draw.integers(len(content)))
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << number % 8]) + content[at + 1 :])
+        with pytest.raises(UserError, match="is damaged") as refusal:
+            checkpoint.load(directory)
+        assert str(path) in str(refusal.value) or path.name == "SHA256SUMS"
+        path.write_bytes(content)
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.load(directory).params, _params())
 
 
 def test_no_checkpoint(tmp_path):

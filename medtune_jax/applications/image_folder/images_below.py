@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from medtune_jax import dicom, folders
+from medtune_jax import folders, images
 from medtune_jax.applications.image_folder.reader import SUFFIXES
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "pictures"}
@@ -60,7 +60,7 @@ def _is_image(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         head = stream.read(16)
-    return any(head[offset:].startswith(mark) for offset, mark in _MARKS) or dicom.is_dicom(path)
+    return any(head[offset:].startswith(mark) for offset, mark in _MARKS) or images.is_dicom(path)
 
 
 def _masks(paths: list[PurePosixPath]) -> set[PurePosixPath]:

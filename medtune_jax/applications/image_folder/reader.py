@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medtune_jax import dicom, images
+from medtune_jax import images
 from medtune_jax.errors import UserError
 
-SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
+SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 _SHOWN = 20
 
 
@@ -48,5 +48,13 @@ def _try_read(path: Path, size: int) -> np.ndarray | str:
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """One file as uint8 [size,size,3] RGB; DICOM is known by its suffix or, as scanners write it, by its content."""
-    whole = images.as_rgb(dicom.picture(path)) if dicom.is_dicom(path) else images.rgb(path)
+    whole = _dicom(path) if images.is_dicom(path) else images.rgb(path)
     return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _dicom(path: Path) -> Image.Image:
+    from medtune_jax import (
+        dicom,  # pydicom takes a moment, which a folder of PNG should not wait for
+    )
+
+    return images.as_rgb(dicom.picture(path))

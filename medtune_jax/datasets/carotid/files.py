@@ -24,7 +24,7 @@ from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_co
 from medtune_jax.errors import UserError
 from medtune_jax.folders import files_below
 
-SUFFIXES = (*images.SUFFIXES, *dicom.SUFFIXES)
+SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
 
 
@@ -135,7 +135,7 @@ def _folder(directory: Path | str) -> Path:
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if dicom.is_dicom(path):
+    if images.is_dicom(path):
         return read_dicom(path)
     return np.asarray(images.eight_bit(path).convert("L")), None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from medtune_jax import dicom
+from medtune_jax import dicom, images
 from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries
@@ -73,7 +73,7 @@ def _read_headers(directory: Path) -> tuple[list[Path], list[pydicom.Dataset]]:
             headers.append(dicom.read(path, pixels=False))
             paths.append(path)
         except UserError:
-            if path.suffix.lower() in dicom.SUFFIXES:
+            if path.suffix.lower() in images.DICOM_SUFFIXES:
                 raise
     if len(paths) < 2:
         raise UserError(f"{directory} holds {len(paths)} DICOM slices: a volume needs two or more.")

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from medtune_jax import compilation
+from medtune_jax import compilation, signals
 from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.patches import PatchSet
 from medtune_jax.training.inputs.batch import Arrays, Inputs
@@ -201,6 +201,7 @@ class PrefixCache:
         firsts = [min(first, count - width) for first in range(0, count, width)]
         rows = np.array(firsts)[:, None] + np.arange(width)
         for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
+            signals.check()
             x, reached = first_input(batch.arrays, batch.rows), source.start
             for boundary in wanted:
                 x = self.network.run(params, x, reached, boundary.stage)

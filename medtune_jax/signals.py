@@ -1,0 +1,134 @@
+"""Signals that ask the program to stop: obeyed within seconds wherever it is, and never lost.
+
+What a signal's handler raises can be lost (in a callback of the garbage collector it is printed and forgotten) or abort
+the process (in a C++ library), and no handler runs while a compiled program does. So a thread ends the process, at once
+where nothing would be lost. Training defers that: it asks for the flag between steps, saves its state, and has a grace
+for it. Everything on disk is written whole, so that an end costs no more than what was not saved yet. A second Ctrl-C
+ends at once.
+
+Only the command line listens; who uses the package from Python keeps the handlers that are there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medtune_jax.paths import remove_unfinished
+
+INTERRUPTED, AGAIN, HUNG_UP = 130, 75, 129  # 75 is EX_TEMPFAIL of sysexits.h: try again later
+CODES = {
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: AGAIN,  # Slurm's at a time limit or preemption, a cloud's, Kubernetes'
+    signal.SIGUSR1: AGAIN,  # the warning that sbatch --signal=USR1@60 asks for
+    signal.SIGHUP: HUNG_UP,
+}
+GRACE = 4.0  # seconds between a signal and the end, where it is deferred
+
+_asked = 0
+_deferred = 0
+_saving = threading.Lock()
+_speaking = threading.Lock()
+
+
+class Stop(KeyboardInterrupt):
+    """A signal asked to stop."""
+
+
+def listen() -> None:
+    """Obey the signals in CODES from now on; those that the caller ignores (nohup) stay ignored. For a main thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in CODES:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+    os.register_at_fork(after_in_child=_forget)
+    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+
+
+def asked() -> int:
+    """The number of the signal that asked to stop; 0 as long as none did."""
+    return _asked
+
+
+def check() -> None:
+    """Raise Stop where a signal asked to."""
+    if _asked:
+        raise Stop
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Here a signal does not end the process before the grace is over: what runs asks for it at moments that suit.
+
+    Asked for once more in the end.
+    """
+    global _deferred
+    _deferred += 1
+    try:
+        yield
+    finally:
+        _deferred -= 1
+    check()
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """The end waits until what is written here is written, but for a second Ctrl-C."""
+    with _saving:
+        yield
+
+
+def farewell() -> int:
+    """Say that the program was interrupted, once, and return the exit code."""
+    number = signal.Signals(_asked or signal.SIGINT)
+    if _speaking.acquire(blocking=False):
+        cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a bar of progress hides it
+        print(
+            f"{cursor}medtune: interrupted ({number.name}); finished runs are kept, "
+            f"the same command goes on from there",
+            file=sys.stderr,
+            flush=True,
+        )
+    return CODES[number]
+
+
+def _handle(number: int, _: object) -> None:
+    global _asked
+    _asked = _asked or number
+
+
+def _watch(reader: int) -> None:
+    """Python writes the number of every signal into the pipe, whatever the main thread is doing."""
+    global _asked
+    timer: threading.Timer | None = None
+    while True:
+        number = os.read(reader, 1)[0]
+        if number not in CODES:
+            continue
+        if timer and number == signal.SIGINT:
+            os._exit(farewell())
+        if not timer:
+            _asked = _asked or number
+            timer = threading.Timer(GRACE if _deferred else 0, _end)
+            timer.daemon = True
+            timer.start()
+
+
+def _end() -> None:
+    with _saving:
+        remove_unfinished()
+        os._exit(farewell())
+
+
+def _forget() -> None:
+    """In a forked child, whose signals are its own affair."""
+    signal.set_wakeup_fd(-1)
+    for number in CODES:
+        if signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,148 @@
+"""What launchers share: jobs, of which each is claimed by one launcher at a time and done by none twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+import jax
+
+from medtune_jax.paths import written_to
+from medtune_jax.sharing.claims import Claims, Lease
+from medtune_jax.study.plan import Plan, PlannedRun
+from medtune_jax.study.store import Store
+from medtune_jax.tuning import Depth
+
+_POLL = 1.0  # seconds between looks at what other launchers do
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that share a program and features and may train together: the seeds of one depth and training-set size.
+
+    No smaller part of a study is handed out, so that its results do not depend on who computes what.
+    """
+
+    depth: Depth
+    fraction: float
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.depth.name}-f{self.fraction:g}"
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """All of a plan, shallow to deep, large to small."""
+    cells = groupby(plan.runs, key=lambda run: (run.depth, run.fraction))
+    return [Job(depth, fraction, tuple(runs)) for (depth, fraction), runs in cells]
+
+
+class Ours(Protocol):
+    """A job that is ours while the `with` block lasts."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *_: object) -> None: ...
+    def check(self) -> None: ...
+    def settle(self, run: str) -> None: ...
+
+
+class Board:
+    """The jobs of one sweep and what is left of each, whoever works at it.
+
+    skip: told of every run that needs no run here, be it done before or by another launcher meanwhile. note: a line
+    for the user.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        claims: Claims,
+        skip: Callable[[PlannedRun], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._jobs, self._store, self._claims = jobs(plan), store, claims
+        self._skip, self._note = skip, note
+        self._together = jax.process_count() > 1  # one launcher in several processes, in step
+        self._noted = claims.settled()
+        # Not settled: which attempt failed before this sweep. It is tried once more, by whoever comes first.
+        self._open: dict[str, tuple[int, int] | None] = {}
+        for run in plan.runs:
+            if store.settled(run.name):
+                skip(run)
+            else:
+                self._open[run.name] = store.attempt(run.name)
+
+    def waiting(self, job: Job) -> list[PlannedRun]:
+        """Its runs that nobody has done."""
+        if not self._together:
+            news = self._claims.settled() - self._noted
+            for run in job.runs:
+                if run.name in self._open and self._tried(run.name, news):
+                    del self._open[run.name]
+                    self._skip(run)
+        return [run for run in job.runs if run.name in self._open]
+
+    def close(self, run: PlannedRun) -> None:
+        """Done here."""
+        del self._open[run.name]
+
+    def claimed(self) -> Iterator[tuple[Job, Ours]]:
+        """Jobs with something to do, each to be entered as a context and then asked anew what is `waiting`.
+
+        Ends when no run is left, also of the jobs that other launchers have.
+        """
+        left, depth = self._jobs, None
+        while left := [job for job in left if self.waiting(job)]:
+            if taken := self._take(left, depth):
+                depth = taken[0].depth
+                yield taken
+            else:
+                self._wait(left)
+
+    def _tried(self, run: str, news: set[str]) -> bool:
+        """Whether some launcher has finished the run, well or not, since this sweep began."""
+        return run in news or self._store.attempt(run) not in (None, self._open[run])
+
+    def _take(self, left: list[Job], depth: Depth | None) -> tuple[Job, Ours] | None:
+        """The next job: of the depth whose features are here, else of one that nobody works at, else any."""
+        if self._together:
+            return left[0], _InStep()
+        names = {lease.job for lease in self._claims.held()}
+        busy = {job.depth for job in self._jobs if job.name in names}
+        with written_to(self._store.directory):
+            for job in sorted(left, key=lambda job: (job.depth != depth, job.depth in busy)):
+                if claim := self._claims.take(job.name):
+                    return job, claim
+        return None
+
+    def _wait(self, left: list[Job]) -> None:
+        names = {job.name for job in left}
+        others = sorted(
+            f"{lease.job} ({place(lease)})" for lease in self._claims.held() if lease.job in names
+        )
+        self._note(f"waiting for other launchers: {', '.join(others)}")
+        while not self._changed(left):
+            time.sleep(_POLL)
+
+    def _changed(self, left: list[Job]) -> bool:
+        """Whether a job is done, or free."""
+        held = {lease.job for lease in self._claims.held()}
+        return any(job.name not in held or not self.waiting(job) for job in left)
+
+
+class _InStep:
+    """In place of a claim where all processes of a launcher go through all jobs."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    def check(self) -> None: ...
+    def settle(self, run: str) -> None: ...
+
+
+def place(lease: Lease) -> str:
+    return f"{lease.host or 'unknown host'}, process {lease.pid}"

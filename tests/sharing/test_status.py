@@ -1,0 +1,103 @@
+"""`medtune status` and `medtune retry`, from files alone."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medtune_jax import cli
+from medtune_jax.errors import UserError
+from medtune_jax.paths import json_with_sum
+from medtune_jax.sharing.claims import Claims
+from medtune_jax.sharing.status import described, retry_failed, status
+
+REASON = "RuntimeError: out of memory"
+
+
+def study(folder, done=2, failed=1, waiting=3):
+    runs = [{"run": f"r{n}", "depth": f"d{n % 2}"} for n in range(done + failed + waiting)]
+    folder.mkdir(exist_ok=True)
+    (folder / "study.json").write_bytes(json_with_sum({"runs": runs}))
+    for number, run in enumerate(runs[: done + failed]):
+        place = folder / "runs" / run["run"]
+        place.mkdir(parents=True)
+        result = {"status": "done"} if number < done else {"status": "failed", "reason": REASON}
+        (place / "result.json").write_text(json.dumps(result))
+        (place / "timing.json").write_text(json.dumps({"seconds": 60.0 * (number % 2 + 1)}))
+    return folder
+
+
+def test_what_is_done_failed_running_and_left(tmp_path, capsys):
+    study(tmp_path)
+    claim = Claims(tmp_path / "claims", lambda: "seed 0 epoch 3").take("d0-f1")
+    with claim:
+        claim._write(doing="seed 0 epoch 3")
+        assert cli.run(["status", str(tmp_path)]) == 0
+        said = capsys.readouterr().out
+        # Left are two runs of d1 and one of d0.
+        assert "2 of 6 runs done, 1 failed, 3 to do, about 5:00 left" in said
+        assert f"running: d0-f1 on {claim._lease.host}, process {claim._lease.pid}" in said
+        assert "seed 0 epoch 3" in said
+        assert f"failed: r2: {REASON}" in said
+    assert "nobody works at it" in described(status(tmp_path))
+
+
+def test_a_launcher_that_was_killed_is_silent(tmp_path):
+    study(tmp_path)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom medtune_jax.sharing.claims import Claims\n"
+        "Claims(Path(sys.argv[1])).take('d0-f1')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "claims")], check=True)
+    found = status(tmp_path)
+    assert found.seconds is None
+    assert "silent: d0-f1" in described(found) and "nobody works at it" in described(found)
+
+
+def test_retry_makes_failed_runs_wait_and_keeps_all_others(tmp_path, capsys):
+    study(tmp_path)
+    assert cli.run(["retry", str(tmp_path)]) == 2
+    assert "add --failed" in capsys.readouterr().err
+    assert cli.run(["retry", str(tmp_path), "--failed"]) == 0
+    assert "1 failed runs wait again" in capsys.readouterr().out
+    found = status(tmp_path)
+    assert (len(found.done), len(found.failed), len(found.left)) == (2, 0, 4)
+    assert retry_failed(tmp_path) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"runs": 3}', b'{"runs": [3]}', b"\xff"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / "study.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"study\.json is damaged"):
+        status(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_result_waits_again(tmp_path, content):
+    study(tmp_path)
+    (tmp_path / "runs" / "r0" / "result.json").write_bytes(content)
+    found = status(tmp_path)
+    assert (len(found.done), len(found.left)) == (1, 4)
+
+
+def test_no_study_is_one_sentence(tmp_path, capsys):
+    assert cli.run(["status", str(tmp_path)]) == 2
+    assert "holds no study.json" in capsys.readouterr().err
+
+
+def test_watching_ends_when_nothing_is_left(tmp_path, capsys, monkeypatch):
+    study(tmp_path, done=1, failed=0, waiting=1)
+    looks = []
+
+    def finish(_):
+        looks.append(1)
+        place = tmp_path / "runs" / "r1"
+        place.mkdir(exist_ok=True)
+        (place / "result.json").write_text('{"status": "done"}')
+
+    monkeypatch.setattr(time, "sleep", finish)
+    assert cli.run(["status", str(tmp_path), "--watch"]) == 0
+    said = capsys.readouterr().out
+    assert looks == [1] and "1 of 2 runs done" in said and "2 of 2 runs done" in said

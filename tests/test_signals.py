@@ -1,0 +1,96 @@
+"""The end of a process that is asked to stop, whatever it is doing."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SETUP = """
+import sys, time
+from pathlib import Path
+from medtune_jax import paths, signals
+signals.GRACE = 0.5
+signals.listen()
+def ready():
+    print("ready", flush=True)
+"""
+BUSY = """
+while True:
+    time.sleep(0.01)
+"""
+
+
+def ended(body, *sent):
+    """Exit code and what was said, of a process that gets the signals once it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SETUP + body],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    for number in sent:
+        process.send_signal(number)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 129)],
+)
+def test_each_signal_ends_with_its_code_and_one_sentence(number, code):
+    got, said = ended(f"ready(){BUSY}", number)
+    assert got == code
+    assert said.startswith(f"medtune: interrupted ({number.name}); ") and said.count("\n") == 1
+
+
+def test_what_defers_the_end_stops_when_it_suits():
+    body = """
+with signals.deferred():
+    ready()
+    while not signals.asked():
+        time.sleep(0.01)
+    print("saved", file=sys.stderr, flush=True)
+"""
+    _, said = ended(body, signal.SIGTERM)
+    assert said.startswith("saved\n") and "Stop" in said
+
+
+def test_what_never_asks_is_ended_after_the_grace():
+    body = f"with signals.deferred():\n    ready()\n{BUSY.replace(chr(10), chr(10) + '    ')}"
+    assert ended(body, signal.SIGTERM)[0] == 75
+
+
+def test_a_second_ctrl_c_ends_at_once_even_while_something_is_saved():
+    body = f"""
+signals.GRACE = 1000
+with signals.deferred(), signals.saving():
+    ready()
+{BUSY.replace(chr(10), chr(10) + "    ")}"""
+    assert ended(body, signal.SIGINT, signal.SIGINT)[0] == 130
+
+
+def test_unfinished_files_go_with_the_process(tmp_path):
+    body = f"""
+with paths.scratch_beside(Path({str(tmp_path)!r}) / "out") as scratch:
+    (scratch / "half").write_text("x")
+    ready()
+    time.sleep(100)
+"""
+    assert ended(body, signal.SIGINT)[0] == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_signal_stays_ignored():
+    body = f"""
+import signal, os
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signals.listen()
+ready()
+{BUSY}"""
+    got, said = ended(body.replace(SETUP, ""), signal.SIGHUP, signal.SIGTERM)
+    assert got == 75 and "SIGTERM" in said
