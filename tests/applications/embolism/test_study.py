@@ -20,6 +20,7 @@ from medtune_jax.applications.show import picture_of
 from medtune_jax.applications.splits import training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.paths import seal
 from medtune_jax.phantoms.ctpa.files import write_dicom_study, write_nifti
 from medtune_jax.report import SECTIONS, write_report
 from medtune_jax.study import sweep
@@ -256,6 +257,7 @@ def test_two_studies_are_compared_on_the_same_candidates(study, tmp_path, capsys
         head, *rows = csv.reader(path.read_text().splitlines())
         wrong = [[*row[:3], row[4], row[3], row[6], row[5]] for row in rows]
         path.write_text("\n".join(",".join(row) for row in (head, *wrong)) + "\n")
+        seal(path.parent)
     (gain,) = compare.compare(study, other)
     auc = np.mean([r["test"] for r in results_of(study)])
     assert gain.auc.estimate == pytest.approx(2 * auc - 1, abs=1e-6)

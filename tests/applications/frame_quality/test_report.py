@@ -71,7 +71,7 @@ def test_a_better_network_is_told_from_the_baseline():
     videos = np.repeat([f"v{k}" for k in range(10)], 10)
     rng = np.random.default_rng(0)
     test = TestSet(np.arange(100).astype(str), videos, labels, np.ones(100, bool))
-    strong, weak = labels + rng.normal(0, 0.3, (2, 100)), labels + rng.normal(0, 2, (2, 100))
+    strong, weak = labels + rng.normal(0, 0.3, (3, 100)), labels + rng.normal(0, 2, (3, 100))
     gain = report.judge(AUC, test, strong, weak).gain
     assert gain is not None and gain.low > 0 and gain.p < 0.01
     back = report.judge(AUC, test, weak, strong).gain
