@@ -227,10 +227,7 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.sharing.status import status
     from medtune_jax.study import report, sweep
 
-    config = values.config
-    if str(config.data.get("dir", "")).startswith("~"):
-        config.data.dir = str(Path(config.data.dir).expanduser())
-    study = sweep(config, values.output)
+    study = sweep(values.config, values.output)
     print(f"report: {report(study)}")
     found = status(study)
     if found.all_failed:

@@ -61,6 +61,7 @@ class Study:
 
 def prepare(config: ConfigDict, output: str | Path) -> Study:
     """Read data and weights, check everything that can be checked before the first run, write the manifest."""
+    config = _at_home(config)
     application = applications.get(config.application)
     source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)
@@ -104,6 +105,15 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
     study.store.open(_manifest(study))
     study.store.keep(dataset.files)
     return study
+
+
+def _at_home(config: ConfigDict) -> ConfigDict:
+    """The config with ~ in its paths spelled out: a config file or Python may write it, a shell does for itself."""
+    config = config.copy_and_resolve_references()
+    for fields, name in ((config.data, "dir"), (config, "weights")):
+        if fields[name].startswith("~"):
+            fields[name] = str(Path(fields[name]).expanduser())
+    return config
 
 
 def _with_debris(dataset: Dataset, directory: str) -> Dataset:

@@ -63,3 +63,10 @@ def test_scratch_of_a_network_with_weights_stays_comparable_with_its_other_depth
     among = prepare(config(images, "squeezenet", "conv10,scratch", 67), tmp_path / "b")
     assert alone.source.provenance == weights.pretrained("squeezenet").provenance
     assert alone.plan.runs[0] in among.plan.runs
+
+
+def test_a_config_may_write_the_home_folder_as_a_tilde(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(images.parent))
+    made = config(f"~/{images.name}", "squeezenet", "conv10", 67)
+    study = prepare(made, tmp_path)
+    assert study.config.data.dir == str(images) and made.data.dir == f"~/{images.name}"
