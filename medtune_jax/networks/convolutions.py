@@ -1,8 +1,4 @@
-"""Caffe's Convolution (NHWC, HWIO) in the form that XLA runs fastest.
-
-On an accelerator that is XLA's own. On a CPU, 1x1 and most 3x3 convolutions are faster as matrix products
-(scripts/bench/forms.py compares the forms).
-"""
+"""Caffe's Convolution (NHWC, HWIO), and its forms as matrix products (scripts/bench/forms.py compares them)."""
 
 from __future__ import annotations
 
@@ -12,16 +8,22 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from medtune_jax.networks.forms import forms
+
+_FEW_CHANNELS = 4
+_LANES = 8
+
 
 def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: int = 1) -> Array:
     """Caffe's Convolution without its bias: x [N,H,W,I], kernel [kH,kW,I/groups,O] -> [N,H',W',O]."""
-    if groups > 1:
-        # XLA's own grouped convolution is six times slower on a CPU than the split.
+    if groups > 1 and forms().split_groups:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolution(a, w, stride, pad) for a, w in parts], -1)
-    if jax.default_backend() == "cpu":
+    if groups == 1 and forms().products:
         return _cpu_form(x, kernel, stride)(x, kernel, stride, pad)
-    return _convolve(x, kernel, stride, pad)
+    if groups == 1 and stride > 1 and x.shape[-1] <= _FEW_CHANNELS and forms().space_to_depth:
+        return _convolve_blocks(x, kernel, stride, pad)
+    return _convolve(x, kernel, stride, pad, groups)
 
 
 def _cpu_form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array, int, int], Array]:
@@ -41,14 +43,38 @@ def _suits_winograd(height: int, width: int, channels: int) -> bool:
     return large and copies <= 2**20
 
 
-def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+def _convolve(x: Array, kernel: Array, stride: int, pad: int, groups: int = 1) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         [(pad, pad)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
+
+
+def _convolve_blocks(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+    """A strided convolution as one of stride 1 over blocks of stride x stride pixels, whose values are the channels.
+
+    The same products, and some by the zeros that fill the kernel up to whole blocks.
+    """
+    height, width = ((n + 2 * pad - kernel.shape[0]) // stride + 1 for n in x.shape[1:3])
+    blocks = -(-kernel.shape[0] // stride)
+    rows, columns = ((n + blocks - 1) * stride for n in (height, width))
+    missing = blocks * stride - kernel.shape[0]
+    kernel = jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
+    x = _in_blocks(_pad_or_crop(x, pad, rows, columns), stride)
+    weights = _in_blocks(jnp.moveaxis(kernel, 3, 0), stride)
+    return _convolve(x, jnp.moveaxis(weights, 0, 3), 1, 0)
+
+
+def _in_blocks(x: Array, side: int) -> Array:
+    """[N,H,W,C] -> [N,H/side,W/side,side*side*C], and zeros up to a multiple of what tensor cores take."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    x = x.swapaxes(2, 3).reshape(batch, height // side, width // side, -1)
+    return jnp.pad(x, ((0, 0),) * 3 + ((0, -x.shape[-1] % _LANES),))
 
 
 def _convolve_pixels(x: Array, kernel: Array, stride: int, pad: int) -> Array:

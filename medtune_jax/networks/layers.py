@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 from medtune_jax.networks.convolutions import convolution
+from medtune_jax.networks.forms import forms
 
 
 @jax.custom_vjp
@@ -26,7 +27,12 @@ def relu(x: Array) -> Array:
     return jnp.maximum(x, 0)
 
 
-relu.defvjp(lambda x: (relu(x), x > 0), lambda active, g: (jnp.where(active, g, 0),))
+def _relu_forward(x: Array) -> tuple[Array, Array]:
+    y = relu(x)
+    return y, y != 0  # of the output, which others keep, too: x need not outlive the layer
+
+
+relu.defvjp(_relu_forward, lambda active, g: (jnp.where(active, g, 0),))
 
 
 class Conv(nn.Module):
@@ -83,30 +89,39 @@ def _channel_window_sum(x: Array) -> Array:
     return lax.reduce_window(x, np.zeros((), x.dtype)[()], lax.add, window, (1,) * x.ndim, padding)
 
 
-def lrn(x: Array) -> Array:
-    """y = x (1 + alpha/n sum x^2)^-beta over n=5 neighbouring channels (Caffe `lrn_layer.cpp`), in float32."""
-    return _lrn(x.astype(jnp.float32)).astype(x.dtype)
-
-
 @jax.custom_vjp
-def _lrn(x: Array) -> Array:
+def lrn(x: Array) -> Array:
+    """y = x (1 + alpha/n sum x^2)^-beta over n=5 neighbouring channels (Caffe `lrn_layer.cpp`), computed in float32."""
     return _lrn_forward(x)[0]
 
 
-def _lrn_forward(x: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+def _lrn_forward(x: Array) -> tuple[Array, tuple[Array, ...]]:
+    powers = _lrn_powers(x)
+    y = (x.astype(jnp.float32) * powers[1]).astype(x.dtype)
+    return y, (x, *powers) if forms().keep_powers else (x,)
+
+
+def _lrn_powers(x: Array) -> tuple[Array, Array]:
+    """1 + alpha/n sum x^2, and its power of -beta, both float32."""
+    x = x.astype(jnp.float32)
     scale = 1 + (_LRN_ALPHA / _LRN_SIZE) * _channel_window_sum(x * x)
     root = lax.rsqrt(scale)
-    power = root * jnp.sqrt(root)  # scale ** -0.75 without a call to pow
-    return x * power, (x, scale, power)
+    return scale, root * jnp.sqrt(root)  # scale ** -0.75 without a call to pow
 
 
-def _lrn_backward(residuals: tuple[Array, Array, Array], g: Array) -> tuple[Array]:
-    x, scale, power = residuals
-    cross = x * _channel_window_sum(g * x * power / scale)
-    return (g * power - (2 * _LRN_BETA * _LRN_ALPHA / _LRN_SIZE) * cross,)
+def _lrn_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array]:
+    x, *kept = residuals
+    if not kept:  # or else XLA would keep what the forward pass has computed
+        x, g = lax.optimization_barrier((x, g))
+    scale, power = kept or _lrn_powers(x)
+    shared = (g * x * power / scale).astype(x.dtype)
+    if not kept:  # or else XLA would write it in float32
+        shared = lax.optimization_barrier(shared)
+    cross = x * _channel_window_sum(shared.astype(jnp.float32))
+    return ((g * power - (2 * _LRN_BETA * _LRN_ALPHA / _LRN_SIZE) * cross).astype(x.dtype),)
 
 
-_lrn.defvjp(_lrn_forward, _lrn_backward)
+lrn.defvjp(_lrn_forward, _lrn_backward)
 
 
 # --- pooling with Caffe's ceil rule ---
@@ -149,10 +164,13 @@ def _max_pool_forward(
     x: Array, window: int, stride: int, pad: int
 ) -> tuple[Array, tuple[Array, Array]]:
     # XLA's CPU backend would compute the winners anew in each of their uses, but it does not fuse a concatenation.
-    half = x.shape[0] // 2
-    winners = [_first_maximum(part, window, stride, pad) for part in (x[:half], x[half:])]
+    cut = x.shape[0] // 2 if forms().pool_in_halves else 0
+    winners = [_first_maximum(part, window, stride, pad) for part in (x[:cut], x[cut:])]
     like = jnp.zeros((*x.shape[1:3], 0), x.dtype)  # carries the static shape
     return max_pool(x, window, stride, pad), (jnp.concatenate(winners), like)
+
+
+_NOBODY = 255  # no tap: windows are smaller than 16 x 16
 
 
 def _first_maximum(x: Array, window: int, stride: int, pad: int) -> Array:
@@ -169,27 +187,27 @@ def _first_maximum(x: Array, window: int, stride: int, pad: int) -> Array:
 def _max_pool_backward(
     window: int, stride: int, pad: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array]:
-    """Each of the stride * stride phases of the input gathers from its own taps; then the phases interleave."""
+    """Every pixel gathers from the windows that it lies in: in blocks of stride * stride pixels, those of one block lie
+    in the window that starts there and in the ones before it.
+    """
     winner, like = residuals
     height, width = like.shape[:2]
     batch, rows, columns, channels = g.shape
-    block_rows = -(-max(height + pad, (rows - 1) * stride + window) // stride)
-    block_columns = -(-max(width + pad, (columns - 1) * stride + window) // stride)
-
-    def phase(first_row: int, first_column: int) -> Array:
-        total = jnp.zeros((batch, block_rows, block_columns, channels), g.dtype)
-        taps = product(range(first_row, window, stride), range(first_column, window, stride))
-        for i, j in taps:
-            down, right = i // stride, j // stride
-            after = (block_rows - rows - down, block_columns - columns - right)
-            spread = [(0, 0, 0), (down, after[0], 0), (right, after[1], 0), (0, 0, 0)]
-            taken = jnp.where(winner == i * window + j, g, 0)
-            total = total + lax.pad(taken, jnp.zeros((), g.dtype), spread)
-        return total
-
-    phases = [jnp.stack([phase(i, j) for j in range(stride)], 3) for i in range(stride)]
-    total = jnp.stack(phases, 2)
-    total = total.reshape(batch, block_rows * stride, block_columns * stride, channels)
+    before = -(-window // stride)
+    down, across = (-(-(n + pad) // stride) for n in (height, width))
+    place = np.arange(stride)
+    total = jnp.zeros((batch, down, stride, across, stride, channels), g.dtype)
+    for i, j in product(range(before), range(before)):
+        padding = [(0, 0, 0), (i, down - rows - i, 0), (j, across - columns - j, 0), (0, 0, 0)]
+        won, gradient = (
+            lax.pad(a, jnp.asarray(fill, a.dtype), padding)[:, :, None, :, None]
+            for a, fill in ((winner, _NOBODY), (g, 0))
+        )
+        row, column = np.meshgrid(place + stride * i, place + stride * j, indexing="ij")
+        inside = (row < window) & (column < window)
+        tap = np.where(inside, row * window + column, _NOBODY - 1).astype(np.uint8)
+        total += jnp.where(won == tap[None, None, :, None, :, None], gradient, 0)
+    total = total.reshape(batch, down * stride, across * stride, channels)
     return (total[:, pad : pad + height, pad : pad + width],)
 
 

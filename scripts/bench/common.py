@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from rich.console import Console
@@ -86,6 +87,11 @@ def parser(description: str | None, networks_default: str) -> argparse.ArgumentP
     return result
 
 
+def dtype() -> jnp.dtype:
+    """Of the activations, as a study chooses it."""
+    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
 def use_all_allowed_cores(keep_memory: bool = True) -> int:
     """PyTorch gets as many threads as XLA takes: the cores this process may run on (taskset -c 0,1).
 
@@ -99,11 +105,21 @@ def use_all_allowed_cores(keep_memory: bool = True) -> int:
 
 
 def network_and_params(name: str, size: int) -> tuple[Network, Params, int]:
-    """A two-class network with parameters of its own filler (speed does not depend on their values)."""
+    """A two-class network with parameters that keep its activations' size (He et al. 2015), drawn without compiling."""
     network = networks.get(name, CLASSES)
     size = size or network.preprocessing.size
     network.check_size(size)
-    return network, networks.initial_params(network, jax.random.key(0), None, size), size
+    generator = np.random.default_rng(0)
+
+    def drawn(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(leaf.shape) == 1:
+            return np.zeros(leaf.shape, np.float32)
+        deviation = np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+        if leaf.shape[-2] == 3:  # reads pixels
+            deviation /= 64
+        return deviation * generator.standard_normal(leaf.shape, np.float32)
+
+    return network, jax.tree.map(drawn, network.abstract_params(size)), size
 
 
 def depths_of(network: Network, text: str) -> list[str]:
@@ -120,12 +136,13 @@ def random_patches(count: int, size: int) -> tuple[Images, np.ndarray]:
 def cache_of(
     network: Network, params: Params, patches: Images, labels: np.ndarray, size: int, gib: float
 ) -> PrefixCache:
-    return PrefixCache(network, params, patches, labels, size, Memory(device=int(gib * 2**30)))
+    memory = Memory(device=int(gib * 2**30))
+    return PrefixCache(network, params, patches, labels, size, memory, dtype())
 
 
 def runner_of(network: Network, params: Params, depth: Depth, inputs: Inputs) -> Runner:
     """As a study takes it."""
-    task = Task(network, depth.tuned, inputs.start, inputs.take)
+    task = Task(network, depth.tuned, inputs.start, inputs.take, dtype())
     return runner_for(task, params, inputs)
 
 

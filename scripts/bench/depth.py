@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import common
@@ -31,11 +32,14 @@ def main() -> None:
     clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
     rows = []
     for name in options.networks.split(","):
-        rows += _rows_of(name, options, clock)
+        rows += rows_of(name, options, clock)
     common.report(f"Training by depth, batch {options.batch}", rows, options.json)
 
 
-def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
+def rows_of(
+    name: str, options, clock: common.Clock, known: Callable[[common.Row], None] = lambda row: None
+) -> list[common.Row]:
+    """known: told of every row as soon as it is measured."""
     network, params, size = common.network_and_params(name, options.size)
     patches, labels = common.random_patches(options.batch * options.steps, size)
     few = options.batch * options.whole_steps
@@ -78,6 +82,7 @@ def _rows_of(name: str, options, clock: common.Clock) -> list[common.Row]:
                     count,
                 )
                 rows.append(_row(name, depth, label, count, few, seconds, made))
+                known(rows[-1])
     rows.append(_second_seed(name, network, params, size, patches, labels, options))
     return rows
 

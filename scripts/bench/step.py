@@ -4,10 +4,12 @@
 
 Training is one epoch of `medtune_jax.training.fit` with every stage tuned, forward is `predict`;
 PyTorch runs such patches in turn, in a process of its own. `--torch-compile` and `--torch-amp` add those
-settings on a CPU; on a GPU they are always tried.
+settings on a CPU; on a GPU its likely fastest are tried, all of them with both options.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import common
 import numpy as np
@@ -24,44 +26,46 @@ def main() -> None:
     arguments.add_argument("--torch-compile", action="store_true")
     arguments.add_argument("--torch-amp", action="store_true")
     options = arguments.parse_args()
-    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
-    rows = []
-    for name in options.networks.split(","):
-        network, params, size = common.network_and_params(name, options.size)
-        patches, labels = common.random_patches(options.batch * options.steps, size)
-        cache = common.cache_of(network, params, patches, labels, size, 0)
-        case = f"batch {options.batch}, {size} px"
-        asked = (options.torch_compile, options.torch_amp)
-        first, count = network.names[0], len(patches)
-        for kind in options.cases.split(","):
-            with torch_side.Apart(
-                options.clock,
-                torch_side.calls,
-                kind,
-                name,
-                size,
-                first,
-                options.batch,
-                count,
-                *asked,
-                keep_memory=options.torch_keeps_memory,
-            ) as others:
-                if kind == "forward":
-                    ours = _forward(network, params, cache, options.batch)
-                    seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
-                else:
-                    seconds = common.epochs_of_fit(
-                        network,
-                        params,
-                        first,
-                        cache,
-                        options.batch,
-                        options.repeats,
-                        others,
-                        clock,
-                    )
-            rows.append(common.compare(name, f"{kind}, {case}", count, seconds))
+    common.use_all_allowed_cores()
+    rows = [row for name in options.networks.split(",") for row in rows_of(name, options)]
     common.report("One step of a whole network", rows, options.json)
+
+
+def rows_of(name: str, options) -> Iterator[common.Row]:
+    """The cases of a network, alternating with PyTorch's."""
+    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
+    network, params, size = common.network_and_params(name, options.size)
+    count, first = options.batch * options.steps, network.names[0]
+    patches, labels = common.random_patches(count, size)
+    cache = common.cache_of(network, params, patches, labels, size, 0)
+    with torch_side.Apart(
+        options.clock,
+        torch_side.calls_by_case,
+        options.cases,
+        name,
+        size,
+        first,
+        options.batch,
+        count,
+        options.torch_compile,
+        options.torch_amp,
+        keep_memory=options.torch_keeps_memory,
+    ) as theirs:
+        for kind in options.cases.split(","):
+            prefix = f"{kind}: "
+            others = {
+                key.removeprefix(prefix): call
+                for key, call in theirs.items()
+                if key.startswith(prefix)
+            }
+            if kind == "forward":
+                ours = _forward(network, params, cache, options.batch)
+                seconds = common.alternate({"medtune": ours, **others}, options.repeats, clock)
+            else:
+                seconds = common.epochs_of_fit(
+                    network, params, first, cache, options.batch, options.repeats, others, clock
+                )
+            yield common.compare(name, f"{kind}, batch {options.batch}, {size} px", count, seconds)
 
 
 def _forward(network, params, cache, batch):

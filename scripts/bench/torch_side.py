@@ -6,7 +6,9 @@ It runs in a process of its own: neither side's allocator and threads get into t
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -52,7 +54,9 @@ class Trainer:
         self.amp = amp
 
     def place(self, x: Tensor) -> Tensor:
-        return x.to(DEVICE, memory_format=self.format, non_blocking=True)
+        # Mixed precision would narrow every batch anew.
+        dtype = torch.bfloat16 if self.amp else x.dtype
+        return x.to(DEVICE, dtype, memory_format=self.format, non_blocking=True)
 
     def scores(self, x: Tensor) -> Tensor:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self.amp):
@@ -95,11 +99,21 @@ def _groups(tuned: nn.Sequential, rate: float, head_rate: float) -> list[dict[st
 
 
 def settings(compiled: bool, amp: bool) -> dict[str, dict[str, bool]]:
-    """The settings to try: both memory formats, and compilation and mixed precision where asked for or on a GPU."""
-    found = {"plain": {}, "channels_last": {"channels_last": True}}
-    if compiled or DEVICE == "cuda":
+    """The settings to try: both memory formats, and compilation and mixed precision where asked for.
+
+    On a GPU the two that have a chance of being its fastest, since each costs the visit half a minute.
+    """
+    last = {"channels_last": True}
+    if DEVICE == "cuda" and not (compiled or amp):
+        mixed = {**last, "amp": True}
+        return {
+            "channels_last amp": mixed,
+            "channels_last amp compiled": {**mixed, "compiled": True},
+        }
+    found = {"plain": {}, "channels_last": last}
+    if compiled:
         found |= {f"{name} compiled": {**s, "compiled": True} for name, s in found.items()}
-    if amp or DEVICE == "cuda":
+    if amp:
         found |= {f"{name} amp": {**s, "amp": True} for name, s in found.items()}
     return found
 
@@ -151,7 +165,8 @@ class Apart:
         self._pipe, other = context.Pipe()
         served = (other, clock, make, arguments, keep_memory)
         self._process = context.Process(target=_serve, args=served, daemon=True)
-        self._process.start()
+        with _jax_on_cpu():
+            self._process.start()
         self._names = self._pipe.recv()
 
     def __enter__(self) -> dict[str, Callable[[], float]]:
@@ -166,6 +181,19 @@ class Apart:
         return self._pipe.recv()
 
 
+@contextmanager
+def _jax_on_cpu() -> Iterator[None]:
+    """For a process that begins here: it only reads networks with JAX, which would take the accelerator's memory."""
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        yield
+    finally:
+        del os.environ["JAX_PLATFORMS"]
+        if before is not None:
+            os.environ["JAX_PLATFORMS"] = before
+
+
 def _serve(
     pipe: Connection,
     clock: str,
@@ -174,6 +202,9 @@ def _serve(
     keep_memory: bool,
 ) -> None:
     own = common.CLOCKS[clock](common.use_all_allowed_cores(keep_memory))
+    if DEVICE == "cuda":  # what its users set
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     found = make(*arguments)
     pipe.send(list(found))
     while True:
@@ -192,12 +223,30 @@ def calls(
     amp: bool = False,
 ) -> dict[str, Callable[[], None]]:
     """'forward' or 'training' of `count` random patches in every setting."""
+    found = calls_by_case(case, name, size, first_tuned, batch, count, compiled, amp)
+    return {key.removeprefix(f"{case}: "): run for key, run in found.items()}
+
+
+def calls_by_case(
+    cases: str,
+    name: str,
+    size: int,
+    first_tuned: str,
+    batch: int,
+    count: int,
+    compiled: bool = False,
+    amp: bool = False,
+) -> dict[str, Callable[[], None]]:
+    """{"CASE: SETTING": call} of several cases, comma-separated, which share their models."""
     network, params, size = common.network_and_params(name, size)
     patches, labels = common.random_patches(count, size)
     x, target = preprocessed(network, patches.pixels), torch.tensor(labels)
     result = {}
     for key, setting in settings(compiled, amp).items():
         trainer = Trainer(network, params, size, first_tuned, **setting)
-        run = forward(trainer, x, batch) if case == "forward" else epoch(trainer, x, target, batch)
-        result[key] = run
+        makers = {
+            "training": partial(epoch, trainer, x, target, batch),
+            "forward": partial(forward, trainer, x, batch),
+        }
+        result |= {f"{case}: {key}": makers[case]() for case in cases.split(",")}
     return result

@@ -9,6 +9,8 @@ from medtune_jax.networks import convolutions
 from medtune_jax.networks.convolutions import convolution
 from tests.networks.reference import draw, reference_convolution
 
+pytestmark = pytest.mark.usefixtures("every_form")
+
 
 @pytest.mark.parametrize(
     ("size", "stride", "pad", "channels"),
@@ -23,7 +25,7 @@ from tests.networks.reference import draw, reference_convolution
         (1, 1, 1, 48),  # to a twelfth of the features
     ],
 )
-def test_every_cpu_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
+def test_every_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
     x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
     weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
 

@@ -9,6 +9,8 @@ from jax.test_util import check_grads
 from medtune_jax.networks import layers
 from tests.networks.reference import draw, reference_convolution
 
+pytestmark = pytest.mark.usefixtures("every_form")
+
 
 def windows(x, window, stride, pad):
     """Every pooling window of a [H,W,C] map by Caffe's rule, clipped to the map: (row, column, values)."""

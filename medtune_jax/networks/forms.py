@@ -1,0 +1,49 @@
+"""Which of several forms of the same arithmetic a backend runs fastest: one measured table, read while a program is
+traced (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+
+
+@dataclass(frozen=True)
+class Forms:
+    """products: 1x1 convolutions as matrix products and most 3x3 ones as Winograd's, in place of the compiler's own.
+    split_groups: a convolution in groups as one for each group.
+    space_to_depth: a strided convolution of few channels, as of an image's colours, as one of stride 1 over blocks of
+    pixels: tensor cores multiply by eights, and three colours leave most of them idle.
+    keep_powers: local response normalisation keeps its float32 powers for the gradient, or else computes them anew.
+    pool_in_halves: the winners of max pooling are made in two halves, or else XLA may make them anew in every use.
+    """
+
+    products: bool
+    split_groups: bool
+    space_to_depth: bool
+    keep_powers: bool
+    pool_in_halves: bool
+
+
+# A CPU is short of arithmetic, an accelerator of bandwidth.
+CPU = Forms(
+    products=True,
+    split_groups=True,
+    space_to_depth=False,
+    keep_powers=True,
+    pool_in_halves=True,
+)
+ACCELERATOR = Forms(
+    products=False,
+    split_groups=True,
+    space_to_depth=True,
+    keep_powers=False,
+    pool_in_halves=False,
+)
+BY_BACKEND = {"cpu": CPU, "gpu": ACCELERATOR, "tpu": ACCELERATOR}
+
+
+def forms() -> Forms:
+    """Of the backend that programs are traced for."""
+    return BY_BACKEND.get(jax.default_backend(), ACCELERATOR)

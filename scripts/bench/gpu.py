@@ -1,0 +1,505 @@
+"""One part of a short visit to an accelerator (scripts/bench/gpu.sh runs them all, the most telling first).
+
+    python scripts/bench/gpu.py step --out DIR [--toy]
+
+A part writes each row to DIR/rows.jsonl as soon as it is known, so that a visit that is cut short leaves results.
+`--toy` is a rehearsal: the same code on sizes that a CPU bears.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import common
+import depth
+import jax
+import jax.numpy as jnp
+import numpy as np
+import roofline
+import stacking
+import step
+import torch_side
+
+from medtune_jax import networks, study, tuning
+from medtune_jax.networks import forms
+from medtune_jax.patches.crops import Crops
+from medtune_jax.patches.recipes import crop_affines
+from medtune_jax.phantoms.colonoscopy import write_image_folder
+from medtune_jax.training import Batch, Capacity, Memory, PrefixCache, Run, Settings, Task, fit
+from medtune_jax.training.step import loss_and_gradients
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Where rows go, and how large everything is."""
+
+    out: Path
+    toy: bool
+    networks: tuple[str, ...]
+    batch: int
+    patches: int
+
+    def write(self, part: str, **row: Any) -> None:
+        row = {"part": part, "device": jax.devices()[0].device_kind, **row}
+        with (self.out / "rows.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+        print(*(f"{k}={v}" for k, v in shown.items() if k != "device"), flush=True)
+
+    def size(self, network: str) -> int:
+        smallest = networks.get(network, 2).smallest
+        return 0 if not (self.toy and smallest) else max(smallest, 63)
+
+    def options(self, **given: Any) -> argparse.Namespace:
+        """As the other benchmarks parse them."""
+        shared = {
+            "clock": "wall",
+            "torch_compile": False,
+            "torch_amp": False,
+            "torch_keeps_memory": False,
+            "size": 0,
+            "batch": self.batch,
+            "repeats": 2 if self.toy else 5,
+        }
+        return argparse.Namespace(**{**shared, **given})
+
+
+def device(visit: Visit) -> None:
+    """What the card is and what it can do: matrix products in three precisions, a copy."""
+    card = jax.devices()[0]
+    memory = (card.memory_stats() or {}).get("bytes_limit", 0) / 2**30
+    visit.write("device", kind=card.device_kind, jax=jax.__version__, memory_gib=memory)
+    side = 256 if visit.toy else 8192
+    for name, dtype, precision in (
+        ("bfloat16", jnp.bfloat16, None),
+        ("float32", jnp.float32, None),
+        ("float32 highest", jnp.float32, "highest"),
+    ):
+        a = jax.random.normal(jax.random.key(0), (side, side), dtype)
+        product = jax.jit(partial(jnp.matmul, precision=precision))
+        seconds, spread = _timed(lambda product=product, a=a: product(a, a))
+        visit.write(
+            "device", case=f"product {name}", tflops=2 * side**3 / seconds / 1e12, spread=spread
+        )
+    count = 2**20 if visit.toy else 2**30
+    scale = jax.jit(lambda a: 2 * a)
+    held = jnp.ones(count, jnp.float32)
+    seconds, spread = _timed(lambda: scale(held))
+    visit.write("device", case="copy", gb_per_s=8 * count / seconds / GIGA, spread=spread)
+
+
+def _timed(call: Callable[[], Any], inner: int = 10, repeats: int = 5) -> tuple[float, float]:
+    """(median seconds of a call, spread in percent), `inner` dispatches at a time."""
+
+    def several() -> None:
+        for _ in range(inner):
+            result = call()
+        jax.block_until_ready(result)
+
+    seconds = common.alternate({"": several}, repeats)[""]
+    return statistics.median(seconds) / inner, common.spread(seconds)
+
+
+def correct(visit: Visit) -> None:
+    """Every stage's output and every gradient of a step against the CPU's, in float32 as exact as it goes, in float32
+    as it comes, and in bfloat16: norm of the difference over the norm.
+    """
+    cpu = jax.devices("cpu")[0]
+    for name in visit.networks:
+        network, params, size = common.network_and_params(name, visit.size(name))
+        pixels, labels = common.random_patches(4, size)
+        x = (
+            np.asarray(network.preprocessing(pixels.pixels)) / 64
+        )  # such noise is wilder than images
+        with jax.default_device(cpu):
+            exact = jax.device_get(_outputs(network, jnp.float32)(params, x, labels))
+        for case, dtype, precision in (
+            ("float32 highest", jnp.float32, "highest"),
+            ("float32", jnp.float32, None),
+            ("bfloat16", jnp.bfloat16, None),
+        ):
+            began = time.perf_counter()
+            with jax.default_matmul_precision(precision) if precision else _nothing():
+                found = jax.device_get(_outputs(network, dtype)(params, x, labels))
+            outputs, gradients = (
+                {key: _distance(found[i][key], exact[i][key]) for key in exact[i]} for i in (0, 1)
+            )
+            worst = max(outputs, key=outputs.get)
+            visit.write(
+                "correct",
+                network=name,
+                case=case,
+                stage=worst,
+                output=outputs[worst],
+                logits=outputs[network.head],
+                gradient=max(gradients.values()),
+                loss=_distance(found[2], exact[2]),
+                seconds=time.perf_counter() - began,
+            )
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _outputs(network: networks.Network, dtype) -> Callable[..., Any]:
+    """(outputs by stage, gradients by stage, loss) of a batch, dropout included."""
+    first = network.names[0]
+    task = Task(network, network.names, first, lambda arrays, rows: arrays["x"][rows], dtype)
+
+    def both(params, x, labels):
+        taps: dict[str, Any] = {}
+        network.apply(params, x.astype(dtype), taps=taps)
+        batch = Batch({"x": x}, labels, jnp.arange(len(x)))
+        loss, gradients = loss_and_gradients(task, params, {}, batch, jax.random.key(1))
+        taps = {name: tap.astype(jnp.float32) for name, tap in taps.items()}
+        flat = {
+            stage: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(part)])
+            for stage, part in gradients.items()
+        }
+        return taps, flat, loss
+
+    return jax.jit(both)
+
+
+def _distance(found: Any, exact: Any) -> float:
+    found, exact = np.asarray(found, float), np.asarray(exact, float)
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def small_study(visit: Visit) -> None:
+    """A study of phantoms on this device against the same on the CPU: scores in float32, and seconds."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = write_image_folder(folder / "frames", videos=8)
+        found = {}
+        for case, platform, dtype in (
+            ("device", "", "float32"),
+            ("device again", "", "float32"),
+            ("cpu", "cpu", "float32"),
+            ("device", "", "bfloat16"),
+        ):
+            environment = {**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+            if platform:
+                environment["JAX_PLATFORMS"] = platform
+            output = folder / f"{case}-{dtype}"
+            began = time.perf_counter()
+            arguments = [sys.executable, __file__, "_study", str(data), str(output), dtype]
+            subprocess.run(arguments, check=True, env=environment)
+            seconds = time.perf_counter() - began
+            found[f"{case} {dtype}"] = _study_scores(output)
+            visit.write("small_study", case=case, dtype=dtype, seconds=seconds)
+        exact = found["cpu float32"]
+        for case, scores in found.items():
+            worst = max(float(np.abs(scores[run] - exact[run]).max()) for run in exact)
+            visit.write("small_study", case=case, worst_log_odds=worst, runs=len(exact))
+
+
+def _study(data: str, output: str, dtype: str) -> None:
+    config = study.default_config()
+    config.data.dir, config.image_size = data, 67
+    config.sweep.depths, config.sweep.seeds = "conv10,fire9,fire5,scratch", 2
+    config.training.epochs, config.training.dtype = 2, dtype
+    study.sweep(config, output, quiet=True)
+
+
+def _study_scores(output: Path) -> dict[str, np.ndarray]:
+    """Test log-odds by run."""
+    found = {}
+    for file in sorted(output.glob("runs/*/scores.csv")):
+        with file.open(newline="") as lines:
+            found[file.parent.name] = np.array(
+                [
+                    [float(v) for k, v in row.items() if k.startswith("logit_")]
+                    for row in csv.DictReader(lines)
+                ]
+            )
+    return found
+
+
+def warm(visit: Visit) -> None:
+    """Let PyTorch compile what it will need, side by side, into the cache of its compiler."""
+    name = visit.networks[0]
+    wanted = [(network, networks.get(network, 2).names[0]) for network in visit.networks]
+    wanted += [(name, depth) for depth in _depths(visit)]
+    command = [sys.executable, __file__, "_warm"]
+    arguments = [(n, str(visit.size(n)), depth, str(visit.batch)) for n, depth in wanted]
+    cpu = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    running = {a: subprocess.Popen([*command, *a], env=cpu) for a in arguments}
+    for case, process in running.items():
+        visit.write("warm", case=" ".join(case), rc=process.wait())
+
+
+def _warm(network: str, size: str, first: str, batch: str) -> None:
+    cases = "training,forward" if first == networks.get(network, 2).names[0] else "training"
+    size_, batch_ = int(size), int(batch)
+    made = torch_side.calls_by_case(cases, network, size_, first, batch_, batch_)
+    for key, call in made.items():
+        if "compiled" in key:
+            call()
+
+
+def steps(visit: Visit) -> None:
+    """Whole networks against PyTorch's best, training and forward."""
+    for name in visit.networks:
+        options = visit.options(
+            steps=2 if visit.toy else 16, size=visit.size(name), cases="training,forward"
+        )
+        _guarded(visit, "step", lambda name=name, options=options: step.rows_of(name, options))
+
+
+def _depths(visit: Visit) -> tuple[str, ...]:
+    return ("fire9", "conv10") if visit.toy else ("fc6", "fc7", "fc8")
+
+
+def _guarded(visit: Visit, part: str, rows: Callable[[], Iterable[common.Row]]) -> None:
+    """One case that fails must not cost the visit."""
+    began = time.perf_counter()
+    try:
+        for row in rows():
+            visit.write(part, **asdict(row), took=time.perf_counter() - began)
+    except Exception as error:
+        visit.write(part, failed=f"{type(error).__name__}: {str(error)[:300]}")
+    jax.clear_caches()
+
+
+def forms_of_a_step(visit: Visit) -> None:
+    """Training AlexNet with each choice of `networks.forms` turned over."""
+    backend = jax.default_backend()
+    chosen = forms.BY_BACKEND[backend]
+    turned = {"as chosen": chosen} | {
+        f"{name} {not value}": replace(chosen, **{name: not value})
+        for name, value in asdict(chosen).items()
+        if name != "products"
+    }
+    for case, choice in turned.items():
+        forms.BY_BACKEND[backend] = choice
+        jax.clear_caches()
+        _guarded(visit, "forms", lambda case=case: [_training_row(visit, visit.networks[0], case)])
+    forms.BY_BACKEND[backend] = chosen
+
+
+def _training_row(visit: Visit, name: str, case: str) -> common.Row:
+    network, params, size = common.network_and_params(name, visit.size(name))
+    count = visit.batch * (2 if visit.toy else 16)
+    patches, labels = common.random_patches(count, size)
+    cache = common.cache_of(network, params, patches, labels, size, 0)
+    first, repeats = network.names[0], 2 if visit.toy else 5
+    timed = common.epochs_of_fit(network, params, first, cache, visit.batch, repeats, {})
+    seconds = timed["medtune"]
+    images = count / statistics.median(seconds)
+    spread = common.spread(seconds)
+    return common.Row(name, case, images, None, None, "images/s", repeats, spread)
+
+
+def profile(visit: Visit) -> None:
+    """The kernels of a training epoch by their share of the device's time."""
+    for name in visit.networks[:2]:
+        network, params, size = common.network_and_params(name, visit.size(name))
+        count = visit.batch * (2 if visit.toy else 8)
+        patches, labels = common.random_patches(count, size)
+        cache = common.cache_of(network, params, patches, labels, size, 0)
+        with tempfile.TemporaryDirectory() as folder:
+
+            def once(started=[], folder=folder):  # noqa: B006
+                """Begin with the last epoch."""
+                started.append(0)
+                if len(started) == 3:
+                    jax.profiler.start_trace(folder)
+
+            common.epochs_of_fit(
+                network, params, network.names[0], cache, visit.batch, 3, {"trace": once}
+            )
+            jax.profiler.stop_trace()
+            kernels, total = _kernels(Path(folder))
+        visit.write(
+            "profile",
+            network=name,
+            batch=visit.batch,
+            steps=count // visit.batch,
+            device_ms=total / 1e6,
+        )
+        for kernel, (nanoseconds, calls) in kernels[:45]:
+            visit.write(
+                "profile",
+                network=name,
+                kernel=kernel[:110],
+                ms=nanoseconds / 1e6,
+                calls=calls,
+                share=nanoseconds / max(total, 1),
+            )
+
+
+def _kernels(folder: Path) -> tuple[list[tuple[str, tuple[float, int]]], float]:
+    """([kernel, (nanoseconds, calls)] from the slowest, their sum), over the streams of a GPU."""
+    file = next(folder.rglob("*.xplane.pb"))
+    spent, calls = Counter(), Counter()
+    for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+        if "GPU" not in plane.name:
+            continue
+        for line in plane.lines:
+            if not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                stats = dict(event.stats)
+                name = f"{stats.get('hlo_op', '')} {event.name}"
+                spent[name] += event.duration_ns
+                calls[name] += 1
+    return [(n, (s, calls[n])) for n, s in spent.most_common()], float(sum(spent.values()))
+
+
+def depths(visit: Visit) -> None:
+    """AlexNet at every depth, features cached and not, against PyTorch's frozen step."""
+    name = "squeezenet" if visit.toy else "alexnet"
+    options = visit.options(
+        depths=",".join(_depths(visit)),
+        steps=4 if visit.toy else 32,
+        whole_steps=2 if visit.toy else 8,
+        cache_gib=20.0,
+        size=visit.size(name),
+        repeats=3,
+    )
+    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
+    _guarded(visit, "depth", lambda: depth.rows_of(name, options, clock, partial(_show, visit)))
+
+
+def _show(visit: Visit, row: common.Row) -> None:
+    visit.write("depth now", **asdict(row))
+
+
+def big_study(visit: Visit) -> None:
+    """Nine AlexNet networks on patches cut from frames while training: seconds of every depth, with compiling."""
+    name = "squeezenet" if visit.toy else "alexnet"
+    network, params, size = common.network_and_params(name, visit.size(name))
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 256, (32, 480, 560, 3), np.uint8)
+    centre = generator.uniform((150, 150), (330, 410), (visit.patches, 2))
+    extent = generator.uniform(120, 260, (visit.patches, 1)).repeat(2, 1)
+    patches = Crops(
+        frames,
+        np.tile(np.int32([480, 560]), (32, 1)),
+        generator.integers(0, 32, visit.patches).astype(np.int32),
+        crop_affines(centre, extent, size),
+        size,
+    )
+    labels = generator.integers(0, 2, visit.patches)
+    memory = Memory.of_this_machine()
+    cache = PrefixCache(network, params, patches, labels, size, memory, common.dtype(), batch=256)
+    names = ("conv10", "fire9") if visit.toy else network.names[::-1]
+    boundaries = cache.expect(names)
+    train = np.arange(visit.patches * 4 // 5)
+    valid = np.arange(len(train), visit.patches)
+    settings = Settings(batch=128, score_batch=256, epochs=10, patience=10)
+    capacity = Capacity.of(len(train), len(valid), settings)
+    began = time.perf_counter()
+    for name_, boundary in zip(names, boundaries, strict=True):
+        begun = time.perf_counter()
+        chosen = tuning.parse(network, name_)
+        inputs = cache.inputs(name_)
+        featured = time.perf_counter() - begun
+        runner = common.runner_of(network, params, chosen, inputs)
+        ends: list[float] = []
+        (fitted,) = fit(
+            runner,
+            [Run(params, common.idle_rates(chosen), train, valid, 0)],
+            inputs,
+            settings,
+            capacity,
+            lambda labels, scores: 0.0,
+            lambda number, epoch, ends=ends: ends.append(time.perf_counter()),
+        )
+        epochs = np.diff(ends)
+        visit.write(
+            "big_study",
+            depth=chosen.label,
+            start=boundary.stage,
+            place=boundary.place,
+            patches=visit.patches,
+            seconds=time.perf_counter() - begun,
+            features=featured,
+            epoch=float(np.median(epochs)),
+            compiling=ends[0] - begun - featured - float(np.median(epochs)),
+            failure=fitted.failure or "",
+            peak_gib=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30,
+        )
+    visit.write("big_study", patches=visit.patches, total=time.perf_counter() - began)
+
+
+def stages(visit: Visit) -> None:
+    """Every stage of AlexNet by itself against the card's own ceilings."""
+    name = "squeezenet" if visit.toy else visit.networks[0]
+    options = visit.options(
+        depths="conv10" if visit.toy else "", size=visit.size(name), networks=name
+    )
+    _guarded(
+        visit, "roofline", lambda: roofline.rows_of(name, options, *roofline.ceilings(options))
+    )
+
+
+def stacks(visit: Visit) -> None:
+    """Three seeds together against one after another."""
+    cases = stacking.CASES[:1] if visit.toy else stacking.CASES
+    for case in cases:
+        try:
+            visit.write("stacking", **stacking.case(*case, repeats=2 if visit.toy else 5))
+        except Exception as error:
+            visit.write("stacking", case=str(case), failed=str(error)[:300])
+
+
+PARTS: dict[str, Callable[[Visit], None]] = {
+    "device": device,
+    "warm": warm,
+    "correct": correct,
+    "small_study": small_study,
+    "step": steps,
+    "forms": forms_of_a_step,
+    "profile": profile,
+    "depth": depths,
+    "big_study": big_study,
+    "roofline": stages,
+    "stacking": stacks,
+}
+
+
+def main() -> None:
+    own = {"_study": _study, "_warm": _warm}.get(sys.argv[1]) if sys.argv[1:] else None
+    if own:
+        own(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--out", type=Path, default=Path("gpu-visit"))
+    parser.add_argument("--networks", default="alexnet,squeezenet,googlenet,vgg16")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--patches", type=int, default=10_000, help="of big_study")
+    parser.add_argument("--toy", action="store_true")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    chosen = ("squeezenet",) if given.toy else tuple(given.networks.split(","))
+    toy = given.toy
+    visit = Visit(given.out, toy, chosen, 2 if toy else given.batch, 64 if toy else given.patches)
+    PARTS[given.part](visit)
+
+
+if __name__ == "__main__":
+    main()
