@@ -1,4 +1,4 @@
-"""What a reviewer asks for beside the AUC: figures of a classification, each with its interval by `readers`.
+"""What a reviewer asks for beside the AUC: figures of a classification, with intervals by `readers`.
 
 Every figure is a function of what each patient weighs, so one jackknife gives the intervals of all. Several classes are
 several binary tasks (each against the rest) whose figures are averaged, and one decision, the class of the highest
@@ -31,9 +31,14 @@ AT_THRESHOLD = {
 CALIBRATION = {"brier": "Brier score", "calibration_error": "Calibration error"}
 TITLES = {**RANKED, **AT_THRESHOLD, **CALIBRATION}
 """Figures of a binary task, by name. AUC, AUPRC, sensitivity, specificity, balanced accuracy: higher is better, 0..1.
-Brier score: mean squared error of the probability, and expected calibration error: lower is better, 0..1."""
+Brier score: mean squared error of the probability, and expected calibration error (no interval: docs/statistics.md):
+lower is better, 0..1."""
 _OF_POSITIVES, _OF_NEGATIVES = ("sensitivity",), ("specificity",)
 
+_NEVER_BELOW_0 = (
+    "a bin's distance from the line is never below 0, so that chance alone adds to the calibration error: an interval "
+    "around it would not hold"
+)
 _UNDEFINED = "nothing is called so in a run, or nothing would be without one of the patients"
 
 
@@ -134,6 +139,8 @@ class Classification:
     def _figure(self, name: str, read: Readings, sides: Sequence[np.ndarray]) -> Figure:
         if name in AT_THRESHOLD and self.thresholds is None:
             return _none(self.no_threshold)
+        if name == "calibration_error":
+            return Figure(Estimate(read.mean, why=_NEVER_BELOW_0), read.figures)
         return self._of(read, sides)
 
     def _of(self, read: Readings, sides: Sequence[np.ndarray]) -> Figure:
@@ -169,7 +176,7 @@ class Classification:
     @cached_property
     def _read(self) -> list[list[Readings]]:
         """Of each task, of each of `names`."""
-        return [self._readings(self._statistic(task)).each for task in range(len(self.tasks))]
+        return [self._readings(self.statistic(task)).each for task in range(len(self.tasks))]
 
     def _readings(self, statistic: Statistic) -> Readings:
         if self._too_few:
@@ -178,7 +185,7 @@ class Classification:
         kinds = self.metric.needed(self.labels, self.scores)
         return readers.read(statistic, self.groups, kinds)
 
-    def _statistic(self, task: int) -> Statistic:
+    def statistic(self, task: int) -> Statistic:
         """weights [R, N] -> [R, S, T] of `names`."""
         positive, score = self.positive(task), self.score(task)
         curves = replace(self.metric, area=_areas, tasks=lambda classes: [self.tasks[task]])

@@ -33,7 +33,7 @@ def figures(evidence: Evidence) -> Section | None:
         return None
     shown = palette.cast(evidence, fraction)
     made = {part: evidence.classification((part.depth, fraction)).mean() for part in shown}
-    rows = [(part.label, *_cells(found)) for part, found in made.items()]
+    rows = [(evidence.study.label(part.depth), *_cells(found)) for part, found in made.items()]
     parts = [markup.paragraph(text) for text in _explained(evidence, fraction)]
     parts.append(markup.table(("Tuned stages", *TITLES.values()), rows, "numbers stacked"))
     given = [figure.estimate for found in made.values() for figure in found.values()]
@@ -50,7 +50,7 @@ def figures(evidence: Evidence) -> Section | None:
             )
             for task, found in enumerate(each)
         ]
-        title = f"Each class against the rest, of {shown[0].label}"
+        title = f"Each class against the rest, of {evidence.study.label(shown[0].depth)}"
         table = markup.table(head, by_class, "numbers stacked")
         parts.append(markup.details(title, table) if len(each) > 6 else _titled(title, table))
     title = "Beside the AUC" if evidence.study.metric.name == "auc" else "Other figures"
@@ -72,8 +72,8 @@ def _explained(evidence: Evidence, fraction: float) -> Iterator[str]:
     said = f"With {fraction_name(fraction)} of the training data; 95% intervals over {words.groups} and training runs. "
     if several:
         yield said + (
-            f"Means over the {len(best.tasks)} classes, each against the rest; the balanced accuracy is the mean recall "
-            "where each image is called the class of the highest probability."
+            f"Means over the {len(best.tasks)} classes, each against the rest; the balanced accuracy is the mean "
+            "recall where each image is called the class of the highest probability."
         )
     else:
         name = _task_name(evidence, best, 0)
@@ -108,10 +108,10 @@ def calibration(evidence: Evidence) -> Section | None:
     words = evidence.study.words
     drawing = reviewer_figures.reliability(evidence, fraction)
     caption = (
-        f"Left: share of positives among the test {words.cases} of a probability, in ten bins of equal width; the dotted "
-        "line is a perfectly calibrated network. Larger dots hold more of them; bars are 95% intervals, where a bin has "
-        f"enough {words.groups}. Right: how many {words.cases} have which probability. The calibration error is the "
-        "mean distance from the line; even a perfect network has some by chance, more with fewer images."
+        f"Left: share of positives among the test {words.cases} of a probability, in ten bins of equal width; the "
+        "dotted line is a perfectly calibrated network. Larger dots hold more of them; bars are 95% intervals, where a "
+        f"bin has enough {words.groups}. Right: how many {words.cases} have which probability. The calibration error is "
+        "the mean distance from the line; even a perfect network has some by chance, more with fewer images."
     )
     note = Markup("")
     if evidence.study.manifest.get("config", {}).get("training", {}).get("balance"):
@@ -221,11 +221,11 @@ def _subgroup_table(
 ) -> Markup:
     words = evidence.study.words
     single = len(next(iter(found.values()))[0].tasks) == 1
-    head = [column, words.groups.capitalize(), words.cases.capitalize()]
+    head = [column, f"{words.cases.capitalize()} ({words.groups})"]
     head += ["Prevalence"] if single else []
     rows = []
     for value, (part, figures) in found.items():
-        size = [f"{len(np.unique(part.groups)):,}", f"{len(part.labels):,}"]
+        size = [f"{len(part.labels):,} ({len(np.unique(part.groups)):,})"]
         size += [f"{part.positive(0).mean():.3f}"] if single else []
         rows.append((value, *size, *(markup.interval(figures[name].estimate) for name in names)))
     table = markup.table([*head, *(TITLES[n] for n in names)], rows, "numbers stacked")

@@ -96,13 +96,14 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Drawing:
         )
         ax.set_yticks(range(size), classes)
         ax.tick_params(length=0)
+        ax.set_anchor("W")
         ax.set(xlabel="Called", ylabel="True class")
         for spine in ax.spines.values():
             spine.set_visible(False)
 
-    side = max(3.0, 0.62 * size + 1.6)
+    side = min(0.6 * size + 1.6, _WIDTH)
     description = "Test images by true class and by the class they are called."
-    return Drawing("confusion", description, drawn((max(side + 1.2, 4.4), side), 1, draw))
+    return Drawing("confusion", description, drawn((_WIDTH, side), 1, draw))
 
 
 def subgroups(found: Mapping[tuple[str, str], Estimate], whole: Estimate, title: str) -> Drawing:
@@ -129,5 +130,5 @@ def subgroups(found: Mapping[tuple[str, str], Estimate], whole: Estimate, title:
         ax.set_xlabel(f"Test {title}")
         ax.grid(visible=False, axis="y")
 
-    size = (_WIDTH * 0.8, 0.9 + 0.32 * at)
+    size = (_WIDTH, 0.9 + 0.32 * at)
     return Drawing("subgroups", f"{title} by sub-group.", drawn(size, 1, draw))
