@@ -39,7 +39,7 @@ _NEVER_BELOW_0 = (
     "a bin's distance from the line is never below 0, so that chance alone adds to the calibration error: an interval "
     "around it would not hold"
 )
-_UNDEFINED = "nothing is called so in a run, or nothing would be without one of the patients"
+_UNDEFINED = "nothing is called so in a run, or nothing would be if one patient were left out"
 
 
 class Figure(NamedTuple):

@@ -73,7 +73,7 @@ def _explained(evidence: Evidence, fraction: float) -> Iterator[str]:
     if several:
         yield said + (
             f"Means over the {len(best.tasks)} classes, each against the rest; the balanced accuracy is the mean "
-            "recall where each image is called the class of the highest probability."
+            f"recall where each {words.case} is called the class of the highest probability."
         )
     else:
         name = _task_name(evidence, best, 0)
@@ -110,14 +110,15 @@ def calibration(evidence: Evidence) -> Section | None:
     caption = (
         f"Left: share of positives among the test {words.cases} of a probability, in ten bins of equal width; the "
         "dotted line is a perfectly calibrated network. Larger dots hold more of them; bars are 95% intervals, where a "
-        f"bin has enough {words.groups}. Right: how many {words.cases} have which probability. The calibration error is "
-        "the mean distance from the line; even a perfect network has some by chance, more with fewer images."
+        f"bin has enough {words.groups}. Right: how many {words.cases} have which probability. The calibration "
+        "error is the mean distance from the line; even a perfect network has some by chance, more with fewer "
+        f"{words.cases}."
     )
     note = Markup("")
     if evidence.study.manifest.get("config", {}).get("training", {}).get("balance"):
         note = markup.paragraph(
-            "The networks were trained on equally many images of each class (training.balance), so their probabilities "
-            "are of that mix: where the prevalence in the test set is another, curves lie off the line for this reason "
+            "The networks were trained on each class equally often (training.balance), so their probabilities are "
+            "of that mix: where the prevalence in the test set is another, curves lie off the line for this reason "
             "alone.",
             "note",
         )
@@ -200,7 +201,7 @@ def subgroups(evidence: Evidence) -> Section | None:
 
 
 _CAPTION = (
-    "Means over seeds with 95% intervals, where there are enough images; the line is the whole test set. A sub-group "
+    "Means over seeds with 95% intervals, where there is enough to judge; the line is the whole test set. A sub-group "
     "without a dot has no figure."
 )
 

@@ -77,7 +77,9 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Drawing:
 
     def draw(ax: Axes) -> None:
         colours = mpl.colors.LinearSegmentedColormap.from_list("blue", ["#ffffff", palette.BLUE])
-        ax.imshow(share, cmap=colours, vmin=0, vmax=1)
+        edges = np.arange(size + 1) - 0.5
+        ax.pcolormesh(edges, edges, share, cmap=colours, vmin=0, vmax=1, edgecolors="white", lw=1)
+        ax.set(aspect="equal", ylim=(size - 0.5, -0.5))
         ax.grid(visible=False)
         for row, column in np.ndindex(share.shape):
             dark = share[row, column] > 0.55
