@@ -68,20 +68,21 @@ def _cells(found: Mapping[str, Figure]) -> Iterator[Markup]:
 def _explained(evidence: Evidence, fraction: float) -> Iterator[str]:
     study, words = evidence.study, evidence.study.words
     best = evidence.classification((evidence.recommendations[fraction].depth, fraction))
-    several = len(best.tasks) > 1
     said = f"With {fraction_name(fraction)} of the training data; 95% intervals over {words.groups} and training runs. "
-    if several:
-        yield said + (
+    if len(best.tasks) > 1:
+        said += (
             f"Means over the {len(best.tasks)} classes, each against the rest; the balanced accuracy is the mean "
-            f"recall where each {words.case} is called the class of the highest probability."
+            f"recall where each {words.case} is called the class of the highest probability. "
         )
     else:
-        name = _task_name(evidence, best, 0)
-        yield said + (
-            f"{best.positive(0).mean():.1%} of the {count(len(best.labels), words.cases)} in the test set are {name} "
-            "(the prevalence): a guess has that AUPRC. Lower is better for the Brier score (mean squared error of the "
-            "probability) and the calibration error (see below)."
+        said += (
+            f"{best.positive(0).mean():.1%} of the {count(len(best.labels), words.cases)} in the test set are "
+            f"{_task_name(evidence, best, 0)} (the prevalence): a guess has that AUPRC. "
         )
+    yield said + (
+        "Lower is better for the Brier score (mean squared error of the probability) and the calibration error (see "
+        "below)."
+    )
     if best.thresholds is not None:
         yield (
             f"Sensitivity and specificity are at the threshold that each run chose on its own validation "
@@ -107,12 +108,17 @@ def calibration(evidence: Evidence) -> Section | None:
         return None
     words = evidence.study.words
     drawing = reviewer_figures.reliability(evidence, fraction)
+    several = len(evidence.study.metric.tasks(len(evidence.study.classes))) > 1
+    bars = (
+        "The classes together, each against the rest."
+        if several
+        else f"Bars are 95% intervals, where a bin has enough {words.groups}."
+    )
     caption = (
         f"Left: share of positives among the test {words.cases} of a probability, in ten bins of equal width; the "
-        "dotted line is a perfectly calibrated network. Larger dots hold more of them; bars are 95% intervals, where a "
-        f"bin has enough {words.groups}. Right: how many {words.cases} have which probability. The calibration "
-        "error is the mean distance from the line; even a perfect network has some by chance, more with fewer "
-        f"{words.cases}."
+        f"dotted line is a perfectly calibrated network. Larger dots hold more {words.cases}. {bars} Right: how many "
+        f"{words.cases} have which probability. The calibration error is the mean distance from the line; even a "
+        f"perfect network has some by chance, more with fewer {words.cases}."
     )
     note = Markup("")
     if evidence.study.manifest.get("config", {}).get("training", {}).get("balance"):
