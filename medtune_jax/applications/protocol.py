@@ -60,8 +60,12 @@ class Dataset:
     @cached_property
     def test_set(self) -> tuple[TestSet, np.ndarray]:
         """What is judged on the test side, and the row of each of its patches int [P]."""
+        return self.judged_by(np.flatnonzero(self.test))
+
+    def judged_by(self, patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
+        """What some patches, int [P], are patches of, and the row of each of them int [P]."""
         columns = (self.names, self.groups, self.labels, self.is_judged)
-        return TestSet.of_patches(*(column[self.test] for column in columns))
+        return TestSet.of_patches(*(column[patches] for column in columns))
 
     @property
     def is_judged(self) -> np.ndarray:

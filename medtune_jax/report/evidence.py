@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medtune_jax.evaluation import intervals, readers
+from medtune_jax.evaluation.classification import Classification
 from medtune_jax.evaluation.intervals import holm
 from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
@@ -47,6 +48,7 @@ class Evidence:
             if study.cell(depth, fraction)
         ]
         self._read: dict[Cell, Readings] = {}
+        self._classified: dict[Cell, Classification] = {}
 
     @cached_property
     def too_few(self) -> str:
@@ -105,6 +107,22 @@ class Evidence:
     def judged(self, cell: Cell) -> np.ndarray:
         """Log-odds [S, n, C] of the test cases that are judged: what the metric and its curves are made of."""
         return self.scores(cell)[:, self.test_set.judged]
+
+    def classification(self, cell: Cell) -> Classification:
+        """What a cell's runs make of the test cases: the figures beside the metric."""
+        if cell not in self._classified:
+            runs = [run for run in self.study.cell(*cell) if run.scores is not None]
+            thresholds = [run.thresholds for run in runs if run.thresholds is not None]
+            self._classified[cell] = Classification(
+                self.labels,
+                self.judged(cell),
+                self.groups,
+                self.study.metric,
+                np.stack(thresholds) if len(thresholds) == len(runs) else None,
+                next((run.no_threshold for run in runs if run.no_threshold), ""),
+                (self.study.words.groups, self.study.words.cases),
+            )
+        return self._classified[cell]
 
     def has(self, depth: str, fraction: float) -> bool:
         return bool(self.study.cell(depth, fraction))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,16 @@ from medtune_jax import __version__
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
+from medtune_jax.evaluation.operating import YOUDEN, Rule
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
+from medtune_jax.evaluation.subgroups import read_subgroups
 from medtune_jax.paths import damaged, json_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
+NO_VALIDATION = (
+    "this study kept no validation scores (older versions did not), so that no threshold can be chosen: run the sweep "
+    "again with another --output"
+)
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _FIELDS = ("network", "depths", "fractions", "classes", "runs")
 _ROUNDING = 1e-6
@@ -33,7 +39,8 @@ class Run:
     """One planned run.
 
     history: [epochs, 2] mini-batches and validation metric. scores: log-odds [N, C] of the test set. test: the metric
-    of those scores; the page shows this one.
+    of those scores; the page shows this one. thresholds: log-odds [K] of the metric's K binary tasks, chosen on the
+    run's own validation scores; None where they cannot be, and `no_threshold` says why.
     """
 
     run: str
@@ -47,6 +54,8 @@ class Run:
     history: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     scores: np.ndarray | None = None
     test: float | None = None
+    thresholds: np.ndarray | None = None
+    no_threshold: str = ""
 
     @property
     def differs(self) -> bool:
@@ -84,7 +93,8 @@ class StudyResults:
     """A study as found on disk, finished or not.
 
     known_depths: by name, shallow to deep, then from scratch. saturated: of a study that kept probabilities only, the
-    rows of all its runs in which one is exactly 0; None where log-odds were kept.
+    rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how thresholds were chosen.
+    subgroups: by column of the data, the value of each of the N test images.
     """
 
     directory: Path
@@ -95,6 +105,8 @@ class StudyResults:
     metric: Metric = AUC
     words: Words = PATIENTS_AND_IMAGES
     saturated: int | None = None
+    rule: Rule = field(default_factory=Rule)
+    subgroups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -194,7 +206,8 @@ def load_study(
             manifest["runs"], key=lambda r: (order[r["depth"]], -r["fraction"], r["seed"])
         )
         named = Words(**manifest["words"]) if "words" in manifest else Words(*words)
-        reader = _Reader(directory / "runs", manifest["classes"], metric)
+        rule = Rule.parse(manifest.get("config", {}).get("threshold", YOUDEN))
+        reader = _Reader(directory / "runs", manifest["classes"], metric, rule)
         runs = tuple(reader.run(entry) for entry in planned)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -202,7 +215,8 @@ def load_study(
             "the version that its runs' versions.json name, or run the sweep again."
         ) from error
     return StudyResults(
-        directory, manifest, runs, reader.test, depths, metric, named, reader.saturated
+        *(directory, manifest, runs, reader.test, depths, metric, named, reader.saturated, rule),
+        {} if reader.test is None else read_subgroups(directory, reader.test.names),
     )
 
 
@@ -230,10 +244,11 @@ def _depth_of_name(name: str, stages: tuple[str, ...]) -> Depth:
 class _Reader:
     """Reads runs, and holds what they share: the test set, and how many scores of old studies have saturated."""
 
-    def __init__(self, folder: Path, classes: list[str], metric: Metric):
+    def __init__(self, folder: Path, classes: list[str], metric: Metric, rule: Rule):
         self._folder = folder
         self._classes = classes
         self._metric = metric
+        self._rule = rule
         self.test: TestSet | None = None
         self.saturated: int | None = None
 
@@ -248,6 +263,7 @@ class _Reader:
         if scores is not None and not np.isfinite(scores).all():
             done, scores = False, None
             result["reason"] = "its test scores hold NaN or infinity: training diverged"
+        thresholds, no_threshold = self._thresholds(folder) if done else (None, "")
         return Run(
             **identity,
             status=DONE if done else FAILED,
@@ -257,7 +273,23 @@ class _Reader:
             history=_history(folder / "history.csv"),
             scores=scores,
             test=None if scores is None else self._figure(scores),
+            thresholds=thresholds,
+            no_threshold=no_threshold,
         )
+
+    def _thresholds(self, folder: Path) -> tuple[np.ndarray | None, str]:
+        """Chosen on the run's own validation scores, or why there are none."""
+        path = folder / "validation.csv"
+        if not path.is_file():
+            return None, NO_VALIDATION
+        valid, scores = self._read(path)
+        tasks = self._metric.tasks(len(self._classes))
+        try:
+            return self._rule.thresholds(
+                valid.labels[valid.judged], scores[valid.judged], tasks
+            ), ""
+        except UserError as error:
+            return None, f"{error} (run {folder.name})"
 
     def _figure(self, scores: np.ndarray) -> float:
         assert self.test is not None
@@ -265,7 +297,20 @@ class _Reader:
         return self._metric(self.test.labels[judged], scores[judged])
 
     def _scores(self, path: Path) -> np.ndarray:
-        """Log-odds [N, C] in the order of the image names."""
+        """Log-odds [N, C] of the test set, in the order of the image names."""
+        test, values = self._read(path)
+        self.test = first = self.test or test
+        columns = ("names", "groups", "labels", "judged")
+        shared = [(getattr(first, c), getattr(test, c)) for c in columns]
+        if not all(np.array_equal(*pair) for pair in shared):
+            raise UserError(
+                f"{path} was scored on other test images than the runs before it: remove that run "
+                "and run the sweep again."
+            )
+        return values
+
+    def _read(self, path: Path) -> tuple[TestSet, np.ndarray]:
+        """A table of scores, in the order of the image names: what was judged, and its log-odds [N, C]."""
         probabilities, logits = score_columns(self._classes)
         rows = _rows(path, (*TEST_COLUMNS, *probabilities))
         logged = bool(rows) and logits[0] in rows[0]
@@ -285,20 +330,12 @@ class _Reader:
             labels,
             np.array([row.get("judged") != "0" for row in rows], bool),
         )
-        self.test = first = self.test or test
-        columns = ("names", "groups", "labels", "judged")
-        shared = [(getattr(first, c), getattr(test, c)) for c in columns]
-        if not all(np.array_equal(*pair) for pair in shared):
-            raise UserError(
-                f"{path} was scored on other test images than the runs before it: remove that run "
-                "and run the sweep again."
-            )
         values = values.reshape(len(rows), len(self._classes))
         if logged:
-            return values.astype(np.float32)
+            return test, values.astype(np.float32)
         # Studies of version 0.1 kept probabilities alone.
         self.saturated = (self.saturated or 0) + int((values == 0).any(axis=1).sum())
-        return log_odds.of_probabilities(values)
+        return test, log_odds.of_probabilities(values)
 
 
 def _history(path: Path) -> np.ndarray:

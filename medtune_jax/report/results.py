@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,22 @@ COLUMNS = (
 )
 
 
-def write_results(study: StudyResults) -> Path:
+def write_results(
+    study: StudyResults, beside: Mapping[str, Mapping[str, float]] | None = None
+) -> Path:
     """Writes results.csv into the study directory: shallow to deep, large to small, by seed.
 
-    COLUMNS, then every other figure that any run has, in the order they appear.
+    COLUMNS, then every other figure that any run has, in the order they appear. beside: figures by run and name that
+    the report computed; those that a run recorded itself go before.
     """
-    figures = (
+    known = beside or {}
+    made = [{**known.get(run.run, {}), **_row(study, run)} for run in study.runs]
+    own = [
         name for run in study.runs for name, x in run.result.items() if isinstance(x, int | float)
-    )
-    head = list(dict.fromkeys((*COLUMNS, *figures)))
-    rows = [[row.get(name) for name in head] for row in (_row(study, run) for run in study.runs)]
+    ]
+    computed = [name for figures in known.values() for name in figures]
+    head = list(dict.fromkeys((*COLUMNS, *own, *computed)))
+    rows = [[row.get(name) for name in head] for row in made]
     path = study.directory / "results.csv"
     write_whole(path, csv_bytes([head, *rows]))
     return path

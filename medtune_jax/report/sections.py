@@ -3,7 +3,7 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, findings, methods
+from medtune_jax.report import charts, findings, methods, reviewer
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -14,6 +14,10 @@ SECTIONS: tuple[SectionMaker, ...] = (
     findings.recommendation,
     charts.precision_recall,
     charts.roc,
+    reviewer.figures,
+    reviewer.calibration,
+    reviewer.confusion,
+    reviewer.subgroups,
     charts.convergence,
     methods.stages,
     methods.cost,

@@ -16,6 +16,7 @@ from medtune_jax.paths import write_whole
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.results import write_results
+from medtune_jax.report.reviewer import by_run, write_tables
 from medtune_jax.report.section import SectionMaker
 from medtune_jax.report.sections import SECTIONS
 from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
@@ -27,7 +28,7 @@ def write_report(
     metric: Metric = AUC,
     words: tuple[str, str] = PATIENTS_AND_IMAGES,
 ) -> Path:
-    """Writes results.csv, figures/*.png and report.html into a study directory, each whole or not at all.
+    """Writes report.html, figures/*.png, results.csv and other tables into a study directory, each whole or not at all.
 
     The page is one file that needs nothing else: no network, no script. The study may be
     unfinished; the page says what is missing. The same directory gives the same bytes.
@@ -42,8 +43,9 @@ def write_report(
       UserError: no study there, or damaged files.
     """
     study = load_study(Path(study_dir), metric, words)
-    write_results(study)
     evidence = Evidence(study)
+    write_results(study, by_run(evidence))
+    write_tables(evidence)
     made = [section for make in sections if (section := make(evidence))]
     for section in made:
         for drawing in section.drawings:

@@ -31,6 +31,7 @@ def shared_fields() -> ConfigDict:
             "weights": "",  # a checkpoint directory; empty: the weights that come with the package
             "device": "auto",  # auto, cpu, gpu or tpu: another one is never taken in silence
             "metric": "",  # auc, auprc; empty: the application's own
+            "threshold": "youden",  # chosen on validation: youden, sensitivity=0.95, specificity=0.9; trains nothing
             "image_size": 0,  # side of the network's input in pixels; 0: the network's own
             "data": {
                 "dir": "",

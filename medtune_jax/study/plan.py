@@ -15,8 +15,10 @@ from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
 from medtune_jax.tuning import Depth
 
-# A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
-_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")
+# A run does not change when others join the sweep, or with the kind of machine (its versions.json names that), or with
+# what the report makes of its scores.
+_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold")
+_NOT_OF_THE_DATA = ("dir", "subgroups")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def _depths(network: Network, text: Any) -> tuple[Depth, ...]:
 
 def _shared_config(config: ConfigDict) -> dict[str, Any]:
     plain = config.to_dict()
-    plain["data"] = {key: value for key, value in plain["data"].items() if key != "dir"}
+    plain["data"] = {
+        key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
+    }
     plain["training"].pop("keep_weights", None)  # does not change the result
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 

@@ -18,6 +18,7 @@ from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, by_class, check_split, training_subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.metric import Metric, chosen
+from medtune_jax.evaluation.operating import Rule
 from medtune_jax.folders import walk
 from medtune_jax.networks import Network
 from medtune_jax.paths import user_cache
@@ -62,6 +63,7 @@ class Study:
 def prepare(config: ConfigDict, output: str | Path) -> Study:
     """Read data and weights, check everything that can be checked before the first run, write the manifest."""
     config = _at_home(config)
+    Rule.parse(config.threshold)
     application = applications.get(config.application)
     source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)

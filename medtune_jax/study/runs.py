@@ -9,10 +9,11 @@ from itertools import groupby
 from typing import Any
 
 import jax
+import numpy as np
 
 from medtune_jax import weights
 from medtune_jax.evaluation import log_odds
-from medtune_jax.evaluation.scores import score_rows
+from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
 from medtune_jax.study.progress import Progress
@@ -153,16 +154,20 @@ def _outcome(
 
 
 def _judged(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> Outcome:
-    """The scores of the best snapshot on the test set, and its figures."""
+    """The scores of the best snapshot on the test set and on its validation images, and its figures."""
     study, best = shared.study, fitted.best
     if fitted.failure:
         return Outcome(_result(study, planned, FAILED, fitted.failure))
     assert fitted.params is not None and best is not None
     params = {**run.params, **fitted.params}
-    logits = predict(shared.runner, params, shared.inputs, study.test, study.settings)
-    test, member = study.dataset.test_set
-    scores = test.scores(logits, member)
-    subset = study.subsets[planned.fraction, planned.seed]
+    subset, classes = study.subsets[planned.fraction, planned.seed], study.dataset.classes
+
+    def scored(patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
+        logits = predict(shared.runner, params, shared.inputs, patches, study.settings)
+        judged, member = study.dataset.judged_by(patches)
+        return judged, judged.scores(logits, member)
+
+    test, scores = scored(study.test)
     result = {
         **_result(study, planned, DONE, None),
         "validation": best.validation,
@@ -174,7 +179,12 @@ def _judged(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> Ou
         "val_images": len(subset.valid),
         **study.application.evaluate(study.dataset, scores),
     }
-    return Outcome(result, scores=score_rows(test, study.dataset.classes, scores))
+    valid, valid_scores = scored(subset.valid)
+    return Outcome(
+        result,
+        scores=score_rows(test, classes, scores),
+        validation=score_rows(valid, classes, valid_scores),
+    )
 
 
 def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> dict[str, Any]:

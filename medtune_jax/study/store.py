@@ -38,7 +38,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 class Outcome:
     """All a run leaves behind.
 
-    result: the figures, the same bytes for the same seed. scores: rows of scores.csv, the first the header.
+    result: the figures, the same bytes for the same seed. scores, validation: rows of scores.csv and of
+    validation.csv, the first the header.
     kept: the trained network, written under weights/.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     timing: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     kept: weights.Checkpoint | None = None
+    validation: Sequence[Sequence[Any]] = ()
 
 
 class Store:
@@ -140,8 +142,9 @@ class Store:
             )
             head = ("epoch", "batches", "loss", "validation")
             (scratch / "history.csv").write_bytes(csv_bytes([head, *history]))
-            if outcome.scores:
-                (scratch / "scores.csv").write_bytes(csv_bytes(outcome.scores))
+            for name, rows in (("scores", outcome.scores), ("validation", outcome.validation)):
+                if rows:
+                    (scratch / f"{name}.csv").write_bytes(csv_bytes(rows))
             if outcome.kept:
                 kept = outcome.kept
                 params, made_by = kept.params, kept.provenance

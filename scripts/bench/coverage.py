@@ -9,6 +9,10 @@ A score is the sum of what all runs see in a patient and image (0.6 of the varia
 what one run sees (0.25), half of each by patient and half by image, and of the class. The AUC of a run is drawn around
 `--auc` with the standard deviation `--between`. The truth that is to be covered is the figure of infinitely many
 patients, the mean of it over all runs; with one seed, that of the very run.
+
+Figures: "sensitivity" is at a false positive rate of 0.10, "threshold" the sensitivity at a threshold that each run
+brings from validation (half-way between the classes, with a standard deviation of 0.2), "brier" and "calibration_error"
+are of log-odds 1.5 times as far from 0 as calibrated ones.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from scipy.stats import norm
 
 from medtune_jax.evaluation import AUC, AUPRC, Metric, log_odds, readers, roc
 from medtune_jax.evaluation.boundary import mean_by_run
+from medtune_jax.evaluation.classification import BINS, Classification
 from medtune_jax.evaluation.froc import Detections, runs_statistic
 from medtune_jax.evaluation.readers import Estimate, Scale
 from medtune_jax.evaluation.sweep import Statistic
@@ -30,7 +35,9 @@ from medtune_jax.evaluation.sweep import Statistic
 RESAMPLES = 400
 COMMON, OF_DEPTH, OF_RUN = 0.6, 0.15, 0.25
 FALSE_POSITIVE_RATE, FALSE_PER_IMAGE, REACHED = 0.10, 2.0, 0.9
-FIGURES = ("auc", "auprc", "sensitivity", "froc", "error")
+OF_PROBABILITIES = ("threshold", "brier", "calibration_error")
+FIGURES = ("auc", "auprc", "sensitivity", "froc", "error", *OF_PROBABILITIES)
+OF_VALIDATION, TOO_SURE = 0.2, 1.5
 
 
 class Cell(NamedTuple):
@@ -89,6 +96,8 @@ def draw(rng: np.random.Generator, cell: Cell, gain: float) -> Drawn:
         return draw_errors(rng, cell, gain)
     if cell.figure == "froc":
         return draw_detections(rng, cell, gain)
+    if cell.figure in OF_PROBABILITIES:
+        return draw_probabilities(rng, cell, gain)
     patient = np.repeat(np.arange(cell.patients), cell.images)
     labels = patient % 2
     distance = np.stack([merits(rng, cell, auc, cell.seeds) for auc in (cell.auc, cell.auc - gain)])
@@ -109,6 +118,45 @@ def figure_of(cell: Cell, distance: np.ndarray) -> tuple[Metric, np.ndarray]:
         return AUPRC, precision_area(distance)
     metric = roc.at_false_positive_rates(AUC, [FALSE_POSITIVE_RATE])
     return metric, np.asarray(norm.cdf(distance - norm.isf(FALSE_POSITIVE_RATE)))
+
+
+def draw_probabilities(rng: np.random.Generator, cell: Cell, gain: float) -> Drawn:
+    """Log-odds of runs, each with its threshold."""
+    patient = np.repeat(np.arange(cell.patients), cell.images)
+    labels = patient % 2
+    distance = np.stack([merits(rng, cell, auc, cell.seeds) for auc in (cell.auc, cell.auc - gain)])
+    at = distance / 2 + rng.normal(0, OF_VALIDATION, distance.shape)
+    scores = noise(rng, patient, cell.seeds) + distance[..., None] * labels
+    name = "sensitivity" if cell.figure == "threshold" else cell.figure
+
+    def statistic(depth: int) -> Statistic:
+        slope, middle = TOO_SURE * distance[depth, :, None], distance[depth, :, None] / 2
+        odds = slope * (scores[depth] - middle)
+        thresholds = slope * (at[depth, :, None] - middle)
+        two = log_odds.two_sided(odds)
+        made = Classification(labels, two, patient, thresholds=thresholds)
+        place, of_task = made.names.index(name), made.statistic(0)
+        return lambda weights: of_task(weights)[..., place]
+
+    kinds = [labels == 1, labels == 0]
+    members = [patient[kind] for kind in kinds]
+    truth = truth_of_probabilities(cell.figure, distance[0], at[0])
+    return Drawn((statistic(0), statistic(1)), patient, kinds, members, truth)
+
+
+def truth_of_probabilities(figure: str, distance: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """By integration over the scores of both classes, [S]."""
+    if figure == "threshold":
+        return np.asarray(norm.cdf(distance - at))
+    score = np.linspace(-6, 10, 1601)[:, None]
+    of_class = [norm.pdf(score + 0 * distance), norm.pdf(score - distance)]
+    of_class = [density / density.sum(axis=0) / 2 for density in of_class]
+    said = log_odds.probabilities(TOO_SURE * distance * (score - distance / 2))
+    if figure == "brier":
+        return np.asarray((of_class[0] * said**2 + of_class[1] * (1 - said) ** 2).sum(axis=0))
+    gap = of_class[1] * (1 - said) - of_class[0] * said
+    place = np.minimum((said * BINS).astype(int), BINS - 1)
+    return np.asarray(sum(np.abs((gap * (place == b)).sum(axis=0)) for b in range(BINS)))
 
 
 def draw_detections(rng: np.random.Generator, cell: Cell, gain: float) -> Drawn:

@@ -142,12 +142,14 @@ def test_every_file_and_column_of_a_study_is_explained(place):
         *manifest["words"],
         *json.loads((run / "result.json").read_text()),
         *json.loads((run / "timing.json").read_text()),
-        *_header(left / "results.csv"),
+        *(name for table in left.glob("*.csv") for name in _header(table)),
         *_header(run / "history.csv"),
         *(name for name in _header(run / "scores.csv") if not name.endswith(("bright", "dark"))),
         *(figure.name for figure in left.glob("figures/*")),
     }
     page = (ROOT / "docs" / "outputs.md").read_text()
+    figures = {row["figure"] for row in csv.DictReader((left / "classification.csv").open())}
+    names |= figures
     files = [path.name for folder in (left, run) for path in folder.iterdir() if path.is_file()]
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
     assert not [name for name in files if name not in page]

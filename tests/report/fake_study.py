@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medtune_jax.evaluation import AUC, Metric, log_odds
 from medtune_jax.evaluation.scores import TestSet, score_rows
+from medtune_jax.evaluation.subgroups import subgroup_file
 from medtune_jax.paths import csv_bytes
 
 SQUEEZENET = ("conv1", *(f"fire{i}" for i in range(2, 10)), "conv10")
@@ -35,6 +36,8 @@ def write_study(
     scale: float = 1.0,
     doubtful: int = 0,
     figures: Callable[[int], dict[str, float]] = lambda seed: {},
+    validation: int = 0,
+    columns: Mapping[str, Sequence[str]] | None = None,
     speed: Callable[[str], float] = lambda depth: 8.0 if "scratch" in depth else 2.0,
     rng_seed: int = 0,
 ) -> Path:
@@ -42,7 +45,8 @@ def write_study(
     standard deviations of an image's score; `speed(depth)` the epochs that training takes.
 
     scale: of the logits; 100 saturates probabilities. doubtful: images, the first ones, that are not judged.
-    figures: the application's own figures of a run by seed.
+    figures: the application's own figures of a run by seed. validation: images of each run's own validation.csv, none
+    without. columns: sub-groups, the value of each of the 2 * patients test images.
     """
     rng = np.random.default_rng(rng_seed)
     labels = np.repeat(rng.permutation(np.arange(patients) % len(classes)), 2)
@@ -78,6 +82,12 @@ def write_study(
                 _write_run(folder, result, speed(depth) * fraction, rng)
                 rows = score_rows(test, classes, scores)
                 (folder / "scores.csv").write_bytes(csv_bytes(rows))
+                if validation:
+                    rows = _validation_rows(validation, classes, skill(depth, fraction), rng)
+                    (folder / "validation.csv").write_bytes(csv_bytes(rows))
+    for name, content in subgroup_file(test.names, dict(columns or {})).items():
+        (directory / "application").mkdir()
+        (directory / "application" / name).write_bytes(content)
     manifest = {
         "identity": "abc",
         "application": "image_folder",
@@ -111,6 +121,14 @@ def write_study(
     }
     (directory / "study.json").write_text(json.dumps(manifest))
     return directory
+
+
+def _validation_rows(images, classes, skill, rng) -> list:
+    labels = np.arange(images) % len(classes)
+    logits = skill * np.eye(len(classes))[labels] + rng.normal(size=(images, len(classes)))
+    names = np.array([f"v{i:04d}.png" for i in range(images)])
+    valid = TestSet(names, names, labels, np.ones(images, bool))
+    return score_rows(valid, classes, log_odds.of_logits(logits).astype(np.float32))
 
 
 def _depth(name, stages) -> dict:

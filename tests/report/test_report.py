@@ -37,6 +37,7 @@ def study_dir(tmp_path_factory):
         skill=middle_is_best,
         failed=[("conv1", 1.0, 1)],
         missing=[("fire2", 0.25, 2), ("scratch", 0.25, 0)],
+        validation=60,
     )
     write_report(directory)
     return directory
@@ -115,7 +116,7 @@ def test_page_needs_nothing_from_outside(page):
     outline = _Outline()
     outline.feed(page)
     assert not outline.open
-    assert outline.tags.count("svg") == 3
+    assert outline.tags.count("svg") == 5
     assert "script" not in outline.tags and "link" not in outline.tags
     assert all(reference.startswith("#") for reference in outline.references)
     assert {r[1:] for r in outline.references} <= set(outline.ids)
@@ -129,7 +130,8 @@ def test_text_from_the_data_is_escaped(page):
 
 def test_figures_are_saved_as_png(study_dir):
     names = sorted(path.name for path in (study_dir / "figures").iterdir())
-    assert names == ["convergence.png", "metric_by_depth.png", "roc.png"]
+    wanted = ("confusion", "convergence", "metric_by_depth", "reliability", "roc")
+    assert names == [f"{name}.png" for name in wanted]
     for name in names:
         with Image.open(study_dir / "figures" / name) as picture:
             assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 5

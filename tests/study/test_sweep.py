@@ -185,7 +185,7 @@ def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
     assert kept.stat().st_mtime_ns == stamp
 
 
-FILES = ("result.json", "scores.csv", "history.csv")
+FILES = ("result.json", "scores.csv", "validation.csv", "history.csv")
 
 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(images, tmp_path, monkeypatch):

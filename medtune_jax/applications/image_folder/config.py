@@ -4,6 +4,7 @@ DEFAULTS = {
     # A folder (data.dir) with a table,
     "table": "",  # its name; empty: labels.csv
     "columns": "",  # its own names for image, label, patient[, split], as in image_id,dx,lesion_id
+    "subgroups": "",  # further columns, whose values are sub-groups of the test set (site,sex); empty: those that fit
     # or with folders that say the class:
     "layout": "",  # what they are from the top, as in SPLIT/CLASS/PATIENT; empty: found by their names
     "patient_pattern": "",  # a regular expression on file names, group 1 is the patient

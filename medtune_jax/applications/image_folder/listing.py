@@ -17,7 +17,12 @@ from medtune_jax.errors import UserError
 
 
 def read_listing(
-    directory: Path, patient_pattern: str = "", layout: str = "", table: str = "", columns: str = ""
+    directory: Path,
+    patient_pattern: str = "",
+    layout: str = "",
+    table: str = "",
+    columns: str = "",
+    subgroups: str = "",
 ) -> Table:
     """From `labels.csv` (image,label,patient[,split]) or another table, else from the folders that images lie in.
 
@@ -28,8 +33,12 @@ def read_listing(
         raise UserError(f"there is no folder {directory}: set --config.data.dir to your images")
     labels = find_table(directory, table)
     if labels:
-        found, where = read_labels(directory, labels, columns), str(labels)
+        found, where = read_labels(directory, labels, columns, subgroups), str(labels)
     else:
+        if subgroups:
+            raise UserError(
+                f"data.subgroups is '{subgroups}', but {directory} has no table: sub-groups are columns of labels.csv"
+            )
         found, where = read_folders(directory, patient_pattern, layout), str(directory)
     check_classes(found.rows, where)
     check_sides(found.rows, where)

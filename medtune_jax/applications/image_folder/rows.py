@@ -29,12 +29,13 @@ class Row(NamedTuple):
 @dataclass(frozen=True)
 class Table:
     """All images. notes: what a user should know of how they were read. passed_over: what of the folder is not used,
-    number by kind."""
+    number by kind. subgroups: further column -> image -> its value, '' where there is none."""
 
     rows: tuple[Row, ...]
     patients_known: bool
     notes: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    subgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:

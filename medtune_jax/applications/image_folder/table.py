@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
 from medtune_jax.datasets.tables import read_table
@@ -38,10 +39,11 @@ def find_table(directory: Path, name: str = "") -> Path | None:
     return found
 
 
-def read_labels(directory: Path, path: Path, columns: str = "") -> Table:
+def read_labels(directory: Path, path: Path, columns: str = "", subgroups: str = "") -> Table:
     """A row an image that the table names and the folder holds; see `read_listing`.
 
-    columns: the table's own names for image, label, patient and split, as in "image_id,dx,lesion_id".
+    columns: the table's own names for image, label, patient and split, as in "image_id,dx,lesion_id". subgroups: the
+    further columns to keep, as in "site,sex"; empty: those that `further_columns` finds fit.
     Raises UserError, naming rows, for cells without a value, images that are not there, and rows that contradict
     each other.
     """
@@ -57,6 +59,8 @@ def read_labels(directory: Path, path: Path, columns: str = "") -> Table:
     _all_have_a_split(rows, path)
     images = images_below(directory)
     rows = _located(rows, images.paths, path, notes)
+    line_of = [(line, row.image) for line, row in rows]
+    further = further_columns(path, own, line_of, subgroups, notes)
     sided, said = two_sided(_each_once(rows, path, notes))
     notes += said
     passed = dict(images.passed_over)
@@ -65,7 +69,7 @@ def read_labels(directory: Path, path: Path, columns: str = "") -> Table:
         passed[f"images that {path.name} does not name"] = unnamed
     suffix = path.suffix.lower()
     passed = {kind: n - (kind == suffix) for kind, n in passed.items() if n - (kind == suffix)}
-    return Table(tuple(sided), True, tuple(notes), passed)
+    return Table(tuple(sided), True, tuple(notes), passed, further)
 
 
 def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) -> Row:

@@ -16,6 +16,7 @@ from medtune_jax.applications.image_folder.show import show
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.subgroups import subgroup_file
 from medtune_jax.patches import Images
 
 
@@ -27,7 +28,9 @@ def load(config: ConfigDict, size: int) -> Dataset:
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
-    table = read_listing(directory, data.patient_pattern, data.layout, data.table, data.columns)
+    table = read_listing(
+        *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups)
+    )
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
     groups = np.array([row.patient for row in table.rows])
@@ -41,17 +44,23 @@ def load(config: ConfigDict, size: int) -> Dataset:
         notes += share_note(labels, groups, test, data.test_fraction)
     else:
         test = given[kept]
+    names = np.array([row.image for row in table.rows])[kept]
+    held = {
+        column: np.array([values[name] for name in names[test]])
+        for column, values in table.subgroups.items()
+    }
     return Dataset(
         patches=Images(pixels if kept.all() else pixels[kept]),
         labels=labels,
         classes=classes,
         groups=groups,
-        names=np.array([row.image for row in table.rows])[kept],
+        names=names,
         test=test,
         units=groups,
         groups_known=table.patients_known,
         notes=notes,
         passed_over=table.passed_over,
+        files=subgroup_file(names[test], held),
     )
 
 

@@ -227,3 +227,64 @@ def test_a_validation_split_joins_training(tmp_path):
     rows = given([*GOOD, "e.png,ill,p5"], ["Train", "TEST", "training", "testing", "valid"])
     table = read_listing(listing(tmp_path, rows, "image,label,patient,split"))
     assert [row.split for row in table.rows] == ["train", "test", "train", "test", "train"]
+
+
+FURTHER = [
+    f"{c}{i}.png,{c},{c}{i},{'FM'[i % 2]},{i},{site}"
+    for i, site in enumerate("AABB" * 3)
+    for c in ("ill", "healthy")
+]
+
+
+def test_further_columns_with_few_values_are_sub_groups(tmp_path):
+    table = read_listing(listing(tmp_path, FURTHER, "image,label,patient,Sex,age,site"))
+    assert list(table.subgroups) == ["Sex", "age", "site"]
+    assert table.subgroups["Sex"]["ill1.png"] == "M" and table.subgroups["site"]["ill2.png"] == "B"
+    assert any("sub-groups of the test set by Sex, age, site" in note for note in table.notes)
+
+
+def test_a_column_of_numbers_or_of_one_value_is_none(tmp_path):
+    rows = [f"{row},{n},same" for n, row in enumerate(FURTHER)]
+    table = read_listing(listing(tmp_path, rows, "image,label,patient,Sex,age,site,weight,scanner"))
+    assert list(table.subgroups) == ["Sex", "age", "site"]
+    assert any("no sub-groups by weight of labels.csv" in note for note in table.notes)
+
+
+def test_columns_that_are_named_are_kept_whatever_they_hold(tmp_path):
+    listing(
+        tmp_path,
+        [f"{row},{n}" for n, row in enumerate(FURTHER)],
+        "image,label,patient,Sex,age,site,weight",
+    )
+    table = read_listing(tmp_path, subgroups="weight, sex")
+    assert list(table.subgroups) == ["weight", "Sex"]
+    with pytest.raises(UserError, match="no further column 'wieght'; did you mean 'weight'"):
+        read_listing(tmp_path, subgroups="wieght")
+    with pytest.raises(UserError, match="no further column 'label'"):
+        read_listing(tmp_path, subgroups="label")
+
+
+def test_a_column_that_says_two_things_of_an_image(tmp_path):
+    rows = [*FURTHER, FURTHER[0].replace(",F,", ",M,")]
+    listing(tmp_path, rows, "image,label,patient,sex,age,site")
+    table = read_listing(tmp_path)
+    assert len(table.rows) == len(FURTHER) and list(table.subgroups) == ["age", "site"]
+    with pytest.raises(UserError, match=r"row 26: ill0.png has two values of 'sex', 'F' and 'M'"):
+        read_listing(tmp_path, subgroups="sex")
+
+
+def test_sub_groups_of_folders_are_refused(tmp_path):
+    for name in ("ill", "healthy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    with pytest.raises(UserError, match="has no table: sub-groups are columns"):
+        read_listing(tmp_path, subgroups="site")
+
+
+def test_columns_of_one_name_and_other_separators(tmp_path):
+    rows = [row.replace(",", ";") + ";x" for row in FURTHER]
+    for row in FURTHER:
+        (tmp_path / row.split(",")[0]).touch()
+    text = "\n".join(["image;label;patient;sex;age;site;SITE", *rows])
+    (tmp_path / "labels.csv").write_text(text)
+    assert list(read_listing(tmp_path).subgroups) == ["sex", "age"]
