@@ -31,6 +31,7 @@ from medtune_jax.paths import (
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
+HISTORY = ("epoch", "batches", "loss", "validation")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
@@ -38,7 +39,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 class Outcome:
     """All a run leaves behind.
 
-    result: the figures, the same bytes for the same seed. scores: rows of scores.csv, the first the header.
+    result: the figures, the same bytes for the same seed. scores, rates: rows of scores.csv and of rates.csv, the first
+    the header.
     kept: the trained network, written under weights/.
     """
 
@@ -48,6 +50,7 @@ class Outcome:
     timing: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     kept: weights.Checkpoint | None = None
+    rates: Sequence[Sequence[Any]] = ()
 
 
 class Store:
@@ -134,12 +137,10 @@ class Store:
             _write_json(scratch / "timing.json", outcome.timing)
             _write_json(scratch / "config.json", outcome.config)
             _write_json(scratch / "versions.json", versions())
-            history = (
-                (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.validation:.7g}")
-                for e in outcome.history
-            )
-            head = ("epoch", "batches", "loss", "validation")
-            (scratch / "history.csv").write_bytes(csv_bytes([head, *history]))
+            history = map(history_row, outcome.history)
+            (scratch / "history.csv").write_bytes(csv_bytes([HISTORY, *history]))
+            if outcome.rates:
+                (scratch / "rates.csv").write_bytes(csv_bytes(outcome.rates))
             if outcome.scores:
                 (scratch / "scores.csv").write_bytes(csv_bytes(outcome.scores))
             if outcome.kept:
@@ -161,6 +162,11 @@ class Store:
         folder = self.directory / "runs" / run
         with scratch_beside(folder) as scratch, suppress(FileNotFoundError):
             folder.replace(scratch / "old")
+
+
+def history_row(epoch: Epoch) -> tuple[Any, ...]:
+    """An epoch in the columns HISTORY."""
+    return epoch.epoch, epoch.batches, f"{epoch.loss:.7g}", f"{epoch.validation:.7g}"
 
 
 def settles(result: dict[str, Any] | None) -> bool:
