@@ -3,7 +3,7 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, findings, methods
+from medtune_jax.report import charts, fairness, findings, methods
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -15,6 +15,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     charts.precision_recall,
     charts.roc,
     charts.convergence,
+    fairness.rates,
     methods.stages,
     methods.cost,
     methods.provenance,
