@@ -72,8 +72,9 @@ class Run:
     def still_improving(self) -> bool:
         """Whether more epochs might have been better; also of studies that did not keep the mark."""
         best, epochs = self.result.get("best_epoch"), self.result.get("epochs")
-        known = self.status == DONE and best is not None and epochs is not None
-        return known and still_improving(best, epochs)
+        if self.status != DONE or best is None or epochs is None:
+            return False
+        return still_improving(best, epochs)
 
     @property
     def collapsed(self) -> bool:

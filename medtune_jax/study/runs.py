@@ -6,7 +6,7 @@ A run that searches its rates is several candidates to train, and one to score (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from medtune_jax.training import (
     Run,
     Runner,
     Task,
+    TrainState,
     fit,
     predict,
     runner_for,
@@ -146,7 +147,13 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
     """Runs and rates that stack are trained as one; else each alone."""
     tries = [tried for planned in group for tried in shared.tries(planned)]
     stacks = [tries] if shared.runner.stacks else [[tried] for tried in tries]
-    candidates = [candidate for stack in stacks for candidate in _fitted(shared, stack)]
+    candidates: list[Candidate] = []
+    try:
+        for stack in stacks:
+            candidates += _fitted(shared, stack)
+    except KeyboardInterrupt:
+        _keep(shared, tries, candidates)
+        raise
     each = len(shared.study.factors)
     by_run = [candidates[at : at + each] for at in range(0, len(tries), each)]
     return [_outcome(shared, *pair) for pair in zip(group, by_run, strict=True)]
@@ -172,6 +179,15 @@ def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
         Candidate(tried.factor, tried.run, fitted, (partial.seconds + seconds) / len(tries))
         for tried, fitted, partial in zip(tries, fits, partials, strict=True)
     ]
+
+
+def _keep(shared: _Depth, tries: Iterable[_Try], candidates: Iterable[Candidate]) -> None:
+    """What is trained of an interrupted search waits on disk: nothing but its snapshot and epochs will be read."""
+    if jax.process_count() > 1:
+        return
+    for tried, candidate in zip(tries, candidates, strict=False):
+        state = TrainState.of(shared.runner.task, tried.run.params)
+        replace(shared.partial(tried), seconds=candidate.seconds).keep(state, candidate.fitted)
 
 
 def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
