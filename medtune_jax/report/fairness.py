@@ -9,44 +9,42 @@ from typing import Any
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import Run, StudyResults
+from medtune_jax.report.load import DONE, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.words import count
 
 
 def doubts(study: StudyResults) -> list[str]:
-    """What may have kept a depth below what it can do, a sentence or two each."""
+    """What may have kept a depth below what it can do."""
     notes = []
-    if late := _where(study, lambda run: run.still_improving):
-        scratch = any(run.still_improving and study.is_scratch(run.depth) for run in study.runs)
-        own = " (training.scratch.epochs from scratch)" if scratch else ""
+    if late := _told(study, lambda run: run.still_improving):
+        scratch = {study.is_scratch(run.depth) for run in study.runs if run.still_improving}
+        fields = {False: "training.epochs", True: "training.scratch.epochs"}
         notes.append(
             f"Still improving: the best epoch is among the last two of {late}. "
-            f"Such a run may gain from more epochs: raise training.epochs{own} or training.patience."
+            f"Such a run may gain from more epochs: raise {' and '.join(fields[s] for s in sorted(scratch))}."
         )
-    if edge := _where(study, lambda run: run.at_edge):
+    if edge := _told(study, lambda run: run.at_edge):
         notes.append(
-            f"At the edge of the grid: the lowest or the highest rate that was tried won in {edge}. "
+            f"At the edge of the grid: the lowest or the highest rate that was tried was the best of {edge}. "
             "A rate beyond it may be better: widen the grid (rates.search) or move it (rates.tuned, rates.head, "
             "rates.scratch)."
         )
     return notes
 
 
-def _where(study: StudyResults, holds: Callable[[Run], bool]) -> str:
-    """'5 runs (only conv10 with 25%: 2 of 3; scratch with all: 3 of 3)'; empty where it holds of none."""
-    cells = {
-        (depth, fraction): study.cell(depth, fraction)
-        for depth in study.depths
-        for fraction in study.fractions
-    }
-    found = {cell: sum(map(holds, runs)) for cell, runs in cells.items()}
-    told = [
-        f"{study.label(depth)} with {fraction_name(fraction)}: {number} of {len(cells[depth, fraction])}"
-        for (depth, fraction), number in found.items()
-        if number
+def _told(study: StudyResults, holds: Callable[[Run], bool]) -> str:
+    """'4 of 12 runs (only conv10: 1 of 6; scratch: 3 of 6)'; empty where it holds of none."""
+    done = study.with_status(DONE)
+    by_depth = {depth: [run for run in done if run.depth == depth] for depth in study.depths}
+    parts = [
+        f"{study.label(depth)}: {number} of {len(runs)}"
+        for depth, runs in by_depth.items()
+        if (number := sum(map(holds, runs)))
     ]
-    return f"{count(sum(found.values()), 'runs')} ({'; '.join(told)})" if told else ""
+    if not parts:
+        return ""
+    return f"{sum(map(holds, done))} of {count(len(done), 'runs')} ({'; '.join(parts)})"
 
 
 def rates(evidence: Evidence) -> Section | None:
@@ -56,7 +54,13 @@ def rates(evidence: Evidence) -> Section | None:
     if not cells:
         return None
     searched = any(run.search for _, runs in cells for run in runs)
-    head = ["Tuned stages", "Training data", "Rate", "Rate of the head", "Best of all epochs"]
+    head = [
+        "Tuned stages",
+        "Training data",
+        "Rate",
+        "Rate of the head",
+        "Epoch kept, of those trained",
+    ]
     head += ["Factors chosen", f"Validation {study.metric.title} by factor"] if searched else []
     rows = []
     for (depth, fraction), runs in cells:
@@ -73,7 +77,7 @@ def rates(evidence: Evidence) -> Section | None:
     )
     text = (
         f"{how}Rates are those of weights in the first epoch, in the first tuned stage and in the head; biases have "
-        "twice as much. One entry per seed: the epoch that was kept, of all that were trained."
+        "twice as much. Epochs and factors: one entry per seed."
     )
     table = markup.table(head, rows, "numbers")
     return Section.of("Rates and epochs", markup.paragraph(text), table)
