@@ -203,7 +203,7 @@ def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate
     return replace(
         outcome,
         history=best.fitted.history,
-        rates=search.curves(candidates),
+        search=search.curves(candidates),
         timing=timing,
         config=study.config.to_dict(),
         kept=_kept(study, best),

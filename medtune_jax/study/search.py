@@ -73,7 +73,7 @@ def _told(candidate: Candidate) -> dict[str, Any]:
 
 
 def curves(candidates: Sequence[Candidate]) -> list[tuple[Any, ...]]:
-    """Rows of rates.csv, every epoch of every candidate; none where there was no search."""
+    """Rows of search.csv, every epoch of every candidate; none where there was no search."""
     if len(candidates) == 1:
         return []
     head = (*candidates[0].rates, *HISTORY)

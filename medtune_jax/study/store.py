@@ -39,7 +39,7 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 class Outcome:
     """All a run leaves behind.
 
-    result: the figures, the same bytes for the same seed. scores, rates: rows of scores.csv and of rates.csv, the first
+    result: the figures, the same bytes for the same seed. scores, search: rows of scores.csv and search.csv, the first
     the header.
     kept: the trained network, written under weights/.
     """
@@ -50,7 +50,7 @@ class Outcome:
     timing: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     kept: weights.Checkpoint | None = None
-    rates: Sequence[Sequence[Any]] = ()
+    search: Sequence[Sequence[Any]] = ()
 
 
 class Store:
@@ -139,8 +139,8 @@ class Store:
             _write_json(scratch / "versions.json", versions())
             history = map(history_row, outcome.history)
             (scratch / "history.csv").write_bytes(csv_bytes([HISTORY, *history]))
-            if outcome.rates:
-                (scratch / "rates.csv").write_bytes(csv_bytes(outcome.rates))
+            if outcome.search:
+                (scratch / "search.csv").write_bytes(csv_bytes(outcome.search))
             if outcome.scores:
                 (scratch / "scores.csv").write_bytes(csv_bytes(outcome.scores))
             if outcome.kept:

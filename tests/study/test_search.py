@@ -70,7 +70,7 @@ def test_the_rate_that_is_kept_is_the_best_on_validation_data(searched):
 def test_the_curves_of_all_rates_are_kept(searched):
     for name, result in results(searched).items():
         folder = searched / "runs" / name
-        curves = rows_of(folder / "rates.csv")
+        curves = rows_of(folder / "search.csv")
         assert len(curves) == 3 * 2
         own = [row for row in curves if float(row["rate"]) == pytest.approx(result["rate"])]
         history = rows_of(folder / "history.csv")
@@ -85,10 +85,10 @@ def test_a_run_without_search_is_the_middle_of_a_search(images, searched, tmp_pa
     for name, result in results(plain).items():
         other, found = by_cell[depth, result["seed"]]
         assert "search" not in result and result["rate_factor"] == 1
-        assert not (plain / "runs" / name / "rates.csv").exists()
+        assert not (plain / "runs" / name / "search.csv").exists()
         curve = [
             {key: row[key] for key in ("epoch", "batches", "loss", "validation")}
-            for row in rows_of(searched / "runs" / other / "rates.csv")
+            for row in rows_of(searched / "runs" / other / "search.csv")
             if row["rate_factor"] == "1"
         ]
         alone = rows_of(plain / "runs" / name / "history.csv")
@@ -180,7 +180,7 @@ def test_test_data_play_no_part(images, searched, tmp_path):
     assert named[0].keys() == named[1].keys()
     for cell in named[0]:
         (one, first), (two, second) = named[0][cell], named[1][cell]
-        assert (one / "rates.csv").read_bytes() == (two / "rates.csv").read_bytes()
+        assert (one / "search.csv").read_bytes() == (two / "search.csv").read_bytes()
         assert (one / "scores.csv").read_bytes() != (two / "scores.csv").read_bytes()
         assert first["search"] == second["search"]
         assert first["rate_factor"] == second["rate_factor"]
@@ -219,7 +219,7 @@ def test_an_interrupted_search_ends_in_the_same_bytes(images, tmp_path, monkeypa
     epochs = [pair for pair in trained if pair[0] in tried]
     assert sorted(epochs) == [(factor, e) for factor in tried for e in (1, 2, 3, 4)]
     (run,) = (folder / "runs").iterdir()
-    for file in (*FILES, "rates.csv"):
+    for file in (*FILES, "search.csv"):
         assert (run / file).read_bytes() == (whole / "runs" / run.name / file).read_bytes(), file
 
 
