@@ -206,14 +206,15 @@ def _help(name: str, verb: Verb, values: flags.FlagValues) -> str:
 
 
 def _sweep_fields(values: flags.FlagValues) -> str:
+    from medtune_jax.study.config import MEANINGS, shared_fields
+
     config, whose = values.config, "fields of this config"
     if config is None:
-        from medtune_jax.study.config import shared_fields
-
         config = shared_fields()
         whose = "fields all configs share (--config=FILE --help: all of one)"
     fields = flat(config.to_dict()).items()
-    rows = "\n".join(f"  --config.{name}={value!r}" for name, value in fields)
+    said = {name: f"  # {meaning}" for name, meaning in MEANINGS.items()}
+    rows = "\n".join(f"  --config.{name}={value!r}{said.get(name, '')}" for name, value in fields)
     return f"{whose}, with their defaults:\n{rows}\n\n"
 
 

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from medtune_jax.evaluation import recommend as rule
 from medtune_jax.evaluation.readers import Estimate
-from medtune_jax.report import markup
+from medtune_jax.report import fairness, markup
 from medtune_jax.report.evidence import Comparison, Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
@@ -132,6 +132,7 @@ def _caveats(evidence: Evidence) -> list[str]:
         notes.append(
             "A failed run is left out of every mean; its reason stands under Data and provenance."
         )
+    notes += fairness.doubts(study)
     groups, cases = study.words.groups, study.words.cases
     if not study.groups_known:
         notes.append(

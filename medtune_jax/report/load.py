@@ -18,6 +18,7 @@ import numpy as np
 from medtune_jax import __version__
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.metric import AUC, Metric, chosen
 from medtune_jax.evaluation.operating import YOUDEN, Rule
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
@@ -64,6 +65,25 @@ class Run:
         if self.test is None or recorded is None:
             return False
         return bool(abs(recorded - self.test) > _ROUNDING)
+
+    @property
+    def search(self) -> list[dict[str, Any]]:
+        """The rates that it tried, low to high, as result.json has them; none where it had no choice."""
+        return list(self.result.get("search", ()))
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the rate that won a search is the lowest or the highest that was tried."""
+        tried = [rate["rate_factor"] for rate in self.search]
+        return bool(tried) and self.result.get("rate_factor") in (tried[0], tried[-1])
+
+    @property
+    def still_improving(self) -> bool:
+        """Whether more epochs might have been better; also of studies that did not keep the mark."""
+        best, epochs = self.result.get("best_epoch"), self.result.get("epochs")
+        if self.status != DONE or best is None or epochs is None:
+            return False
+        return still_improving(best, epochs)
 
     @property
     def collapsed(self) -> bool:

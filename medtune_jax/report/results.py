@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medtune_jax.paths import csv_bytes, write_whole
-from medtune_jax.report.load import MISSING, Run, StudyResults
+from medtune_jax.report.load import DONE, MISSING, Run, StudyResults
 
 COLUMNS = (
     *("network", "depth", "fraction", "seed", "status"),
     *("metric", "validation", "test", "seconds", "run", "reason"),
     *("best_epoch", "epochs", "steps", "train_images", "val_images"),
+    *("rate_factor", "rate", "head_rate", "still_improving"),
 )
 
 
@@ -45,6 +46,7 @@ def _row(study: StudyResults, run: Run) -> dict[str, Any]:
         **reason,
         "test": run.result.get("test") if run.test is None else run.test,
         "seconds": run.timing.get("seconds"),
+        "still_improving": int(run.still_improving) if run.status == DONE else None,
         "network": study.manifest["network"]["name"],
         **{name: getattr(run, name) for name in ("depth", "fraction", "seed", "status", "run")},
     }

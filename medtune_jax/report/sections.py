@@ -3,7 +3,7 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, findings, methods, reviewer
+from medtune_jax.report import charts, fairness, findings, methods, reviewer
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -19,6 +19,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     reviewer.confusion,
     reviewer.subgroups,
     charts.convergence,
+    fairness.rates,
     methods.stages,
     methods.cost,
     methods.provenance,

@@ -47,6 +47,10 @@ def shared_fields() -> ConfigDict:
                 "batch": 32,
                 "epochs": 30,
                 "patience": 6,  # epochs without a better validation AUC before a run stops
+                "scratch": {  # the same of training from scratch, which takes longer; 0: as the others
+                    "epochs": 0,
+                    "patience": 0,
+                },
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
                 "balance": True,  # down-sample the majority class
                 "rate_decay": 0.95,  # per epoch
@@ -74,9 +78,18 @@ def shared_fields() -> ConfigDict:
                 "head": 0.0,
                 "scratch": 0.0,
                 "stage_decay": 1.0,  # factor for every stage further from the head
+                "search": 1,  # rates that each run tries, 3 times apart; validation data choose (docs/rates.md)
             },
         }
     )
+
+
+MEANINGS = {
+    "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
+    "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
+    "training.scratch.patience": "patience from scratch; 0: training.patience",
+}
+"""What `medtune sweep --help` says beside fields whose name does not say it."""
 
 
 def choose_preset(

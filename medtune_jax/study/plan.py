@@ -20,6 +20,9 @@ from medtune_jax.tuning import Depth
 _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold")
 _NOT_OF_THE_DATA = ("dir", "subgroups")
 
+# Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
+_ADDED = {("rates", "search"): 1, ("training", "scratch"): {"epochs": 0, "patience": 0}}
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -117,6 +120,9 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
         key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
     }
     plain["training"].pop("keep_weights", None)  # does not change the result
+    for (section, field), before in _ADDED.items():
+        if plain[section].get(field) == before:
+            del plain[section][field]
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from medtune_jax import applications, networks, weights
+from medtune_jax import applications, networks, tuning, weights
 from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, by_class, check_split, training_subset
 from medtune_jax.errors import UserError
@@ -26,7 +26,7 @@ from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
 from medtune_jax.training.inputs.disk import Disk
-from medtune_jax.tuning import Optimizer
+from medtune_jax.tuning import Depth, Optimizer
 
 
 @dataclass
@@ -58,6 +58,21 @@ class Study:
     def metric(self) -> Metric:
         """The application's figure of merit, or the one that the config names."""
         return chosen(self.config.metric, self.application.metric)
+
+    @cached_property
+    def factors(self) -> tuple[float, ...]:
+        """On the rates of a run: those that it tries, low to high."""
+        return tuning.grid(self.config.rates.search)
+
+    def settings_of(self, depth: Depth) -> Settings:
+        """Training from scratch has epochs and patience of its own, where the config gives any."""
+        own = self.config.training.scratch
+        if not depth.scratch:
+            return self.settings
+        epochs, patience = self.settings.epochs, self.settings.patience
+        return replace(
+            self.settings, epochs=own.epochs or epochs, patience=own.patience or patience
+        )
 
 
 def prepare(config: ConfigDict, output: str | Path) -> Study:
@@ -142,6 +157,12 @@ def _settings(config: ConfigDict) -> Settings:
     for name in ("batch", "epochs", "patience"):
         if training[name] < 1:
             raise UserError(f"training.{name} is {training[name]}: give 1 or more")
+    for name, number in training.scratch.items():
+        if number < 0:
+            raise UserError(
+                f"training.scratch.{name} is {number}: give 0 (as training.{name}) or more"
+            )
+    tuning.grid(config.rates.search)
     for name, rate in config.rates.items():
         if rate < 0:
             raise UserError(f"rates.{name} is {rate}: give 0 (the network's own) or more")

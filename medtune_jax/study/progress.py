@@ -59,9 +59,12 @@ class Progress:
     def start(self, run: PlannedRun) -> None:
         self._do(_name(run))
 
-    def epoch(self, run: PlannedRun, epoch: Epoch) -> None:
-        text = f"{_name(run)} epoch {epoch.epoch}: validation {self._metric} {epoch.validation:.3f}"
-        self._do(text)
+    def epoch(self, run: PlannedRun, epoch: Epoch, factor: float = 1.0) -> None:
+        """factor: on the rates, of a run that searches."""
+        rate = "" if factor == 1 else f" rate x{factor:.3g}"
+        self._do(
+            f"{_name(run)}{rate} epoch {epoch.epoch}: validation {self._metric} {epoch.validation:.3f}"
+        )
 
     def finish(self, run: PlannedRun, result: dict[str, Any]) -> None:
         self._left -= self._costs[run.name]
@@ -69,6 +72,7 @@ class Progress:
         self._count_one()
         if result["status"] == "done":
             figures = f"validation {result['validation']:.3f}, test {result['test']:.3f}"
+            figures += f", rate x{result['rate_factor']:.3g}" if "search" in result else ""
         else:
             figures = f"FAILED: {result['reason']}"
         line = f"[{self._finished}/{self._count}] {_name(run)}: {figures}, {self._eta()}"

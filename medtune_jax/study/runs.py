@@ -1,32 +1,38 @@
-"""The runs of one depth, from starting parameters to scores; those that pay to stack train together."""
+"""The runs of one depth, from starting parameters to scores; those that pay to stack train together.
+
+A run that searches its rates is several candidates to train, and one to score (`study/search.py`).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from medtune_jax import weights
+from medtune_jax import tuning, weights
 from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
+from medtune_jax.study import search
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
 from medtune_jax.study.progress import Progress
+from medtune_jax.study.search import Candidate
 from medtune_jax.study.start import starting_params, starting_rates, trained_stages
 from medtune_jax.study.store import DONE, FAILED, Outcome
 from medtune_jax.training import (
     Epoch,
-    Fitted,
     Inputs,
     Partial,
     Run,
     Runner,
     Task,
+    TrainState,
     fit,
     predict,
     runner_for,
@@ -34,6 +40,14 @@ from medtune_jax.training import (
 from medtune_jax.tuning import Depth
 
 _FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
+
+
+class _Try(NamedTuple):
+    """A planned run at a factor on its rates."""
+
+    planned: PlannedRun
+    factor: float
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,24 @@ class _Depth:
     progress: Progress
     check: Callable[[], None]
 
-    def epoch(self, planned: PlannedRun, epoch: Epoch) -> None:
-        self.progress.epoch(planned, epoch)
+    def epoch(self, tried: _Try, epoch: Epoch) -> None:
+        self.progress.epoch(tried.planned, epoch, tried.factor)
         self.check()
 
-    def run(self, planned: PlannedRun) -> Run:
+    def partial(self, tried: _Try) -> Partial:
+        folder = self.study.store.partial(tried.planned.name)
+        searched = len(self.study.factors) > 1
+        return Partial(folder / f"x{tried.factor:.3g}" if searched else folder)
+
+    def tries(self, planned: PlannedRun) -> list[_Try]:
+        """The run at each rate of its grid."""
+        run = self._run(planned)
+        return [
+            _Try(planned, factor, replace(run, rates=tuning.scaled(run.rates, factor)))
+            for factor in self.study.factors
+        ]
+
+    def _run(self, planned: PlannedRun) -> Run:
         study, seed = self.study, planned.seed
         network, size, sides = study.network, study.plan.size, study.config.training.auxiliary
         params, new = starting_params(network, study.source, self.depth, seed, size, sides)
@@ -87,7 +114,8 @@ def outcomes(
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
     """Depths that train the same stages on the same inputs (the deepest, and from scratch) share theirs.
 
-    Chosen by the seeds planned, not by those that wait, so that a study that is interrupted ends in the same bits.
+    Chosen by the seeds and rates planned, not by those that wait, so that a study that is interrupted ends in the same
+    bits.
     """
     trained = trained_stages(study.network, depth, study.config)
     task = Task(
@@ -95,9 +123,8 @@ def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
     )
     if task not in study.runners:
         shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
-        study.runners[task] = runner_for(
-            task, shapes, inputs, study.plan.seeds, study.settings.batch
-        )
+        runs = study.plan.seeds * len(study.factors)
+        study.runners[task] = runner_for(task, shapes, inputs, runs, study.settings.batch)
     return study.runners[task]
 
 
@@ -118,48 +145,81 @@ def _together(shared: _Depth, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
 
 
 def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
+    """Runs and rates that stack are trained as one; else each alone."""
+    tries = [tried for planned in group for tried in shared.tries(planned)]
+    stacks = [tries] if shared.runner.stacks else [[tried] for tried in tries]
+    candidates: list[Candidate] = []
+    try:
+        for stack in stacks:
+            candidates += _fitted(shared, stack)
+    except KeyboardInterrupt:
+        _keep(shared, tries, candidates)
+        raise
+    each = len(shared.study.factors)
+    by_run = [candidates[at : at + each] for at in range(0, len(tries), each)]
+    return [_outcome(shared, *pair) for pair in zip(group, by_run, strict=True)]
+
+
+def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
+    """Train together. Each takes an equal share of the time, with what an interrupted stack took before."""
     began, study = time.perf_counter(), shared.study
-    runs = [shared.run(planned) for planned in group]
-    partials = [Partial(study.store.partial(planned.name)) for planned in group]
+    partials = [shared.partial(tried) for tried in tries]
     fits = fit(
         shared.runner,
-        runs,
+        [tried.run for tried in tries],
         shared.inputs,
-        study.settings,
+        study.settings_of(shared.depth),
         study.capacity,
         lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
-        lambda number, epoch: shared.epoch(group[number], epoch),
+        lambda number, epoch: shared.epoch(tries[number], epoch),
         # Several hosts would not agree on when a write is due.
         partials if jax.process_count() == 1 else (),
     )
-    share = (time.perf_counter() - began) / len(group)  # of a member of a stack
+    seconds = time.perf_counter() - began
     return [
-        _outcome(shared, planned, run, fitted, partial.seconds + share)
-        for planned, run, fitted, partial in zip(group, runs, fits, partials, strict=True)
+        Candidate(tried.factor, tried.run, fitted, (partial.seconds + seconds) / len(tries))
+        for tried, fitted, partial in zip(tries, fits, partials, strict=True)
     ]
 
 
-def _outcome(
-    shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted, trained: float
-) -> Outcome:
-    """All that a run leaves behind. trained: seconds."""
-    began, study = time.perf_counter(), shared.study
-    outcome = _judged(shared, planned, run, fitted)
+def _keep(shared: _Depth, tries: Iterable[_Try], candidates: Iterable[Candidate]) -> None:
+    """What is trained of an interrupted search waits on disk: nothing but its snapshot and epochs will be read."""
+    if jax.process_count() > 1:
+        return
+    for tried, candidate in zip(tries, candidates, strict=False):
+        state = TrainState.of(shared.runner.task, tried.run.params)
+        replace(shared.partial(tried), seconds=candidate.seconds).keep(state, candidate.fitted)
+
+
+def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
+    """All that a run leaves behind."""
+    began, study, best = time.perf_counter(), shared.study, search.chosen(candidates)
+    outcome = _judged(shared, planned, candidates)
+    trained = sum(candidate.seconds for candidate in candidates)
+    epochs = sum(len(candidate.fitted.history) for candidate in candidates)
     timing = {
         "seconds": trained + time.perf_counter() - began,
-        "epoch_seconds": trained / max(len(fitted.history), 1),
+        "epoch_seconds": trained / max(epochs, 1),
     }
-    config, kept = study.config.to_dict(), _kept(study, run, fitted)
-    return replace(outcome, history=fitted.history, timing=timing, config=config, kept=kept)
+    return replace(
+        outcome,
+        history=best.fitted.history,
+        search=search.curves(candidates),
+        timing=timing,
+        config=study.config.to_dict(),
+        kept=_kept(study, best),
+    )
 
 
-def _judged(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> Outcome:
-    """The scores of the best snapshot on the test set and on its validation images, and its figures."""
-    study, best = shared.study, fitted.best
-    if fitted.failure:
-        return Outcome(_result(study, planned, FAILED, fitted.failure))
+def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
+    """The scores of the chosen candidate's best snapshot on the test set and on its validation images, and its figures."""
+    study, searched = shared.study, search.record(candidates)
+    if reason := search.failure(candidates):
+        return Outcome({**_result(study, planned, FAILED, reason), **searched})
+    candidate = search.chosen(candidates)
+    fitted, best = candidate.fitted, candidate.fitted.best
     assert fitted.params is not None and best is not None
-    params = {**run.params, **fitted.params}
+    params = {**candidate.run.params, **fitted.params}
     subset, classes = study.subsets[planned.fraction, planned.seed], study.dataset.classes
 
     def scored(patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
@@ -174,9 +234,12 @@ def _judged(shared: _Depth, planned: PlannedRun, run: Run, fitted: Fitted) -> Ou
         "test": study.metric(test.labels[test.judged], scores[test.judged]),
         "best_epoch": best.epoch,
         "epochs": len(fitted.history),
+        "still_improving": still_improving(best.epoch, len(fitted.history)),
         "steps": fitted.history[-1].batches,
         "train_images": len(subset.train),
         "val_images": len(subset.valid),
+        **candidate.rates,
+        **searched,
         **study.application.evaluate(study.dataset, scores),
     }
     valid, valid_scores = scored(subset.valid)
@@ -200,14 +263,14 @@ def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> d
     }
 
 
-def _kept(study: Study, run: Run, fitted: Fitted) -> weights.Checkpoint | None:
+def _kept(study: Study, best: Candidate) -> weights.Checkpoint | None:
     """The best snapshot as a checkpoint, where the config asks for it."""
-    if fitted.params is None or not study.config.training.keep_weights:
+    if best.fitted.params is None or not study.config.training.keep_weights:
         return None
     trained = {"source": "trained by medtune", "from": study.source.provenance}
     return weights.Checkpoint(
         study.network.name,
-        {**run.params, **fitted.params},
+        {**best.run.params, **best.fitted.params},
         study.source.preprocessing,
         {**trained, "config": study.config.to_dict()},
         study.network.classes,

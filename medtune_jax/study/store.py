@@ -31,6 +31,7 @@ from medtune_jax.paths import (
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
+HISTORY = ("epoch", "batches", "loss", "validation")
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
@@ -38,8 +39,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 class Outcome:
     """All a run leaves behind.
 
-    result: the figures, the same bytes for the same seed. scores, validation: rows of scores.csv and of
-    validation.csv, the first the header.
+    result: the figures, the same bytes for the same seed. scores, validation, search: rows of scores.csv, validation.csv
+    and search.csv, the first the header.
     kept: the trained network, written under weights/.
     """
 
@@ -50,6 +51,7 @@ class Outcome:
     config: dict[str, Any] = field(default_factory=dict)
     kept: weights.Checkpoint | None = None
     validation: Sequence[Sequence[Any]] = ()
+    search: Sequence[Sequence[Any]] = ()
 
 
 class Store:
@@ -136,13 +138,14 @@ class Store:
             _write_json(scratch / "timing.json", outcome.timing)
             _write_json(scratch / "config.json", outcome.config)
             _write_json(scratch / "versions.json", versions())
-            history = (
-                (e.epoch, e.batches, f"{e.loss:.7g}", f"{e.validation:.7g}")
-                for e in outcome.history
-            )
-            head = ("epoch", "batches", "loss", "validation")
-            (scratch / "history.csv").write_bytes(csv_bytes([head, *history]))
-            for name, rows in (("scores", outcome.scores), ("validation", outcome.validation)):
+            history = map(history_row, outcome.history)
+            tables = {
+                "history": [HISTORY, *history],
+                "search": outcome.search,
+                "scores": outcome.scores,
+                "validation": outcome.validation,
+            }
+            for name, rows in tables.items():
                 if rows:
                     (scratch / f"{name}.csv").write_bytes(csv_bytes(rows))
             if outcome.kept:
@@ -164,6 +167,11 @@ class Store:
         folder = self.directory / "runs" / run
         with scratch_beside(folder) as scratch, suppress(FileNotFoundError):
             folder.replace(scratch / "old")
+
+
+def history_row(epoch: Epoch) -> tuple[Any, ...]:
+    """An epoch in the columns HISTORY."""
+    return epoch.epoch, epoch.batches, f"{epoch.loss:.7g}", f"{epoch.validation:.7g}"
 
 
 def settles(result: dict[str, Any] | None) -> bool:

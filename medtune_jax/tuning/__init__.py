@@ -11,7 +11,7 @@ from medtune_jax.tuning.optimizer import (
     update,
     update_stage,
 )
-from medtune_jax.tuning.rates import StageRates, stage_rates
+from medtune_jax.tuning.rates import StageRates, grid, scaled, stage_rates
 
 __all__ = [
     "OPTIMIZERS",
@@ -22,9 +22,11 @@ __all__ = [
     "Phase",
     "StageRates",
     "every_depth",
+    "grid",
     "initial_states",
     "optimizer",
     "parse",
+    "scaled",
     "split",
     "stage_rates",
     "update",

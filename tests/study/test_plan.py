@@ -66,12 +66,20 @@ def test_what_changes_no_result_changes_no_name(change):
     assert names(plan(**change)) == names(plan())
 
 
+def test_fields_that_came_later_change_no_name_at_their_defaults():
+    """Or no study of before could be continued. The names are those of the commit before `rates.search`."""
+    assert names(plan())[0] == "conv10-f1-s0-5aaa36d3"
+    assert names(plan())[-1] == "scratch-f0.25-s1-1a09d9d1"
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"training.epochs": 5},
         {"optimizer.name": "adamw"},
         {"rates.tuned": 0.5},
+        {"rates.search": 3},
+        {"training.scratch.epochs": 40},
         {"image_size": 80},
         {"data": "e"},
         {"weights": "v"},

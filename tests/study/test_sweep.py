@@ -208,7 +208,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(images, tmp_path,
 
 
 def interrupted_after(epoch):
-    def check(self, run, record):
+    def check(self, run, record, factor=1.0):
         if record.epoch == epoch:
             raise KeyboardInterrupt
 
