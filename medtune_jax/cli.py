@@ -233,6 +233,11 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     keep_programs()
     executor = chosen(values.executor, _executor_options(values))
     output = Path(values.output)
+    if values["dry-run"].value:
+        from medtune_jax.executors.dry_run import dry_run
+
+        print(dry_run(values.config, output, executor))
+        return
     if executor.in_process:
         obey_cancel(output, times_cancelled(output))
         study = sweep(values.config, output)
@@ -253,11 +258,8 @@ def _executor_flags() -> dict[str, str]:
 
 def _executor_options(values: flags.FlagValues) -> dict[str, str]:
     """Those that were given."""
-    return {
-        name.partition(".")[2]: values[name].value
-        for name in _executor_flags()
-        if values[name].present
-    }
+    given = {name.partition(".")[2]: values[name].value for name in _executor_flags()}
+    return {name: value for name, value in given.items() if value}
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -296,6 +298,14 @@ def _cancel(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.executors import cancel_study
 
     print(cancel_study(arguments[0]))
+
+
+def _merge(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.study.merge import merge
+
+    print(merge(arguments, values.output))
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -397,6 +407,9 @@ VERBS: dict[str, Verb] = {
             "executor": "what starts the workers: local (this process, or several of this machine), slurm or ray",
         },
         late=_executor_flags,
+        switches={
+            "dry-run": "print the jobs, their sizes and the device hours they may take; train nothing"
+        },
         notes=_sweep_fields,
     ),
     "report": Verb(
@@ -421,6 +434,13 @@ VERBS: dict[str, Verb] = {
         "medtune cancel STUDY",
         "DIR",
         _cancel,
+    ),
+    "merge": Verb(
+        "join studies that ran apart with the same config and data",
+        "medtune merge A B --output C",
+        "DIR DIR ... --output=DIR",
+        _merge,
+        {"output": "directory to make"},
     ),
     "networks": Verb(
         "list the networks: stages, parameters, input, preprocessing, weights at hand",

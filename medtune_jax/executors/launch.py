@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 from medtune_jax import signals
 from medtune_jax.errors import UserError
 from medtune_jax.executors.options import Executor, Workers
-from medtune_jax.executors.submission import Submission, submit
+from medtune_jax.executors.submission import Submission, submissions, submit
 from medtune_jax.sharing.claims import Claims
 from medtune_jax.study.jobs import Board
-from medtune_jax.study.prepare import prepare
+from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
 from medtune_jax.study.sweep import progress_of, say_what_was_read
 from medtune_jax.training import devices
@@ -38,12 +38,7 @@ def launch(config: ConfigDict, output: str | Path, executor: Executor) -> Path:
         if not left:
             return study.store.directory
         with signals.deferred():
-            submission = submit(study.store.directory, executor.name, study.config, board.attempts)
-            count = executor.count(len(left))
-            workers = executor.start(submission, count)
-            progress.note(
-                f"{count} workers ({executor.name}) for {len(left)} jobs; logs: {submission.folder}"
-            )
+            submission, workers = _workers(study, board, executor, progress)
             _watch(submission, board, workers, progress)
         if left := board.left():
             raise UserError(
@@ -51,6 +46,34 @@ def launch(config: ConfigDict, output: str | Path, executor: Executor) -> Path:
                 f"see the logs in {submission.folder}, and run the same command again"
             )
     return study.store.directory
+
+
+def _workers(
+    study: Study, board: Board, executor: Executor, progress: Progress
+) -> tuple[Submission, Workers]:
+    """Those that an earlier launcher left, or new ones."""
+    directory, left = study.store.directory, len(board.left())
+    for earlier in submissions(directory)[-1:]:
+        workers = executor.rejoin(earlier) if _same(earlier, study, executor) else None
+        if workers and (alive := workers.alive()):
+            progress.note(
+                f"{executor.name} still has {alive} of the workers submitted before: waiting for those"
+            )
+            return earlier, workers
+    submission = submit(directory, executor.name, study.config, board.attempts)
+    count = executor.count(left)
+    workers = executor.start(submission, count)
+    progress.note(f"{count} workers ({executor.name}) for {left} jobs; logs: {submission.folder}")
+    return submission, workers
+
+
+def _same(earlier: Submission, study: Study, executor: Executor) -> bool:
+    """Whether workers that were submitted before will do all that is asked for now."""
+    return (
+        earlier.executor == executor.name
+        and earlier.config == study.config.to_dict()
+        and not earlier.cancelled_since()
+    )
 
 
 def _watch(submission: Submission, board: Board, workers: Workers, progress: Progress) -> None:

@@ -53,6 +53,9 @@ class Local:
     def count(self, jobs: int) -> int:
         return min(jobs, self.workers) if self.workers else jobs
 
+    def rejoin(self, submission: Submission) -> None:
+        """They belong to their launcher."""
+
     def start(self, submission: Submission, workers: int) -> Processes:
         platform, devices = _devices(str(submission.config.get("device", "auto")))
         if platform == "cpu":
@@ -89,16 +92,17 @@ class Processes:
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+        self.close()
+        return "the workers have saved their state and ended"
+
+    def close(self) -> None:
+        """They end by themselves; those that do not in time are ended."""
         give_up = time.monotonic() + _PATIENCE
         while self.alive() and time.monotonic() < give_up:
             time.sleep(0.05)
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-        return "the workers have saved their state and ended"
-
-    def close(self) -> None:
-        """They find nothing to do and end by themselves."""
 
 
 Share = tuple[Mapping[str, str], Sequence[str]]  # variables of the environment, arguments

@@ -50,6 +50,9 @@ class Executor(Protocol):
         UserError where the engine is not there or refuses.
         """
 
+    def rejoin(self, submission: Submission) -> Workers | None:
+        """The workers of an earlier launcher that has gone; None where they go with it."""
+
     def count(self, jobs: int) -> int:
         """How many workers for so many jobs."""
 
@@ -89,7 +92,7 @@ def _near(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def _read(option: str, text: str, field: dataclasses.Field[Any]) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ class Ray:
     def accelerated(self) -> bool:
         return self.num_gpus > 0
 
+    def rejoin(self, submission: Submission) -> None:
+        """They belong to their launcher."""
+
     def start(self, submission: Submission, workers: int) -> Tasks:
         ray = _ray()
         self._connect(ray)
@@ -66,11 +70,14 @@ class Ray:
 
     def _connect(self, ray: Any) -> None:
         handler = signal.getsignal(signal.SIGTERM)
-        self._init(ray)
+        with warnings.catch_warnings():
+            # Python warns of a fork beside JAX's threads; what Ray forks is replaced by another program at once.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._init(ray)
         signal.signal(signal.SIGTERM, handler)  # Ray has set its own
 
     def _init(self, ray: Any) -> None:
-        quiet = {"log_to_driver": False, "logging_level": "warning"}
+        quiet = {"log_to_driver": False, "logging_level": "error"}
         if self.address:
             try:
                 ray.init(address=self.address, **quiet)
@@ -104,7 +111,8 @@ class Tasks:
         return "Ray's tasks belong to this launcher and have ended with it"
 
     def close(self) -> None:
-        """End the connection, and with it what is still queued."""
+        """Those that begin now find nothing to do; wait for them, and end the connection."""
+        self.ray.wait(self.tasks, num_returns=len(self.tasks), timeout=_PATIENCE)
         self.ray.shutdown()
 
 

@@ -63,6 +63,11 @@ class Slurm:
         submission.started([job.job_id for job in jobs])
         return Array(number, str(submission.study))
 
+    def rejoin(self, submission: Submission) -> Array | None:
+        if not submission.workers:
+            return None
+        return Array(submission.workers[0].partition("_")[0], str(submission.study))
+
     @property
     def accelerated(self) -> bool:
         return "gpu" in self.gres

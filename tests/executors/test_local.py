@@ -1,0 +1,127 @@
+"""Workers as processes of this machine: shares of devices and cores, killed and stopped, the same bytes."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from medtune_jax.errors import UserError
+from medtune_jax.executors import local
+from medtune_jax.sharing.claims import Claims
+from tests.executors.test_ray import _lives
+from tests.executors.test_slurm import TWELVE
+from tests.sharing.launchers import command, finished, launch, leftovers, results
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, write_images):
+    return write_images(tmp_path_factory.mktemp("images"), 24, 4, 64)
+
+
+@pytest.fixture(scope="module")
+def alone(images, tmp_path_factory):
+    study = tmp_path_factory.mktemp("alone") / "study"
+    code, said = finished(launch(command(images, study, **TWELVE)))
+    assert code == 0, said
+    return results(study)
+
+
+def processes(images, study, count=2):
+    return launch([*command(images, study, **TWELVE), f"--executor.workers={count}"])
+
+
+def at_work(study, process, count):
+    give_up = time.monotonic() + 200
+    while len(held := Claims(study / "claims").held()) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return [lease.pid for lease in held]
+
+
+def test_a_worker_killed_in_the_middle_costs_no_bit(images, alone, tmp_path):
+    study = tmp_path / "study"
+    process = processes(images, study)
+    os.kill(at_work(study, process, 2)[0], signal.SIGKILL)
+    code, said = finished(process)
+    assert code == 0, said
+    assert results(study) == alone
+    assert not leftovers(study)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
+    study = tmp_path / "study"
+    process = processes(images, study)
+    pids = at_work(study, process, 2)
+    process.send_signal(sent)
+    code, said = finished(process)
+    assert code == {2: 130, 15: 75, 9: -9}[sent]
+    assert (said.count("medtune: interrupted"), said.count("Traceback")) == (int(code > 0), 0)
+    give_up = time.monotonic() + 60
+    while any(_lives(pid) for pid in pids):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert finished(processes(images, study))[0] == 0
+    assert results(study) == alone
+
+
+def test_cancel_ends_workers_and_plain_launchers(images, alone, tmp_path):
+    study = tmp_path / "study"
+    plain = launch(command(images, study, **TWELVE))
+    at_work(study, plain, 1)
+    process = processes(images, study)
+    pids = at_work(study, process, 3)
+    assert finished(launch(["cancel", str(study)]))[0] == 0
+    for each in (plain, process):
+        code, said = finished(each)
+        assert code == 130 and "cancelled by `medtune cancel`" in said
+    assert not any(_lives(pid) for pid in pids)
+    assert finished(launch(command(images, study, **TWELVE)))[0] == 0
+    assert results(study) == alone
+
+
+def test_workers_that_cannot_work_are_named(images, tmp_path):
+    """A log says why."""
+    study = tmp_path / "study"
+    process = processes(images, study)
+    while process.poll() is None and not list(study.glob("submitted/*/submission.json")):
+        time.sleep(0.01)
+    (study / "submitted" / "0001" / "submission.json").write_bytes(b"{")
+    code, said = finished(process)
+    assert code == 2
+    assert "the workers ended and left 12 jobs" in said and "submitted/0001" in said
+    log = (study / "submitted" / "0001" / "worker-0.log").read_text()
+    assert "submission.json is damaged" in log and "Traceback" not in log
+
+
+def test_cores_are_shared_out(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5, 7, 8})
+    assert [a for _, a in local._of_cores(2)] == [("--cores=2,5,8",), ("--cores=3,7",)]
+    assert [a for _, a in local._of_cores(6)][-1] == ("--cores=2",)
+
+
+def test_accelerators_are_shared_out(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = [v["CUDA_VISIBLE_DEVICES"] for v, _ in local._of_devices("cuda", 4, 2)]
+    assert seen == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    seen = [v["CUDA_VISIBLE_DEVICES"] for v, _ in local._of_devices("cuda", 2, 2)]
+    assert seen == ["4", "6"]
+    tpu = local._of_devices("tpu", 4, 4)[3][0]
+    assert tpu["TPU_VISIBLE_CHIPS"] == "3" and tpu["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "1,1,1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cuda", 4, 3), "a number that divides them evenly"),
+        (("cuda", 2, 4), "this machine has 2 accelerators"),
+        (("tpu", 4, 2), "a worker has one TPU chip"),
+        (("METAL", 1, 2), "cannot be shared out"),
+    ],
+)
+def test_accelerators_that_cannot_be_shared_out(arguments, said):
+    with pytest.raises(UserError, match=said):
+        local._of_devices(*arguments)
