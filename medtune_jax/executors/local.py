@@ -20,8 +20,9 @@ from medtune_jax.signals import GRACE
 _PATIENCE = 3 * GRACE  # seconds for workers to save their state after a signal
 _ASK = """
 import json, jax
+from jax.extend.backend import get_backend
 devices = jax.local_devices()
-print(json.dumps([devices[0].platform, jax.extend.backend.get_backend().platform_version, len(devices)]))
+print(json.dumps([devices[0].platform, get_backend().platform_version, len(devices)]))
 """
 # Which variable hides all devices but some from a process, by JAX's platform.
 _VISIBLE = {

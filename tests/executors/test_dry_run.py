@@ -5,7 +5,7 @@ import re
 import pytest
 
 from medtune_jax import cli
-from tests.executors.test_slurm import TWELVE
+from tests.executors.conftest import TWELVE
 from tests.sharing.launchers import command
 
 

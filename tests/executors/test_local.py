@@ -9,22 +9,9 @@ import pytest
 from medtune_jax.errors import UserError
 from medtune_jax.executors import local
 from medtune_jax.sharing.claims import Claims
+from tests.executors.conftest import TWELVE
 from tests.executors.test_ray import _lives
-from tests.executors.test_slurm import TWELVE
 from tests.sharing.launchers import command, finished, launch, leftovers, results
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 24, 4, 64)
-
-
-@pytest.fixture(scope="module")
-def alone(images, tmp_path_factory):
-    study = tmp_path_factory.mktemp("alone") / "study"
-    code, said = finished(launch(command(images, study, **TWELVE)))
-    assert code == 0, said
-    return results(study)
 
 
 def processes(images, study, count=2):

@@ -5,16 +5,9 @@ import time
 import pytest
 
 from tests.executors import slurm_node
+from tests.executors.conftest import TWELVE
 from tests.executors.slurm_node import slurm
 from tests.sharing.launchers import command, finished, launch, leftovers, results
-
-TWELVE = {
-    "sweep__fractions": ",".join(f"{1 - 0.05 * n:.2f}" for n in range(12)),
-    "sweep__seeds": 1,
-    "training__epochs": 40,
-    "training__patience": 40,
-    "training__batch": 4,
-}
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +20,6 @@ def node(tmp_path_factory):
     ):
         patch.setenv("SLURM_CONF", variables["SLURM_CONF"])
         yield variables
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 24, 4, 64)
-
-
-@pytest.fixture(scope="module")
-def alone(node, images, tmp_path_factory):
-    """Of one process that nobody disturbs."""
-    study = tmp_path_factory.mktemp("alone") / "study"
-    code, said = finished(launch(command(images, study, **TWELVE)))
-    assert code == 0, said
-    return results(study)
 
 
 def array(images, study, workers):
@@ -83,7 +62,7 @@ def test_twelve_jobs_as_an_array_whose_elements_are_ended_requeued_and_warned(
     code, said = finished(process)
     assert code == 0, said
     assert "JobState=CANCELLED" in state(node, ended) and "Restarts=0" in state(node, ended)
-    assert len(alone) == 36 and results(study) == alone
+    assert results(study) == alone
     assert not leftovers(study)
     logs = sorted(path.name for path in (study / "submitted" / "0001").glob("*.out"))
     assert logs == [f"{job}_0_log.out" for job in sorted((ended, requeued, warned))]
