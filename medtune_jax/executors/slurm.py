@@ -19,9 +19,12 @@ from medtune_jax.signals import AGAIN
 
 _MOST = 256  # workers, where their number is not given; Slurm's own limit of an array is 1,001 by default
 # A worker that saved its state on a warning asks to go on. Not one that scancel ended: its job is no longer running.
+# SLURM_JOB_ID of one of the elements is the number of the whole array.
 _REQUEUE = f"""code=$?
-if [ $code -eq {AGAIN} ] && [ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]; then
-  scontrol requeue $SLURM_JOB_ID
+job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
+job=${{job:-$SLURM_JOB_ID}}
+if [ $code -eq {AGAIN} ] && [ "$(squeue -h -j $job -o %T)" = RUNNING ]; then
+  scontrol requeue $job
 fi
 exit $code"""
 

@@ -21,7 +21,8 @@ srun medtune sweep --config=configs/image_folder.py --config.data.dir="$1" --out
 code=$?
 
 # 75: a signal came, the state is saved. Not after scancel, when the job no longer counts as running.
-if [ "$code" -eq 75 ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
-  scontrol requeue "$SLURM_JOB_ID"
+job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+if [ "$code" -eq 75 ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then
+  scontrol requeue "$job"
 fi
 exit "$code"

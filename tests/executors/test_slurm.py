@@ -1,5 +1,6 @@
 """A real Slurm: an array, its elements ended, requeued and warned in the middle; the same bytes as by one process."""
 
+import subprocess
 import time
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.executors import slurm_node
 from tests.executors.conftest import TWELVE
 from tests.executors.slurm_node import slurm
-from tests.sharing.launchers import command, finished, launch, leftovers, results
+from tests.sharing.launchers import ROOT, command, finished, launch, leftovers, results
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,23 @@ def test_cancel_ends_what_runs_and_what_waits(node, images, alone, tmp_path):
     code, said = finished(launch(command(images, study, **TWELVE)))
     assert code == 0, said
     assert results(study) == alone
+
+
+def test_the_job_file_is_accepted(node):
+    done = subprocess.run(
+        [
+            "sbatch",
+            "--test-only",
+            "--gres=none",
+            "--mem=0",
+            ROOT / "scripts/cluster/slurm.sh",
+            "A",
+            "B",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "to start at" in done.stderr, done.stderr
 
 
 def test_what_slurm_refuses_is_one_sentence(node, images, tmp_path):
