@@ -225,7 +225,8 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
     from medtune_jax.compilation import keep_programs
-    from medtune_jax.executors import chosen, launch
+    from medtune_jax.executors.launch import launch
+    from medtune_jax.executors.options import chosen
     from medtune_jax.sharing.cancel import obey_cancel, times_cancelled
     from medtune_jax.sharing.status import status
     from medtune_jax.study import report, sweep
@@ -295,7 +296,7 @@ def _retry(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _cancel(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     del values
     _expect(arguments, 1, "give the directory of one study")
-    from medtune_jax.executors import cancel_study
+    from medtune_jax.executors.cancel import cancel_study
 
     print(cancel_study(arguments[0]))
 

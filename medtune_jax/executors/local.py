@@ -156,11 +156,14 @@ def _of_devices(platform: str, devices: int, workers: int) -> list[Share]:
 
 
 def _of_cores(workers: int) -> list[Share]:
-    """The cores that this process may use, as evenly as they go; with more workers than cores some share one."""
+    """Equally many of the cores that this process may use; with more workers than cores some share one.
+
+    Equally many, since the last bits of a convolution depend on how many threads compute it, and results must not
+    depend on who computes what.
+    """
     if not hasattr(os, "sched_getaffinity"):  # not Linux
         return [({}, ())] * workers
     cores = sorted(os.sched_getaffinity(0))
-    parts: list[list[int]] = [[] for _ in range(workers)]
-    for number in range(max(len(cores), workers)):
-        parts[number % workers].append(cores[number % len(cores)])
-    return [({}, (f"--cores={','.join(map(str, sorted(part)))}",)) for part in parts]
+    each = max(len(cores) // workers, 1)
+    shares = [[cores[(n * each + k) % len(cores)] for k in range(each)] for n in range(workers)]
+    return [({}, (f"--cores={','.join(map(str, share))}",)) for share in shares]

@@ -4,7 +4,7 @@ import pytest
 
 from medtune_jax import cli
 from medtune_jax.errors import UserError
-from medtune_jax.executors import chosen
+from medtune_jax.executors.options import chosen
 from medtune_jax.executors.slurm import Slurm
 
 
