@@ -48,7 +48,7 @@ class Ray:
         """They belong to their launcher."""
 
     def start(self, submission: Submission, workers: int) -> Tasks:
-        ray = _ray()
+        ray = _ray(here=not self.address)
         self._connect(ray)
         if (has := ray.cluster_resources().get("GPU", 0)) < self.num_gpus:
             print(
@@ -129,9 +129,14 @@ def _work(folder: str, number: int) -> None:
     work(folder)
 
 
-def _ray() -> Any:
+def _ray(here: bool) -> Any:
+    """The library. here: its cluster is this machine alone."""
     # No reports of use to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if here:
+        # Ray's switch for no other machine, read when it is imported. Without it 127.0.0.1 is replaced by an address
+        # that others reach, and its servers listen to all.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
     except ImportError as error:

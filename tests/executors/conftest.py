@@ -1,5 +1,7 @@
 """A study of twelve jobs, each long enough to be interrupted, and its results by one process that nobody disturbs."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.sharing.launchers import command, finished, launch, results
@@ -27,3 +29,11 @@ def alone(images, tmp_path_factory):
     found = results(study)
     assert len(found) == 12 * 3
     return found
+
+
+def lives(pid):
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

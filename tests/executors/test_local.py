@@ -9,8 +9,7 @@ import pytest
 from medtune_jax.errors import UserError
 from medtune_jax.executors import local
 from medtune_jax.sharing.claims import Claims
-from tests.executors.conftest import TWELVE
-from tests.executors.test_ray import _lives
+from tests.executors.conftest import TWELVE, lives
 from tests.sharing.launchers import command, finished, launch, leftovers, results
 
 
@@ -67,7 +66,7 @@ def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
     assert code == {2: 130, 15: 75, 9: -9}[sent]
     assert (said.count("medtune: interrupted"), said.count("Traceback")) == (int(code > 0), 0)
     give_up = time.monotonic() + 60
-    while any(_lives(pid) for pid in pids):
+    while any(lives(pid) for pid in pids):
         assert time.monotonic() < give_up
         time.sleep(0.05)
     assert finished(processes(images, study))[0] == 0
@@ -84,7 +83,7 @@ def test_cancel_ends_workers_and_plain_launchers(images, alone, tmp_path):
     for each in (plain, process):
         code, said = finished(each)
         assert code == 130 and "cancelled by `medtune cancel`" in said
-    assert not any(_lives(pid) for pid in pids)
+    assert not any(lives(pid) for pid in pids)
     assert finished(on_cores(1, command(images, study, **TWELVE)))[0] == 0
     assert results(study) == alone
 

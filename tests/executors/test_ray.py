@@ -1,14 +1,14 @@
 """A real Ray: two worker processes, one killed in the middle; the same bytes as by one process."""
 
+import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from medtune_jax.sharing.claims import Claims
-from tests.executors.conftest import TWELVE
+from tests.executors.conftest import TWELVE, lives
 from tests.sharing.launchers import command, finished, launch, leftovers, results
 
 pytest.importorskip("ray", reason="no Ray: install the extra 'cluster'")
@@ -39,6 +39,8 @@ def test_a_killed_worker_is_replaced_and_costs_no_bit(images, alone, tmp_path):
     assert code == 0, said
     assert results(study) == alone
     assert not leftovers(study)
+    submitted = json.loads((study / "submitted" / "0001" / "submission.json").read_text())
+    assert submitted["place"].startswith("127.0.0.1:") and len(submitted["workers"]) == 2
     log = "\n".join(path.read_text() for path in study.glob("submitted/0001/ray-*.log"))
     assert (
         log.count("starts from the features") == 3
@@ -52,7 +54,7 @@ def test_cancel_ends_the_tasks_and_their_launcher(images, alone, tmp_path):
     assert finished(launch(["cancel", str(study)]))[0] == 0
     code, said = finished(process)
     assert code == 130 and "cancelled by `medtune cancel`" in said
-    assert not any(_lives(lease.pid) for lease in held)
+    assert not any(lives(lease.pid) for lease in held)
     assert finished(tasks(images, study))[0] == 0
     assert results(study) == alone
 
@@ -63,10 +65,3 @@ def test_no_cluster_at_an_address_is_one_sentence(images, tmp_path):
     code, said = finished(process)
     assert code == 2
     assert "no Ray cluster answers at executor.address '127.0.0.1:9'" in said
-
-
-def _lives(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -109,6 +109,7 @@ def test_the_job_file_is_accepted(node):
             "sbatch",
             "--test-only",
             "--gres=none",
+            "--cpus-per-task=1",
             "--mem=0",
             ROOT / "scripts/cluster/slurm.sh",
             "A",
