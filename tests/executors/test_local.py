@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from medtune_jax.errors import UserError
 from medtune_jax.executors import local
+from medtune_jax.executors.launch import launch as launch_workers
 from medtune_jax.sharing.claims import Claims
+from medtune_jax.study import default_config
 from tests.executors.conftest import TWELVE, lives
 from tests.sharing.launchers import command, finished, launch, leftovers, results
 
@@ -73,33 +77,48 @@ def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
     assert results(study) == alone
 
 
-def test_cancel_ends_workers_and_plain_launchers(images, alone, tmp_path):
+def test_cancel_ends_workers_and_plain_launchers(images, tmp_path):
     study = tmp_path / "study"
-    plain = on_cores(1, command(images, study, **TWELVE))
+    words = command(
+        images, study, **{**TWELVE, "training__epochs": 5000, "training__patience": 5000}
+    )
+    plain = launch(words)
     at_work(study, plain, 1)
-    process = processes(images, study)
+    process = launch([*words, "--executor.workers=2"])
     pids = at_work(study, process, 3)
     assert finished(launch(["cancel", str(study)]))[0] == 0
     for each in (plain, process):
         code, said = finished(each)
         assert code == 130 and "cancelled by `medtune cancel`" in said
     assert not any(lives(pid) for pid in pids)
-    assert finished(on_cores(1, command(images, study, **TWELVE)))[0] == 0
-    assert results(study) == alone
+    assert not any(lease.job for lease in Claims(study / "claims").held())
+    assert leftovers(study)  # the states of the runs in progress
 
 
-def test_workers_that_cannot_work_are_named(images, tmp_path):
-    """A log says why."""
-    study = tmp_path / "study"
-    process = processes(images, study)
-    while process.poll() is None and not list(study.glob("submitted/*/submission.json")):
-        time.sleep(0.01)
-    (study / "submitted" / "0001" / "submission.json").write_bytes(b"{")
-    code, said = finished(process)
-    assert code == 2
-    assert "the workers ended and left 12 jobs" in said and "submitted/0001" in said
-    log = (study / "submitted" / "0001" / "worker-0.log").read_text()
-    assert "submission.json is damaged" in log and "Traceback" not in log
+class Useless(local.Local):
+    """Its workers end without having done anything."""
+
+    def start(self, submission, workers):
+        return local.Processes([subprocess.Popen([sys.executable, "-c", ""])])
+
+
+def test_workers_that_leave_jobs_are_noticed(images, tmp_path):
+    config = default_config()
+    config.data.dir, config.image_size = str(images), 64
+    config.sweep.depths, config.sweep.seeds = "conv10,fire9", 1
+    with pytest.raises(
+        UserError, match="the workers ended and left 2 jobs, the first is conv10-f1"
+    ) as error:
+        launch_workers(config, tmp_path / "study", Useless(workers=2))
+    assert str(tmp_path / "study" / "submitted" / "0001") in str(error.value)
+
+
+def test_a_damaged_submission_is_one_sentence(tmp_path):
+    (tmp_path / "submission.json").write_bytes(b"{")
+    command = [sys.executable, "-m", "medtune_jax.executors.worker", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "submission.json is damaged" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_cores_are_shared_out(monkeypatch):
