@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Sequence
@@ -80,8 +81,9 @@ class Ray:
         quiet = {"log_to_driver": False, "logging_level": "error"}
         if self.address:
             try:
+                _knock(self.address)
                 ray.init(address=self.address, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(
                     f"no Ray cluster answers at executor.address '{self.address}': start one with `ray start --head`, "
                     f"or leave the address empty"
@@ -127,6 +129,13 @@ def _work(folder: str, number: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     work(folder)
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "//" not in address:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _ray(here: bool) -> Any:
