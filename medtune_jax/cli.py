@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from medtune_jax import signals
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
-from medtune_jax.paths import user_cache
 
 # What takes long to import is imported where it is used, so that signals are obeyed from the start.
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ class FailureError(Exception):
 class Verb:
     """One verb: what it does, an example, its arguments, the function that runs it.
 
-    options: its flags with their help. switches: those that take no value. notes: what help says beside them, of those
+    options: its flags with their help; late: those whose help takes long to import.
+    switches: those that take no value. notes: what help says beside them, of those
     that were given. more: flags that depend on others are left among the arguments, and `run` parses them.
     """
 
@@ -45,6 +45,7 @@ class Verb:
     run: Run
     options: Mapping[str, str] = field(default_factory=dict)
     switches: Mapping[str, str] = field(default_factory=dict)
+    late: Callable[[], Mapping[str, str]] = dict
     notes: Callable[[flags.FlagValues], str] = lambda values: ""
     more: bool = False
 
@@ -54,7 +55,7 @@ class Verb:
         from ml_collections import config_flags
 
         values = flags.FlagValues()
-        for name, text in self.options.items():
+        for name, text in {**self.options, **self.late()}.items():
             if name == "config":
                 config_flags.DEFINE_config_file(name, None, text, flag_values=values)
             else:
@@ -224,16 +225,43 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     _expect(arguments, 0, "sweep takes flags only")
-    _use_compilation_cache()
+    from medtune_jax.compilation import keep_programs
+    from medtune_jax.executors.launch import launch
+    from medtune_jax.executors.options import chosen
+    from medtune_jax.sharing.cancel import obey_cancel, times_cancelled
     from medtune_jax.sharing.status import status
     from medtune_jax.study import report, sweep
 
-    study = sweep(values.config, values.output)
+    keep_programs()
+    executor = chosen(values.executor, _executor_options(values))
+    output = Path(values.output)
+    if values["dry-run"].value:
+        from medtune_jax.executors.dry_run import dry_run
+
+        print(dry_run(values.config, output, executor))
+        return
+    if executor.in_process:
+        obey_cancel(output, times_cancelled(output))
+        study = sweep(values.config, output)
+    else:
+        study = launch(values.config, output, executor)
     print(f"report: {report(study)}")
     found = status(study)
     if found.all_failed:
         reason = next(iter(found.failed.values()))
         raise FailureError(f"all {len(found.failed)} runs failed, the first for this: {reason}")
+
+
+def _executor_flags() -> dict[str, str]:
+    from medtune_jax.executors.options import fields
+
+    return {f"executor.{name}": text for name, text in fields().items()}
+
+
+def _executor_options(values: flags.FlagValues) -> dict[str, str]:
+    """Those that were given."""
+    given = {name.partition(".")[2]: values[name].value for name in _executor_flags()}
+    return {name: value for name, value in given.items() if value}
 
 
 def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -264,6 +292,22 @@ def _retry(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
     count = retry_failed(arguments[0])
     print(f"{count} failed runs wait again: the next `medtune sweep` of {arguments[0]} runs them")
+
+
+def _cancel(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    del values
+    _expect(arguments, 1, "give the directory of one study")
+    from medtune_jax.executors.cancel import cancel_study
+
+    print(cancel_study(arguments[0]))
+
+
+def _merge(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.study.merge import merge
+
+    print(merge(arguments, values.output))
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -328,7 +372,6 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError("no network given: add --run=STUDY/runs/NAME, or a checkpoint")
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
-    _use_compilation_cache()
     from absl import flags
 
     from medtune_jax.applications.predict import load, predict, prediction_of
@@ -336,6 +379,9 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     define: Mapping[type, Callable[..., object]]
     define = {str: flags.DEFINE_string, float: flags.DEFINE_float}
 
+    from medtune_jax.compilation import keep_programs
+
+    keep_programs()
     trained = load(values.run)
     options = prediction_of(trained).options
     for option in options:
@@ -350,14 +396,6 @@ def _expect(arguments: Sequence[str], count: int, message: str) -> None:
         raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
 
 
-def _use_compilation_cache() -> None:
-    """Compiled programs are kept per user, so that the second sweep starts at once."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-
-
 VERBS: dict[str, Verb] = {
     "sweep": Verb(
         "run a layer-wise tuning study, or go on with one, and write its report",
@@ -368,6 +406,11 @@ VERBS: dict[str, Verb] = {
         {
             "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
             "output": "directory of the study (made or continued)",
+            "executor": "what starts the workers: local (this process, or several of this machine), slurm or ray",
+        },
+        late=_executor_flags,
+        switches={
+            "dry-run": "print the jobs, their sizes and the device hours they may take; train nothing"
         },
         notes=_sweep_fields,
     ),
@@ -387,6 +430,19 @@ VERBS: dict[str, Verb] = {
         "DIR --failed",
         _retry,
         switches={"failed": "all failed runs"},
+    ),
+    "cancel": Verb(
+        "end all who work at a study, here, in Slurm and in Ray, with their state saved",
+        "medtune cancel STUDY",
+        "DIR",
+        _cancel,
+    ),
+    "merge": Verb(
+        "join studies that ran apart with the same config and data",
+        "medtune merge A B --output C",
+        "DIR DIR ... --output=DIR",
+        _merge,
+        {"output": "directory to make"},
     ),
     "networks": Verb(
         "list the networks: stages, parameters, input, preprocessing, weights at hand",

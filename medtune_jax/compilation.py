@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from medtune_jax.paths import user_cache
+
 
 @lru_cache
 def compiled(
@@ -28,3 +30,9 @@ def options() -> dict[str, int | str] | None:
         return None
     ynn = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     return {"xla_backend_optimization_level": 2, "xla_cpu_experimental_ynn_fusion_type": ynn}
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept per user, so that the second sweep starts at once."""
+    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -31,6 +31,7 @@ GRACE = 4.0  # seconds between a signal and the end, where it is deferred
 
 _asked = 0
 _deferred = 0
+_writer = -1
 _saving = threading.Lock()
 _speaking = threading.Lock()
 
@@ -41,9 +42,10 @@ class Stop(KeyboardInterrupt):
 
 def listen() -> None:
     """Obey the signals in CODES from now on; those that the caller ignores (nohup) stay ignored. For a main thread."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    global _writer
+    reader, _writer = os.pipe()
+    os.set_blocking(_writer, False)
+    signal.set_wakeup_fd(_writer, warn_on_full_buffer=False)
     for number in CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -60,6 +62,11 @@ def check() -> None:
     """Raise Stop where a signal asked to."""
     if _asked:
         raise Stop
+
+
+def stop() -> None:
+    """From any thread: end as by Ctrl-C, also where that is ignored. For a process that listens."""
+    os.write(_writer, bytes([signal.SIGINT]))
 
 
 @contextmanager

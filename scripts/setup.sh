@@ -12,7 +12,9 @@ wanted=$(cat pyproject.toml requirements*.lock | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   echo "installing into .venv (a few minutes the first time)"
   pip install --quiet --disable-pip-version-check -r requirements.lock
-  if [ "${1:-run}" = test ]; then pip install --quiet --disable-pip-version-check -r requirements-test.lock; fi
+  if [ "${1:-run}" = test ]; then
+    pip install --quiet --disable-pip-version-check -r requirements-test.lock -r requirements-cluster.lock
+  fi
   pip install --quiet --disable-pip-version-check --no-deps -e .
   echo "$wanted" > "$stamp"
 fi

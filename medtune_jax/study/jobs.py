@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -13,7 +13,7 @@ import jax
 from medtune_jax.paths import written_to
 from medtune_jax.sharing.claims import Claims, Lease
 from medtune_jax.study.plan import Plan, PlannedRun
-from medtune_jax.study.store import Store
+from medtune_jax.study.store import Attempt, Store
 from medtune_jax.tuning import Depth
 
 _POLL = 1.0  # seconds between looks at what other launchers do
@@ -54,7 +54,8 @@ class Board:
     """The jobs of one sweep and what is left of each, whoever works at it.
 
     skip: told of every run that needs no run here, be it done before or by another launcher meanwhile. note: a line
-    for the user.
+    for the user. before: which attempts had failed when all this was submitted; None: now. A run that failed since was
+    tried, so that of many workers that begin one after another not each tries it again.
     """
 
     def __init__(
@@ -64,27 +65,35 @@ class Board:
         claims: Claims,
         skip: Callable[[PlannedRun], None],
         note: Callable[[str], None],
+        before: Mapping[str, Attempt] | None = None,
     ) -> None:
         self._jobs, self._store, self._claims = jobs(plan), store, claims
         self._skip, self._note = skip, note
         self._together = jax.process_count() > 1  # one launcher in several processes, in step
         self._noted = claims.settled()
         # Not settled: which attempt failed before this sweep. It is tried once more, by whoever comes first.
-        self._open: dict[str, tuple[int, int] | None] = {}
+        self._open: dict[str, Attempt | None] = {}
         for run in plan.runs:
             if store.settled(run.name):
                 skip(run)
-            else:
+            elif before is None:
                 self._open[run.name] = store.attempt(run.name)
+            else:
+                self._open[run.name] = before.get(run.name)
+
+    @property
+    def attempts(self) -> dict[str, Attempt]:
+        """The failed attempts at runs that get another try."""
+        return {run: attempt for run, attempt in self._open.items() if attempt}
+
+    def left(self) -> list[Job]:
+        """The jobs with something to do."""
+        self._look([run for job in self._jobs for run in job.runs])
+        return [job for job in self._jobs if any(run.name in self._open for run in job.runs)]
 
     def waiting(self, job: Job) -> list[PlannedRun]:
         """Its runs that nobody has done."""
-        if not self._together:
-            news = self._claims.settled() - self._noted
-            for run in job.runs:
-                if run.name in self._open and self._tried(run.name, news):
-                    del self._open[run.name]
-                    self._skip(run)
+        self._look(job.runs)
         return [run for run in job.runs if run.name in self._open]
 
     def close(self, run: PlannedRun) -> None:
@@ -103,6 +112,16 @@ class Board:
                 yield taken
             else:
                 self._wait(left)
+
+    def _look(self, runs: Iterable[PlannedRun]) -> None:
+        """Whether another launcher has done some of them meanwhile."""
+        if self._together:
+            return
+        news = self._claims.settled() - self._noted
+        for run in runs:
+            if run.name in self._open and self._tried(run.name, news):
+                del self._open[run.name]
+                self._skip(run)
 
     def _tried(self, run: str, news: set[str]) -> bool:
         """Whether some launcher has finished the run, well or not, since this sweep began."""

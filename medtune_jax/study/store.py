@@ -32,6 +32,7 @@ from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
 HISTORY = ("epoch", "batches", "loss", "validation")
+Attempt = tuple[int, int]
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
@@ -39,8 +40,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 class Outcome:
     """All a run leaves behind.
 
-    result: the figures, the same bytes for the same seed. scores, validation, search: rows of scores.csv, validation.csv
-    and search.csv, the first the header.
+    result: the figures, the same bytes for the same seed. scores, validation, search: rows of the csv files of those
+    names, the first the header.
     kept: the trained network, written under weights/.
     """
 
@@ -70,13 +71,13 @@ class Store:
         if self.directory.exists() and not self.directory.is_dir():
             raise UserError(f"{self.directory} is a file: give a directory as --output")
         if path.is_file():
-            before = _read_manifest(path)
+            before = read_manifest(path)
             if before.get("identity") != manifest["identity"]:
                 raise UserError(
-                    f"{self.directory} holds another study ({_difference(before, manifest)}): "
+                    f"{self.directory} holds another study ({difference(before, manifest)}): "
                     f"choose another --output"
                 )
-            manifest = _merged(before, manifest)
+            manifest = merged(before, manifest)
         self.manifest = manifest
         if jax.process_index():
             return
@@ -111,7 +112,7 @@ class Store:
         """Whether a run need not run again: done, or diverged as it would again; other failures get another try."""
         return settles(self.result(run))
 
-    def attempt(self, run: str) -> tuple[int, int] | None:
+    def attempt(self, run: str) -> Attempt | None:
         """Which attempt at a run the disk holds: another one has another value; None without any."""
         try:
             status = (self.directory / "runs" / run / "result.json").stat()
@@ -191,7 +192,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+def merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     """Both sweeps' runs and depths: shallow to deep, then from scratch."""
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
     depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
@@ -204,7 +205,7 @@ def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     if before.get("data", {}).get("fingerprint") != after["data"]["fingerprint"]:
         return "of other data"
     if before.get("network") != after["network"]:
@@ -212,7 +213,7 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "with other settings"
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
     try:
         return json_by_sum(path)
     except (OSError, ValueError) as error:

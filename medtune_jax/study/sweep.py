@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,27 +18,34 @@ from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
 from medtune_jax.study.runs import outcomes
+from medtune_jax.study.store import Attempt
 from medtune_jax.training import devices
 from medtune_jax.words import count
 
 _CLASSES = 20  # shown on the screen
 
 
-def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
+def sweep(
+    config: ConfigDict,
+    output: str | Path,
+    quiet: bool = False,
+    before: Mapping[str, Attempt] | None = None,
+) -> Path:
     """Run what is not done yet of the config's study under `output`, and return that directory.
 
     Any number of launchers may do so at once, on hosts that share the directory: each takes what is left, and all
     return when nothing is. A run that fails is recorded with its reason and the others go on. Raises UserError for bad
     input and for a disk that refuses; what is finished stays finished.
+
+    before: which attempts had failed when this launcher was submitted (`Board`).
     """
     devices.start(config.device)
     study = prepare(config, output)
     plan, store = study.plan, study.store
-    costs = [_cost(study, run) for run in plan.runs]
-    with Progress(plan.runs, costs, study.metric.title, quiet) as progress:
+    with progress_of(study, quiet) as progress:
         claims = Claims(store.directory / "claims", lambda: progress.doing)
-        board = Board(plan, store, claims, progress.skip, progress.note)
-        _say_what_was_read(study, progress)
+        board = Board(plan, store, claims, progress.skip, progress.note, before)
+        say_what_was_read(study, progress)
         _expect(study, board, progress)
         for job, ours in board.claimed():
             with suppress(LostError), ours, signals.deferred():
@@ -46,6 +54,12 @@ def sweep(config: ConfigDict, output: str | Path, quiet: bool = False) -> Path:
         store.manifest
     )  # with our runs, should another launcher have added its own at the same moment
     return store.directory
+
+
+def progress_of(study: Study, quiet: bool = False) -> Progress:
+    """What counts the runs of a study and guesses when all will be done."""
+    runs = study.plan.runs
+    return Progress(runs, [_cost(study, run) for run in runs], study.metric.title, quiet)
 
 
 def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) -> None:
@@ -63,7 +77,7 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
         signals.check()
 
 
-def _say_what_was_read(study: Study, progress: Progress) -> None:
+def say_what_was_read(study: Study, progress: Progress) -> None:
     """What the user should know of the data, what of them is not used, and who of each class is on which side."""
     dataset, words = study.dataset, study.application.words
     who = words.groups if dataset.groups_known else words.cases

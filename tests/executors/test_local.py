@@ -1,0 +1,152 @@
+"""Workers as processes of this machine: shares of devices and cores, killed and stopped, the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medtune_jax.errors import UserError
+from medtune_jax.executors import local
+from medtune_jax.executors.launch import launch as launch_workers
+from medtune_jax.sharing.claims import Claims
+from medtune_jax.study import default_config
+from tests.executors.conftest import TWELVE, lives
+from tests.sharing.launchers import command, finished, launch, leftovers, results
+
+
+def on_cores(count, words):
+    """A launcher that may use so many cores: the last bits of a convolution depend on that."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:count])
+    try:
+        return launch(words)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture(scope="module")
+def alone(images, tmp_path_factory):
+    """By one process on one core."""
+    study = tmp_path_factory.mktemp("alone") / "study"
+    code, said = finished(on_cores(1, command(images, study, **TWELVE)))
+    assert code == 0, said
+    return results(study)
+
+
+def processes(images, study):
+    """Two workers, a core each."""
+    return on_cores(2, [*command(images, study, **TWELVE), "--executor.workers=2"])
+
+
+def at_work(study, process, count):
+    give_up = time.monotonic() + 200
+    while len(held := Claims(study / "claims").held()) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return [lease.pid for lease in held]
+
+
+def test_a_worker_killed_in_the_middle_costs_no_bit(images, alone, tmp_path):
+    study = tmp_path / "study"
+    process = processes(images, study)
+    os.kill(at_work(study, process, 2)[0], signal.SIGKILL)
+    code, said = finished(process)
+    assert code == 0, said
+    assert results(study) == alone
+    assert not leftovers(study)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
+    study = tmp_path / "study"
+    process = processes(images, study)
+    pids = at_work(study, process, 2)
+    process.send_signal(sent)
+    code, said = finished(process)
+    assert code == {2: 130, 15: 75, 9: -9}[sent]
+    assert (said.count("medtune: interrupted"), said.count("Traceback")) == (int(code > 0), 0)
+    give_up = time.monotonic() + 60
+    while any(lives(pid) for pid in pids):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert finished(processes(images, study))[0] == 0
+    assert results(study) == alone
+
+
+def test_cancel_ends_workers_and_plain_launchers(images, tmp_path):
+    study = tmp_path / "study"
+    words = command(
+        images, study, **{**TWELVE, "training__epochs": 5000, "training__patience": 5000}
+    )
+    plain = launch(words)
+    at_work(study, plain, 1)
+    process = launch([*words, "--executor.workers=2"])
+    pids = at_work(study, process, 3)
+    assert finished(launch(["cancel", str(study)]))[0] == 0
+    for each in (plain, process):
+        code, said = finished(each)
+        assert code == 130 and "cancelled by `medtune cancel`" in said
+    assert not any(lives(pid) for pid in pids)
+    assert not any(lease.job for lease in Claims(study / "claims").held())
+    assert leftovers(study)  # the states of the runs in progress
+
+
+class Useless(local.Local):
+    """Its workers end without having done anything."""
+
+    def start(self, submission, workers):
+        return local.Processes([subprocess.Popen([sys.executable, "-c", ""])])
+
+
+def test_workers_that_leave_jobs_are_noticed(images, tmp_path):
+    config = default_config()
+    config.data.dir, config.image_size = str(images), 64
+    config.sweep.depths, config.sweep.seeds = "conv10,fire9", 1
+    with pytest.raises(
+        UserError, match="the workers ended and left 2 jobs, the first is conv10-f1"
+    ) as error:
+        launch_workers(config, tmp_path / "study", Useless(workers=2))
+    assert str(tmp_path / "study" / "submitted" / "0001") in str(error.value)
+
+
+def test_a_damaged_submission_is_one_sentence(tmp_path):
+    (tmp_path / "submission.json").write_bytes(b"{")
+    command = [sys.executable, "-m", "medtune_jax.executors.worker", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "submission.json is damaged" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_cores_are_shared_out(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5, 7, 8})
+    assert [a for _, a in local._of_cores(2)] == [("--cores=2,3",), ("--cores=5,7",)]
+    assert [a for _, a in local._of_cores(6)][-2:] == [("--cores=8",), ("--cores=2",)]
+
+
+def test_accelerators_are_shared_out(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = [v["CUDA_VISIBLE_DEVICES"] for v, _ in local._of_devices("cuda", 4, 2)]
+    assert seen == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    seen = [v["CUDA_VISIBLE_DEVICES"] for v, _ in local._of_devices("cuda", 2, 2)]
+    assert seen == ["4", "6"]
+    tpu = local._of_devices("tpu", 4, 4)[3][0]
+    assert tpu["TPU_VISIBLE_CHIPS"] == "3" and tpu["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "1,1,1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cuda", 4, 3), "a number that divides them evenly"),
+        (("cuda", 2, 4), "this machine has 2 accelerators"),
+        (("tpu", 4, 2), "a worker has one TPU chip"),
+        (("METAL", 1, 2), "cannot be shared out"),
+    ],
+)
+def test_accelerators_that_cannot_be_shared_out(arguments, said):
+    with pytest.raises(UserError, match=said):
+        local._of_devices(*arguments)
