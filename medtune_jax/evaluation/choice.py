@@ -1,9 +1,10 @@
 """Which depth to use, from validation figures, and how sure that is.
 
-The rule: of the depths whose validation figure lies within `margin` of the best one's, the one with the fewest tuned
-stages. Ties so go to the depth that is cheaper and has less to overfit. Test data play no part.
+The rule: the depth with the greatest chance to lie within `margin` of the best one. Chances that differ by less than
+0.1 are a tie, which goes to the fewest tuned stages: they are cheaper and have less to overfit. With fewer than three
+seeds there are no chances, and all depths within the margin of the best mean are tied. Test data play no part.
 
-How sure: the chance of each depth to be within a margin of the best one, over patients and runs. A seed draws its own
+The chance is over patients and runs. A seed draws its own
 validation patients, which are easy or hard for all depths: figure[depth, seed] = depth + seed + rest, fitted by least
 squares, so that a failed run is no trouble. The variance of the rest is one for all depths, as in the analysis of
 Obuchowski and Rockette with several modalities: three seeds of five depths then have 8 degrees of freedom. The chance
@@ -27,7 +28,9 @@ import numpy as np
 from medtune_jax.evaluation.readers import Part, Readings, satterthwaite
 
 MARGIN = 0.01  # of AUC: less makes no difference to a patient
+VALID_FRACTION = 0.2  # of the training patients, where a study does not say
 LEAST_SEEDS = 3
+TIE = 0.1  # of chance
 _DRAWS = 20_000
 
 # depth -> seed -> figure (higher is better)
@@ -59,7 +62,10 @@ class _Fit(NamedTuple):
 
 
 def choose(
-    order: Sequence[str], validation: Figures, margin: float = MARGIN, valid_fraction: float = 0.2
+    order: Sequence[str],
+    validation: Figures,
+    margin: float = MARGIN,
+    valid_fraction: float = VALID_FRACTION,
 ) -> Choice | None:
     """Applies the rule of the module; None when no depth has a figure.
 
@@ -74,15 +80,17 @@ def choose(
         means = {depth: fmean(figures.values()) for depth, figures in known.items()}
     else:
         means = dict(zip(known, fit.means.tolist(), strict=True))
-    best = max(known, key=lambda depth: means[depth])
-    depth = next(one for one in known if means[one] >= means[best] - margin)
+    best = max(known, key=lambda one: means[one])
     why = _lacking(known, fit)
     if why or fit is None:
+        depth = next(one for one in known if means[one] >= means[best] - margin)
         return Choice(depth, best, means, why=why)
     seeds = len({seed for figures in known.values() for seed in figures})
     inflated = 1 + seeds * valid_fraction / (1 - valid_fraction)
     found = chances(fit.means, fit.variance * inflated * fit.unit, fit.freedom, margin)
-    return Choice(depth, best, means, dict(zip(known, found.tolist(), strict=True)))
+    by_depth = dict(zip(known, found.tolist(), strict=True))
+    depth = next(one for one in known if by_depth[one] > max(by_depth.values()) - TIE)
+    return Choice(depth, best, means, by_depth)
 
 
 def on_test(
@@ -104,7 +112,7 @@ def on_test(
     between = fit.variance * fit.unit
     parts = [
         Part(_of_differences(between), fit.freedom),
-        Part(_of_differences(shared), patients),
+        Part(max(_of_differences(shared), 0.0), patients),
     ]
     freedom = satterthwaite(sum(part.variance for part in parts), parts)
     found = chances(fit.means, between + shared, freedom, margin)
@@ -153,7 +161,8 @@ def _lacking(known: Figures, fit: _Fit | None) -> str:
         return "a chance to be the best takes two depths or more"
     seeds = len({seed for figures in known.values() for seed in figures})
     if seeds < LEAST_SEEDS:
-        return f"{seeds} {'seeds say' if seeds > 1 else 'seed says'} too little of how far training runs differ: three would do, five do well"
+        number = "one seed says" if seeds == 1 else f"{seeds} seeds say"
+        return f"{number} too little of how far training runs differ: three would do, five do well"
     if fit is None or not fit.freedom:
         return "too few seeds have finished in several depths: run the sweep to its end"
     return ""
@@ -162,7 +171,8 @@ def _lacking(known: Figures, fit: _Fit | None) -> str:
 def _of_differences(covariance: np.ndarray) -> float:
     """Mean variance of the difference of two of D figures."""
     count = len(covariance)
-    return float((count * np.trace(covariance) - covariance.sum()) / (count * (count - 1) / 2))
+    trace, total = float(np.trace(covariance)), float(covariance.sum())
+    return (count * trace - total) / (count * (count - 1) / 2)
 
 
 def _shared(
@@ -187,4 +197,5 @@ def _shared(
     same_seed = np.einsum("dsg,esg->de", deviation, deviation)
     pairs = np.outer(has.sum(axis=1), has.sum(axis=1)) - has @ has.T
     shared = (total @ total.T - same_seed) / np.maximum(pairs, 1)
-    return shared, float(max(first.stratum.size - np.count_nonzero(sizes), 1))
+    freedom = first.stratum.size - int(np.count_nonzero(sizes))
+    return shared, float(max(freedom, 1))

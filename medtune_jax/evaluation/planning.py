@@ -8,6 +8,8 @@ Obuchowski and Berbaum, Power estimation for multireader ROC methods, Academic R
 runs: a run's luck, whoever is judged. own: patients on whom one run errs. shared: patients on whom all runs of a depth
 differ from all runs of the other. The first two make MS, and are told apart by what the jackknife finds within a run;
 the third is Cov2. All are means over the pairs of depths that the study has, since one pair of few seeds says little.
+A pilot's variances are more often too small than too large, above all those of few runs. MS and Cov2 are taken as the
+mean of what they may be in truth (scaled inverse chi-square): f / (f - 2) times, with f their degrees of freedom.
 The test is the one of `readers`, its degrees of freedom included; its power is that of the noncentral t.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +28,11 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import readers
 from medtune_jax.evaluation.readers import LEAST_PATIENTS, Part, Readings, Scale
 
-SEEDS = (3, 5, 10, 20)
+SEEDS = (
+    5,
+    10,
+    20,
+)  # with 3, plans from small pilots fall short of their power (docs/statistics.md)
 POWER = 0.8
 ALPHA = 0.05
 MOST_PATIENTS, MOST_SEEDS = 1_000_000, 1_000
@@ -97,15 +104,22 @@ def components(pairs: Sequence[Pair], scale: Scale = "logit") -> Components:
 
     Raises UserError for a study that cannot bear it: no pair, too few seeds and depths, figures at their end.
     """
-    _check_runs(pairs)
-    found = [_of_pair(*pair, scale) for pair in pairs]
-    *parts, freedom = np.mean(found, axis=0)
-    runs, own, shared = (max(float(part), 0.0) for part in parts)
+    of_runs = _runs_freedom(pairs)
+    between, own, shared, freedom = np.mean([_of_pair(*pair, scale) for pair in pairs], axis=0)
+    between *= _likely(of_runs)
+    shared = max(shared * _likely(freedom), 0.0)
+    own = max(own, 0.0)
+    if between + own + shared <= 0:
+        raise UserError("the depths do not vary with patients or runs: there is nothing to plan by")
     count = pairs[0][0].stratum.size
     figure = float(np.mean([read.mean for pair in pairs for read in pair]))
-    if runs + own + shared <= 0:
-        raise UserError("the depths do not vary with patients or runs: there is nothing to plan by")
+    runs = max(between - own / count, 0.0)
     return Components(runs, own, shared, count, float(freedom), figure, scale)
+
+
+def _likely(freedom: float) -> float:
+    """By how much the mean of what a variance may be is larger than its estimate."""
+    return float(freedom / (freedom - 2)) if freedom > LEAST_FREEDOM else LEAST_FREEDOM / 2
 
 
 def needed_patients(
@@ -120,9 +134,9 @@ def needed_patients(
 def needed_seeds(
     found: Components, patients: int, detect: float, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
-    """The fewest seeds, three or more, that show it with so many test patients; None where a thousand do not."""
+    """The fewest seeds, five or more, that show it with so many test patients; None where a thousand do not."""
     _check_power(power)
-    return _first(lambda s: found.power(detect, patients, s, alpha) >= power, 3, MOST_SEEDS)
+    return _first(lambda s: found.power(detect, patients, s, alpha) >= power, SEEDS[0], MOST_SEEDS)
 
 
 class Size(NamedTuple):
@@ -144,7 +158,7 @@ def sizes(
 
 
 def _of_pair(one: Readings, other: Readings, scale: Scale) -> tuple[float, float, float, float]:
-    """runs, own, shared and the patients' degrees of freedom of one pair."""
+    """MS, own and shared (of one patient), and the patients' degrees of freedom of one pair."""
     slopes = [readers.slope(scale, read.mean) for read in (one, other)]
     if None in slopes:
         raise UserError(
@@ -157,11 +171,11 @@ def _of_pair(one: Readings, other: Readings, scale: Scale) -> tuple[float, float
     within = sum(np.trace(readers.covariance(stratum)) / runs for stratum in strata)
     parts = [readers.shared(stratum) for stratum in strata]
     shared = sum(part.variance for part in parts)
-    own = within - shared
-    luck = float(difference.figures.var(ddof=1)) - own
     freedom = readers.satterthwaite(shared, parts) if shared > 0 else count - len(strata)
+    between = float(difference.figures.var(ddof=1))
     # Parts may come out below 0 by chance, and their mean over pairs must not be lifted for that.
-    return luck, count * own, count * shared, min(freedom, count - len(strata))
+    own = count * (within - shared)
+    return between, own, count * shared, min(freedom, count - len(strata))
 
 
 def _first(enough: Callable[[int], bool], least: int, most: int) -> int | None:
@@ -171,7 +185,8 @@ def _first(enough: Callable[[int], bool], least: int, most: int) -> int | None:
     return least + bisect_left(range(least, most), True, key=enough)
 
 
-def _check_runs(pairs: Sequence[Pair]) -> None:
+def _runs_freedom(pairs: Sequence[Pair]) -> float:
+    """Degrees of freedom of MS; UserError where they are too few."""
     if not pairs:
         raise UserError(
             "a difference takes two depths with two seeds in common: run more depths or seeds"
@@ -181,14 +196,14 @@ def _check_runs(pairs: Sequence[Pair]) -> None:
         raise UserError(
             "one training run of a depth says nothing of how far another would differ: run three seeds, better five"
         )
-    depths = (
-        1 + (1 + 8 * len(pairs)) ** 0.5
-    ) / 2  # all pairs of them; of one against others this is fewer
-    if (seeds - 1) * (depths - 1) < LEAST_FREEDOM:
-        lacking = int(np.ceil(LEAST_FREEDOM / (int(depths) - 1))) + 1
-        raise UserError(
-            f"{seeds} seeds of {int(depths)} depths say too little of how far training runs differ: run {lacking} seeds"
-        )
+    # All pairs of so many depths; of pairs with one depth in common it is fewer than there are.
+    depths = int((1 + (1 + 8 * len(pairs)) ** 0.5) / 2)
+    if (freedom := (seeds - 1) * (depths - 1)) >= LEAST_FREEDOM:
+        return freedom
+    lacking = ceil(LEAST_FREEDOM / (depths - 1)) + 1
+    raise UserError(
+        f"{seeds} seeds of {depths} depths say too little of how far training runs differ: run {lacking} seeds"
+    )
 
 
 def _check_power(power: float) -> None:

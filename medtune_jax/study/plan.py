@@ -16,7 +16,7 @@ from medtune_jax.networks import Network
 from medtune_jax.tuning import Depth
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that).
-_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory")
+_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "answer")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_s
     fractions = numbers(config.sweep.fractions, "sweep.fractions")
     if config.sweep.seeds < 1:
         raise UserError(f"sweep.seeds is {config.sweep.seeds}: give 1 or more")
+    for name, margin in config.answer.items():
+        if not margin >= 0:
+            raise UserError(f"answer.{name} is {margin:g}: give 0 or more")
     shared = {
         "config": _shared_config(config),
         "data": data_fingerprint,

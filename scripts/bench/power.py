@@ -16,8 +16,8 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
-from coverage import listed, merits, noise
 from coverage import Cell as Drawn
+from coverage import listed, merits, noise
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, difference, log_odds
