@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.planning import ALPHA, POWER
-from medtune_jax.evaluation.readers import Estimate
+from medtune_jax.evaluation.readers import ONE_RUN, TWO_RUNS, Estimate
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Comparison, Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.size import needed, scratch_pairs, tuned_pairs
+from medtune_jax.words import count
 
+SURE = 0.95
 NOTHING = "No tuned depth has a finished run yet, so there is no depth to recommend."
+_SEEDS = {
+    ONE_RUN: "one seed tells nothing of other training runs and gives no test of a difference: run "
+    "--config.sweep.seeds=3, better 5",
+    TWO_RUNS: "two seeds give no test of a difference, since two runs may lie close together by chance: run "
+    "--config.sweep.seeds=3, better 5",
+}
 
 
 def conclusion(evidence: Evidence) -> str:
@@ -76,7 +88,7 @@ def _reached(evidence: Evidence, fraction: float) -> str:
     if merit is not metric and merit.title != metric.title:
         other = metric.mean(cell)
         reach = "" if other.low is None else f" ({other.low:.3f}–{other.high:.3f})"
-        beside = f", and a {study.words.case} {metric.title} of {other.estimate:.3f}{reach}"
+        beside = f"; its {study.words.case} {metric.title} is {other.estimate:.3f}{reach}"
     return (
         f"With {fraction_name(fraction)} of the training data {study.label(depth)} reaches a test {merit.title} of "
         f"{merit.number(found.estimate or 0.0)} ({'; '.join(facts)}){beside}."
@@ -89,7 +101,7 @@ def _can(evidence: Evidence, shown: list[Comparison]) -> list[str]:
     merit = evidence.merit
     parts = [
         f"{'better' if merit.sign * (c.difference.estimate or 0) > 0 else 'worse'} than {_named(evidence, c)} by "
-        f"{merit.number(abs(c.difference.estimate or 0))} ({_bounds(evidence, c.difference)}, "
+        f"{merit.number(abs(c.difference.estimate or 0))} ({_size(evidence, c.difference)}, "
         f"Holm-corrected p {markup.equals(c.holm_p or 0.0)})"
         for c in shown
     ]
@@ -113,57 +125,79 @@ def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after:
         parts = [f"{_named(evidence, c)}{_bare(evidence, c.difference)}" for c in untested]
         found.append(
             f"{'Nor' if found else f'{begin}:'} whether it differs from {', or from '.join(parts)}: "
-            f"{untested[0].difference.why}."
+            f"{_reason(untested[0].difference)}."
         )
+    if len(evidence.known_tuned(fraction)) < 2:
+        lone = f"{begin}: whether another depth would be better, since no other was run."
+        return found or [lone]
     chances, why = evidence.chances(fraction)
-    depth = evidence.recommendations[fraction].depth
     if not chances:
-        lone = len(evidence.known_tuned(fraction)) < 2 or any(
-            c.difference.why == why for c in untested
-        )
-        return found if lone else [*found, f"How sure the depth is cannot be said: {why}."]
-    best = max(chances, key=chances.__getitem__)
+        said = any(c.difference.why == why for c in untested) or _few_seeds(untested)
+        return found if said else [*found, f"How sure the depth is cannot be said: {why}."]
+    depth, best = evidence.recommendations[fraction].depth, max(chances, key=lambda d: chances[d])
     rival = "" if best == depth else f" ({evidence.study.label(best)}: {chances[best]:.0%})"
     return [
         *found,
-        f"The chance that it lies within {merit.matters} of the best tuned depth is {chances[depth]:.0%}"
-        f"{rival}.",
+        f"The chance that it lies within {merit.matters} of the best tuned depth is {chances[depth]:.0%}{rival}.",
     ]
+
+
+def _few_seeds(untested: list[Comparison]) -> bool:
+    return any(c.difference.why in _SEEDS for c in untested)
+
+
+def _reason(difference: Estimate) -> str:
+    return _SEEDS.get(difference.why, difference.why)
 
 
 def _would_settle(evidence: Evidence, fraction: float, open_: list[Comparison]) -> list[str]:
-    """How many patients and seeds would show a difference as large as the one seen, or as the margin."""
-    merit, study = evidence.merit, evidence.study
-    if merit.too_few or not open_:
+    """How many patients and seeds would answer what is open."""
+    study, merit = evidence.study, evidence.merit
+    if merit.too_few:
         return []
-    parts, reasons = [], []
-    for c in open_:
-        scratch = study.is_scratch(c.other)
-        pairs = (scratch_pairs if scratch else tuned_pairs)(evidence, fraction)
-        detect = max(abs(c.difference.estimate or 0.0), merit.margin)
+    parts: list[str] = []
+    reasons: list[str] = []
+    for question in _questions(evidence, fraction, open_):
         try:
-            found = evidence.components(pairs, fraction)
-            number = needed(found, detect, study.words.groups)
+            found = evidence.components(question.pairs, fraction)
+            number = needed(found, question.detect, study.words.groups)
+            parts.append(f"{question.what} ({merit.number(question.detect)}) takes {number}")
         except UserError as error:
             reasons.append(str(error))
-            continue
-        seen = "as large as the one seen" if detect > merit.margin else "that matters"
-        parts.append(f"from {_named(evidence, c)}, {seen} ({merit.number(detect)}): {number}")
-    text = []
-    if parts:
-        here = f"here {len(set(_groups(evidence)))} with {len(study.seeds((open_[0].recommended, fraction)))}"
-        text.append(
-            f"To show a difference with a power of {POWER} takes, {'; '.join(parts)} ({here})."
-        )
-    text += [
+    text = [
         f"How much more would settle it cannot be told yet: {why}."
         for why in dict.fromkeys(reasons)
     ]
-    return text
+    if not parts:
+        return text
+    seeds = len(study.seeds((evidence.recommendations[fraction].depth, fraction)))
+    here = f"{len(np.unique(evidence.groups))} with {count(seeds, 'seeds')}"
+    settled = f"What would settle it, with a power of {POWER}: {'; '.join(parts)} (here {here})."
+    return [settled, *text]
 
 
-def _groups(evidence: Evidence) -> list[str]:
-    return list(map(str, evidence.groups))
+class _Question(NamedTuple):
+    """A difference that is not shown yet. pairs: of depths that tell how much such a difference varies."""
+
+    what: str
+    pairs: list[tuple[str, str]]
+    detect: float
+
+
+def _questions(evidence: Evidence, fraction: float, open_: list[Comparison]) -> list[_Question]:
+    """A difference as large as the one seen, or as matters; and tuned depths from one another where none is sure."""
+    margin, tuned, found = evidence.merit.margin, tuned_pairs(evidence, fraction), []
+    for c in open_:
+        pairs = scratch_pairs(evidence, fraction) if evidence.study.is_scratch(c.other) else tuned
+        detect = max(abs(c.difference.estimate or 0.0), margin)
+        seen = "as large as seen" if detect > margin else "that matters"
+        found.append(_Question(f"a difference from {_named(evidence, c)} {seen}", pairs, detect))
+    chances, _ = evidence.chances(fraction)
+    depth = evidence.recommendations[fraction].depth
+    asked = any(q.pairs is tuned and q.detect == margin for q in found)
+    if chances and chances[depth] < SURE and not asked:
+        found.append(_Question("a difference between tuned depths that matters", tuned, margin))
+    return found
 
 
 def _named(evidence: Evidence, comparison: Comparison) -> str:
@@ -174,6 +208,13 @@ def _named(evidence: Evidence, comparison: Comparison) -> str:
 def _bounds(evidence: Evidence, difference: Estimate) -> str:
     digits = evidence.merit.digits
     return f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
+
+
+def _size(evidence: Evidence, difference: Estimate) -> str:
+    """The interval of a difference whose direction is said: it lies on one side of 0."""
+    low, high = sorted(abs(bound or 0.0) for bound in (difference.low, difference.high))
+    digits = evidence.merit.digits
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _bare(evidence: Evidence, difference: Estimate) -> str:

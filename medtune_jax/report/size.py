@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -12,7 +11,6 @@ from medtune_jax.evaluation.planning import (
     SEEDS,
     Components,
     Size,
-    needed_patients,
     needed_seeds,
     sizes,
 )
@@ -96,15 +94,15 @@ def scratch_pairs(evidence: Evidence, fraction: float) -> list[tuple[str, str]]:
     return [(depth, scratch) for depth in evidence.known_tuned(fraction) if scratch is not None]
 
 
-def needed(found: Components, detect: float, groups: str, seeds: Iterable[int] = SEEDS[:2]) -> str:
+def needed(found: Components, detect: float, groups: str) -> str:
     """'120 test patients with 5 seeds, or 80 with 10': two digits, rounded up; a plan is no more exact."""
-    parts: list[str] = []
-    for number in seeds:
-        patients = needed_patients(found, number, detect)
-        if patients is not None:
-            what = "" if parts else f" test {groups}"
-            parts.append(f"{_rounded_up(patients):,}{what} with {number} seeds")
-    return ", or ".join(parts) or f"no number of test {groups} with up to {SEEDS[1]} seeds"
+    known = [size for size in sizes(found, detect) if size.patients is not None][:2]
+    if not known:
+        return f"more than {SEEDS[-1]} seeds, however many test {groups}"
+    first, *more = [(_rounded_up(size.patients or 0), size.seeds) for size in known]
+    return ", or ".join(
+        [f"{first[0]:,} test {groups} with {first[1]} seeds", *(f"{n:,} with {s}" for n, s in more)]
+    )
 
 
 def _rounded_up(number: int) -> int:

@@ -294,7 +294,7 @@ def merit(evidence: Evidence) -> Merit:
         "boundary error",
         read,
         why,
-        stated="mean distance of both interfaces to the expert's",
+        stated="mean distance of both interfaces to the expert's, less is better",
         margin=MARGINS[results.unit],
         unit=results.unit,
         digits=1 if results.unit == "µm" else 2,
