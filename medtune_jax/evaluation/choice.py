@@ -4,11 +4,11 @@ The rule: the depth with the greatest chance to lie within `margin` of the best 
 0.1 are a tie, which goes to the fewest tuned stages: they are cheaper and have less to overfit. With fewer than three
 seeds there are no chances, and all depths within the margin of the best mean are tied. Test data play no part.
 
-The chance is over patients and runs. A seed draws its own
-validation patients, which are easy or hard for all depths: figure[depth, seed] = depth + seed + rest, fitted by least
-squares, so that a failed run is no trouble. The variance of the rest is one for all depths, as in the analysis of
-Obuchowski and Rockette with several modalities: three seeds of five depths then have 8 degrees of freedom. The chance
-is that under a multivariate t distribution around the depths' figures, counted in 20,000 draws.
+The chance is over patients and runs. A seed draws its own validation patients, which are easy or hard for all depths:
+figure[depth, seed] = depth + seed + rest, fitted by least squares, so that a failed run is no trouble. The variance of
+the rest is one for all depths, as in the analysis of Obuchowski and Rockette with several modalities: three seeds of
+five depths then have 8 degrees of freedom. The depths' true figures are taken as drawn from one distribution, whose
+width is unknown too (`chances`).
 
 - On validation data seeds share most of their training patients and some of their validation patients, so that the
   mean over them varies by more than rest / S: by rest x (1 / S + validation / training patients) (Nadeau and Bengio,
@@ -31,7 +31,7 @@ MARGIN = 0.01  # of AUC: less makes no difference to a patient
 VALID_FRACTION = 0.2  # of the training patients, where a study does not say
 LEAST_SEEDS = 3
 TIE = 0.1  # of chance
-_DRAWS = 20_000
+_DRAWS = 10_000
 
 # depth -> seed -> figure (higher is better)
 Figures = Mapping[str, Mapping[int, float]]
@@ -120,17 +120,39 @@ def on_test(
 
 
 def chances(means: np.ndarray, covariance: np.ndarray, freedom: float, margin: float) -> np.ndarray:
-    """How probable it is that each of D figures is within `margin` of the highest, [D].
+    """How probable it is that each of D true figures is within `margin` of the highest, [D].
 
-    Multivariate t around means [D] with a covariance [D, D]; the same arguments give the same chances.
+    means: [D], measured with errors of a covariance [D, D] that was estimated with so many degrees of freedom. The true
+    figures are normal around their mean with a standard deviation of which nothing is known beforehand (uniform, as
+    Gelman advises in Bayesian Analysis 1, 2006): the best of several equal depths is not taken at its word. The same
+    arguments give the same chances.
     """
     rng = np.random.default_rng(0)
+    count = len(means)
     values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0))  # rounding, and what jackknife leaves negative
-    spread = np.sqrt(freedom / rng.chisquare(freedom, _DRAWS)) if np.isfinite(freedom) else 1.0
-    drawn = means + np.reshape(spread, (-1, 1)) * (rng.normal(size=(_DRAWS, len(means))) @ root.T)
-    within = drawn >= drawn.max(axis=1, keepdims=True) - margin
-    return np.asarray(within.mean(axis=0))
+    floor = 1e-6 * max(float(values[-1]), 1e-12)  # what jackknife leaves negative, and no error
+    covariance = (vectors * np.maximum(values, floor)) @ vectors.T
+    widest = 4 * (np.var(means) + _of_differences(covariance) / 2) ** 0.5
+    spread = widest * rng.random((_DRAWS, 1, 1))
+    scale = freedom / rng.chisquare(freedom, spread.shape) if np.isfinite(freedom) else 1.0
+    # Given both, true and measured figures are jointly normal; their common mean is flat and integrated out.
+    total = scale * covariance + spread**2 * np.eye(count)
+    inverse = np.linalg.inv(total)
+    weight = inverse.sum(axis=(1, 2))
+    centre = (inverse @ means).sum(axis=1) / weight
+    rest = means - centre[:, None]
+    fit = np.einsum("kd,kde,ke->k", rest, inverse, rest)
+    log_likelihood = -0.5 * (np.linalg.slogdet(total)[1] + np.log(weight) + fit)
+    likelihood = np.exp(log_likelihood - log_likelihood.max())
+    centre = centre + rng.normal(size=_DRAWS) / weight**0.5
+    pull = spread**2 * inverse  # towards what was measured
+    truth = centre[:, None] + np.einsum("kde,ke->kd", pull, means - centre[:, None])
+    left = spread**2 * (np.eye(count) - pull)
+    values, vectors = np.linalg.eigh((left + left.transpose(0, 2, 1)) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0))[:, None]
+    truth = truth + np.einsum("kde,ke->kd", root, rng.normal(size=truth.shape))
+    within = truth >= truth.max(axis=1, keepdims=True) - margin
+    return np.asarray(likelihood @ within / likelihood.sum())
 
 
 def _fit(figures: Figures) -> _Fit | None:

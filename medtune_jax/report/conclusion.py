@@ -130,7 +130,7 @@ def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after:
     if len(evidence.known_tuned(fraction)) < 2:
         lone = f"{begin}: whether another depth would be better, since no other was run."
         return found or [lone]
-    chances, why = evidence.chances(fraction)
+    chances, why = evidence.chances
     if not chances:
         said = any(c.difference.why == why for c in untested) or _few_seeds(untested)
         return found if said else [*found, f"How sure the depth is cannot be said: {why}."]
@@ -192,7 +192,7 @@ def _questions(evidence: Evidence, fraction: float, open_: list[Comparison]) -> 
         detect = max(abs(c.difference.estimate or 0.0), margin)
         seen = "as large as seen" if detect > margin else "that matters"
         found.append(_Question(f"a difference from {_named(evidence, c)} {seen}", pairs, detect))
-    chances, _ = evidence.chances(fraction)
+    chances, _ = evidence.chances
     depth = evidence.recommendations[fraction].depth
     asked = any(q.pairs is tuned and q.detect == margin for q in found)
     if chances and chances[depth] < SURE and not asked:

@@ -156,9 +156,15 @@ class Evidence:
         held = self.study.manifest.get("config", {}).get("training", {}).get("valid_fraction")
         return choose(depths, self.validation(fraction), self.metric.margin, held or VALID_FRACTION)
 
-    def chances(self, fraction: float) -> tuple[dict[str, float], str]:
-        """Of each tuned depth to be within the margin of the best in the answer's figure; empty with a reason."""
-        merit, depths = self.merit, self.known_tuned(fraction)
+    @cached_property
+    def chances(self) -> tuple[dict[str, float], str]:
+        """Of each tuned depth to be within the margin of the best in the answer's figure; empty with a reason.
+
+        At the largest fraction, which must have an answer.
+        """
+        merit, fraction = self.merit, self.main_fraction
+        assert fraction is not None
+        depths = self.known_tuned(fraction)
         if merit.too_few:
             return {}, merit.too_few
         readings = {d: merit.readings((d, fraction)).times(merit.sign) for d in depths}

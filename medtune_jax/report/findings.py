@@ -190,7 +190,7 @@ def recommendation(evidence: Evidence) -> Section | None:
         return None
     study, merit, chosen = evidence.study, evidence.merit, evidence.recommendations[fraction]
     name, margin = study.metric.title, evidence.metric.margin
-    chances, why = evidence.chances(fraction)
+    chances, why = evidence.chances
     rows = [
         (
             study.label(depth),

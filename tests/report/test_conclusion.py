@@ -105,7 +105,7 @@ def test_another_figure_of_merit(tmp_path):
     size, low, high = map(float, re.search(shown, text).groups())
     assert 0 < low < size < high
     assert "within 0.05 px of the best tuned depth" in text
-    chances, _ = evidence.chances(1.0)
+    chances, _ = evidence.chances
     assert max(chances, key=chances.get) == "fire8"
     page = write_report(tmp_path, merit=made).read_text()
     assert "Difference in test mean error (px)" in page and "in image AUC" in page
@@ -160,7 +160,7 @@ def test_plan_says_what_is_wrong_in_one_sentence(tmp_path, capsys, options, argu
 def test_no_chance_is_a_number_out_of_range(tmp_path):
     write_study(tmp_path, depths=DEPTHS, fractions=(1.0,), failed=[("fire9", 1.0, 1)])
     evidence = Evidence(load_study(tmp_path))
-    for found in (evidence.chances(1.0)[0], evidence.recommendations[1.0].chances):
+    for found in (evidence.chances[0], evidence.recommendations[1.0].chances):
         assert set(found) == set(DEPTHS[:-1])
         assert all(0 <= value <= 1 for value in found.values())
         assert np.sum(list(found.values())) >= 1  # one of them is the best
