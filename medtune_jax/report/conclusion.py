@@ -105,7 +105,8 @@ def _can(evidence: Evidence, shown: list[Comparison]) -> list[str]:
         f"Holm-corrected p {markup.equals(c.holm_p or 0.0)})"
         for c in shown
     ]
-    return [f"This can be concluded: it is {', and '.join(parts)}."]
+    label = evidence.study.label(shown[0].recommended)
+    return [f"This can be concluded: {label} is {', and '.join(parts)}."]
 
 
 def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after: bool) -> list[str]:
@@ -136,10 +137,21 @@ def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after:
         return found if said else [*found, f"How sure the depth is cannot be said: {why}."]
     depth, best = evidence.recommendations[fraction].depth, max(chances, key=lambda d: chances[d])
     rival = "" if best == depth else f" ({evidence.study.label(best)}: {chances[best]:.0%})"
-    return [
-        *found,
-        f"The chance that it lies within {merit.matters} of the best tuned depth is {chances[depth]:.0%}{rival}.",
-    ]
+    return [*found, f"{_on_validation(evidence, fraction)}{chances[depth]:.0%}{rival}."]
+
+
+def _on_validation(evidence: Evidence, fraction: float) -> str:
+    """The chance by validation data, up to where that of the test set is to follow."""
+    merit, metric = evidence.merit, evidence.metric
+    chosen = evidence.recommendations[fraction]
+    if chosen.depth not in chosen.chances:
+        return f"The chance that it lies within {merit.matters} of the best tuned depth is "
+    other = "" if merit.title == metric.title else f", within {merit.matters} of {merit.title},"
+    share = f"{chosen.chances[chosen.depth]:.0%}"
+    return (
+        f"The chance that it lies within {metric.matters} of the best tuned depth is {share} "
+        f"by validation {metric.title}, by which it was chosen, and on the test set{other} "
+    )
 
 
 def _few_seeds(untested: list[Comparison]) -> bool:

@@ -197,14 +197,15 @@ class Evidence:
         return list(dict.fromkeys([*known[:1], *known[-1:]]))
 
     def scratch_wins(self, fraction: float) -> str | None:
-        """The best scratch, if its validation figure is above that of every depth by more than the margin."""
+        """The best scratch, if by validation it is above every depth by more than the margin, more likely than not."""
         scratch = self.best_scratch(fraction)
         if scratch is None:
             return None
         best = self.recommendations[fraction].best
         duel = self._choose((best, scratch), fraction)
         assert duel is not None  # both have results
-        return scratch if duel.means[scratch] > duel.means[best] + self.metric.margin else None
+        above = duel.means[scratch] > duel.means[best] + self.metric.margin
+        return scratch if above and duel.chances.get(best, 0.0) < 0.5 else None
 
     def regret(self, fraction: float) -> Regret | None:
         """What the paper's rule gives up against the best of the whole sweep."""
@@ -222,14 +223,16 @@ class Evidence:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Recommended depth against scratch and against only the last stage, at each fraction.
+        """Recommended depth against scratch, only the last stage and the best by validation, at each fraction.
 
         Holm's correction is over all of them: every test that the page shows as a test.
         """
         pairs = [
             (fraction, answer.depth, other)
             for fraction, answer in self.recommendations.items()
-            for other in (self.best_scratch(fraction), self.shallowest(fraction))
+            for other in dict.fromkeys(
+                (self.best_scratch(fraction), self.shallowest(fraction), answer.best)
+            )
             if other is not None and other != answer.depth
         ]
         cells = [((one, fraction), (other, fraction)) for fraction, one, other in pairs]

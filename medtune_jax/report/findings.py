@@ -42,17 +42,19 @@ def answer(evidence: Evidence) -> Section:
 def _how_chosen(evidence: Evidence, fraction: float) -> str:
     chosen, study = evidence.recommendations[fraction], evidence.study
     name, margin = study.metric.title, f"{evidence.metric.margin:g}"
-    ties = "ties go to fewer tuned stages"
     text = f"The depth was chosen on validation {name} alone: "
     if chosen.chances:
-        share = markup.share(chosen.chances[chosen.depth])
-        text += f"it has the greatest chance to lie within {margin} of the best there ({share}); {ties}."
+        text += (
+            f"the greatest chance to lie within {margin} of the best there; chances that differ by less than {TIE:g} "
+            "are a tie, which goes to the fewest tuned stages."
+        )
     else:
-        text += f"all depths within {margin} of the best are tied; {ties}."
-    if chosen.best == chosen.depth:
-        return f"{text} It is the best itself."
-    gap = chosen.means[chosen.best] - chosen.means[chosen.depth]
-    return f"{text} The best mean is that of {study.label(chosen.best)}, by {gap:.4f}."
+        text += f"all depths within {margin} of the best are tied; the tie goes to the fewest tuned stages."
+    best, gap = chosen.best, chosen.means[chosen.best] - chosen.means[chosen.depth]
+    if gap <= 0:
+        return f"{text} It has the best mean, too."
+    chance = f", and its chance is {chosen.chances[best]:.0%}" if chosen.chances else ""
+    return f"{text} The best mean is that of {study.label(best)}, by {gap:.4f}{chance}."
 
 
 def _warnings(evidence: Evidence) -> list[str]:
@@ -126,7 +128,7 @@ def _difference(study: StudyResults, runs: list[Run]) -> str:
 
 
 def tests(evidence: Evidence) -> Section | None:
-    """Recommended depth against scratch and against only the last stage."""
+    """Recommended depth against scratch, only the last stage and the best mean by validation."""
     if not evidence.comparisons:
         return None
     study, merit, metric = evidence.study, evidence.merit, evidence.metric

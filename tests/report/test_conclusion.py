@@ -35,9 +35,12 @@ def said(directory, skill=alike, **options):
 def test_what_is_shown_is_concluded(tmp_path):
     text = said(tmp_path, apart)
     assert text.startswith("Tune from fire8 (fire8-conv10). With 100% of the training data")
-    assert "This can be concluded: it is better than training from scratch by 0." in text
+    assert "This can be concluded: fire8-conv10 is better than training from scratch by 0." in text
     assert "and better than tuning only conv10 by" in text
-    assert "The chance that it lies within 0.01 of the best tuned depth is" in text
+    assert re.search(
+        r"chance that it lies within 0.01 of the best tuned depth is \d+% by validation AUC", text
+    )
+    assert re.search(r"and on the test set \d+%", text)
     assert "cannot" not in text
 
 
@@ -101,10 +104,10 @@ def test_another_figure_of_merit(tmp_path):
     text = conclusion(evidence)
     assert re.search(r"test mean error of \d\.\d\d px \(95% interval", text)
     assert "; its image AUC is 0." in text
-    shown = r"it is better than training from scratch by (\S+) px \((\S+) to ([\d.]+), Holm"
+    shown = r"is better than training from scratch by (\S+) px \((\S+) to ([\d.]+), Holm"
     size, low, high = map(float, re.search(shown, text).groups())
     assert 0 < low < size < high
-    assert "within 0.05 px of the best tuned depth" in text
+    assert "and on the test set, within 0.05 px of mean error, " in text
     chances, _ = evidence.chances
     assert max(chances, key=chances.get) == "fire8"
     page = write_report(tmp_path, merit=made).read_text()
