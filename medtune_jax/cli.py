@@ -245,7 +245,7 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         study = sweep(values.config, output)
     else:
         study = launch(values.config, output, executor)
-    print(f"report: {report(study)}")
+    print(_reported(report(study)))
     found = status(study)
     if found.all_failed:
         reason = next(iter(found.failed.values()))
@@ -269,7 +269,34 @@ def _report(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     _expect(arguments, 1, "give the directory of one study")
     from medtune_jax.study import report
 
-    print(f"report: {report(arguments[0])}")
+    print(_reported(report(arguments[0])))
+
+
+def _reported(page: Path) -> str:
+    """What the study says, and where the rest stands."""
+    from medtune_jax.report import ANSWER
+
+    return f"{page.with_name(ANSWER).read_text(encoding='utf-8')}report: {page}"
+
+
+def _plan(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one finished study")
+    if not values.detect:
+        raise UserError(
+            "no difference given: add --detect=0.02, in the units of the figure that the study's answer is in"
+        )
+    from medtune_jax.study import next_study
+
+    detect = _number("detect", values.detect)
+    options = {"power": _number("power", values.power)} if values.power else {}
+    print(next_study(arguments[0], detect, **options).text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"--{name}={text} is no number: give one, say --{name}=0.8") from error
 
 
 def _status(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -416,6 +443,16 @@ VERBS: dict[str, Verb] = {
     ),
     "report": Verb(
         "write results.csv and report.html of a study", "medtune report STUDY", "DIR", _report
+    ),
+    "plan": Verb(
+        "how many test patients and seeds would show a difference, from a finished study",
+        "medtune plan STUDY --detect=0.02 --power=0.8",
+        "DIR --detect=DIFFERENCE",
+        _plan,
+        {
+            "detect": "the difference between two depths, in the units of the figure of the study's answer",
+            "power": "the chance to find it (default 0.8)",
+        },
     ),
     "status": Verb(
         "how far a study is, from its files: done, running and where, failed and why, time left",

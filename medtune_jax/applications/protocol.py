@@ -21,6 +21,8 @@ from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
     from PIL import Image
 
+    from medtune_jax.report.evidence import Evidence
+    from medtune_jax.report.merit import Merit
     from medtune_jax.report.section import SectionMaker
     from medtune_jax.weights import Checkpoint
 
@@ -135,6 +137,11 @@ def sections_of(package: str) -> Callable[[], Sequence[SectionMaker]]:
     return lambda: import_module(f"{package}.report").SECTIONS
 
 
+def merit_of(package: str) -> Callable[[Evidence], Merit]:
+    """`merit` of an application's `report`, imported only when it is used, as `sections_of`."""
+    return lambda evidence: import_module(f"{package}.report").merit(evidence)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Application:
     """One clinical task: an object in the `task.py` of its folder, found by its name in `applications.APPLICATIONS`.
@@ -147,6 +154,7 @@ class Application:
     words: for the report.
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
+    merit: the figure that the report's answer is given in, where that is not the metric.
     show: folder -> a picture of the data in it, or None for a folder of another kind.
     predict: None while the task has no way to use a trained network on new cases.
     """
@@ -158,5 +166,6 @@ class Application:
     evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
     words: Words = PATIENTS_AND_IMAGES
     sections: Callable[[], Sequence[SectionMaker]] = tuple
+    merit: Callable[[Evidence], Merit] | None = None
     show: Callable[[Path], Image.Image | None] = lambda directory: None
     predict: Prediction | None = None

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import readers
-from medtune_jax.evaluation.readers import Estimate, Scale
+from medtune_jax.evaluation.readers import Estimate, Readings, Scale
 from medtune_jax.evaluation.sweep import Statistic
 
 MICROMETRES_PER_MM = 1000.0
@@ -108,9 +108,13 @@ def mean_error(
     errors: np.ndarray, subjects: Sequence[str] | np.ndarray, scale: Scale = "log"
 ) -> Estimate:
     """Mean of errors [N] or [S, N] of S runs, with its 95% interval over subjects [N] and runs."""
-    read = readers.read(mean_by_run(errors), subjects)
-    why = too_few(subjects)
+    read, why = readings(errors, subjects), too_few(subjects)
     return Estimate(read.mean, why=why) if why else readers.of_mean(read, scale)
+
+
+def readings(errors: np.ndarray, subjects: Sequence[str] | np.ndarray) -> Readings:
+    """Mean of errors [N] or [S, N] by run, and without each subject."""
+    return readers.read(mean_by_run(errors), subjects)
 
 
 def mean_by_run(values: np.ndarray) -> Statistic:

@@ -139,16 +139,20 @@ def sensitivities(runs: Sequence[Detections], rates: Rates) -> np.ndarray:
     return np.asarray(estimate(runs_statistic(runs, rates), runs[0].images).mean(axis=0))
 
 
-def _readings(
+def readings(
     runs: Sequence[Detections], rates: Rates, groups: Sequence[str] | np.ndarray
 ) -> Readings:
+    """`sensitivities` by run, and without each group; a figure a rate. groups: [images]."""
     return readers.read(
         runs_statistic(runs, rates), groups, [runs[0].ill, ~runs[0].ill], in_steps=True
     )
 
 
-def _too_few(runs: Sequence[Detections], groups: Sequence[str] | np.ndarray) -> str:
-    """The lesions are what sensitivity counts; of patients without one none is needed."""
+def too_few(runs: Sequence[Detections], groups: Sequence[str] | np.ndarray) -> str:
+    """Why a test set is too small for an interval; empty if it is not.
+
+    The lesions are what sensitivity counts; of patients without one none is needed.
+    """
     holders = np.asarray(groups)[runs[0].lesion_image]
     return readers.lacking([holders], words=("patients", "lesions"))
 
@@ -160,10 +164,10 @@ def sensitivity_at(
 
     groups: [images] video or patient of each image.
     """
-    why = _too_few(runs, groups)
+    why = too_few(runs, groups)
     if why:
         return [Estimate(float(value), why=why) for value in sensitivities(runs, rates)]
-    return [readers.of_mean(each) for each in _readings(runs, rates, groups).each]
+    return [readers.of_mean(each) for each in readings(runs, rates, groups).each]
 
 
 def sensitivity_difference(
@@ -182,9 +186,9 @@ def sensitivity_difference(
     one, other = first[0], second[0]
     if one.images != other.images or not np.array_equal(one.lesion_image, other.lesion_image):
         raise UserError("Two detectors can be compared only on the same images and lesions.")
-    why = _too_few(first, groups)
+    why = too_few(first, groups)
     if why:
         means = [sensitivities(runs, rates).mean() for runs in (first, second)]
         return Estimate(float(means[0] - means[1]), why=why)
-    one_read, other_read = (_readings(runs, rates, groups).averaged() for runs in (first, second))
+    one_read, other_read = (readings(runs, rates, groups).averaged() for runs in (first, second))
     return readers.of_difference(one_read, other_read, fixed=fixed)

@@ -133,6 +133,11 @@ def read(
     return Readings(as_is, without, stratum)
 
 
+def without_any(figures: np.ndarray) -> Readings:
+    """Figures [S] of a test set that is too small to leave anyone out: they have a mean and no interval."""
+    return Readings(figures, np.empty((0, len(figures))), np.empty(0, int))
+
+
 def _strata(group: np.ndarray, kinds: Sequence[np.ndarray]) -> np.ndarray:
     """int [G]: a patient is of the rarest class (by patients) that it has images of, if that has enough patients so."""
     count = int(group.max()) + 1
@@ -249,6 +254,16 @@ _SCALES = {
 }
 
 
+def on_scale(scale: Scale, figure: float) -> float:
+    """A figure on the scale of its analysis."""
+    return float(_SCALES[scale].to(figure))
+
+
+def slope(scale: Scale, figure: float) -> float | None:
+    """Steps of the scale to a unit of the figure; None where the figure is at its end."""
+    return _SCALES[scale].slope(figure)
+
+
 class _Reach(NamedTuple):
     error: float
     freedom: float
@@ -259,44 +274,57 @@ def _reach(readings: Readings, textbook: bool) -> _Reach | None:
     """How far the mean over runs may lie from the truth; None where nothing varies."""
     runs = len(readings.figures)
     stratum = np.zeros_like(readings.stratum) if textbook else readings.stratum
-    parts = [_shared(readings.without[stratum == one]) for one in np.unique(stratum)]
+    parts = [shared(readings.without[stratum == one]) for one in np.unique(stratum)]
     between = float(readings.figures.var(ddof=1)) / runs if runs > 1 else 0.0
-    shared = max(sum(part.variance for part in parts), 0.0)
-    if between + shared <= 1e-24:
+    total = between + max(sum(part.variance for part in parts), 0.0)
+    if total <= 1e-24:
         return None
-    error = (between + shared) ** 0.5
+    error = total**0.5
     if runs > 1 and textbook:
-        freedom = _satterthwaite(between + shared, [_Part(between, runs - 1)])
+        freedom = satterthwaite(total, [Part(between, runs - 1)])
     else:
-        counted = max(between, _LEAST_BETWEEN * shared) if runs > 1 else 0.0
-        freedom = _satterthwaite(counted + shared, [_Part(counted, max(runs - 1, 1)), *parts])
+        freedom = of_both(between, runs, parts)
     return _Reach(error, freedom, float(student.ppf(0.5 + CONFIDENCE / 2, freedom)) * error)
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A part of the variance of the mean over runs, with the degrees of freedom that it was estimated with."""
 
     variance: float
     freedom: float
 
 
-def _satterthwaite(variance: float, parts: Sequence[_Part]) -> float:
+def of_both(between: float, runs: int, parts: Sequence[Part]) -> float:
+    """Degrees of freedom of the mean over runs: what runs add (`between`) and what the patients' parts do."""
+    of_patients = max(sum(part.variance for part in parts), 0.0)
+    counted = max(between, _LEAST_BETWEEN * of_patients) if runs > 1 else 0.0
+    return satterthwaite(counted + of_patients, [Part(counted, max(runs - 1, 1)), *parts])
+
+
+def satterthwaite(variance: float, parts: Sequence[Part]) -> float:
     """Degrees of freedom of a sum of variances, each with those that it was estimated with."""
     spread = sum(part.variance**2 / part.freedom for part in parts)
     return variance**2 / spread if spread else float("inf")
 
 
-def _shared(without: np.ndarray) -> _Part:
-    """What the patients of one class add."""
-    count, runs = without.shape
+def covariance(without: np.ndarray) -> np.ndarray:
+    """Of S runs over the patients of one class, [S, S], from the figures without each [G, S]."""
+    count = len(without)
     deviation = without - without.mean(axis=0)
-    covariance = (count - 1) / count * deviation.T @ deviation
+    return np.asarray((count - 1) / count * deviation.T @ deviation)
+
+
+def shared(without: np.ndarray) -> Part:
+    """What the patients of one class add to the variance of the mean over runs; without: [G, S]."""
+    count, runs = without.shape
+    between = covariance(without)
     if runs == 1:
-        variance = covariance[0, 0]
+        variance = between[0, 0]
     else:  # of two different runs: what a run has for itself is in MS already
-        variance = (covariance.sum() - np.trace(covariance)) / (runs * (runs - 1))
+        variance = (between.sum() - np.trace(between)) / (runs * (runs - 1))
+    deviation = without - without.mean(axis=0)
     influence = deviation.mean(axis=1) ** 2
     total = influence.sum()
     carriers = total**2 / (influence**2).sum() if total else count
     freedom = 2 / max(1 / carriers - 1 / count, 1e-9)
-    return _Part(float(variance), float(np.clip(freedom, 1, max(count - 1, 1))))
+    return Part(float(variance), float(np.clip(freedom, 1, max(count - 1, 1))))

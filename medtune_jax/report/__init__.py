@@ -2,6 +2,6 @@
 
 from medtune_jax.report.section import Section
 from medtune_jax.report.sections import SECTIONS
-from medtune_jax.report.write import write_report
+from medtune_jax.report.write import ANSWER, write_report
 
-__all__ = ["SECTIONS", "Section", "write_report"]
+__all__ = ["ANSWER", "SECTIONS", "Section", "write_report"]

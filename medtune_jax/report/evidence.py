@@ -1,88 +1,93 @@
 """What the finished runs say: every figure of the page that carries an interval.
 
-Every cell (a depth at a fraction) is read once by run and without each of the test set's groups (`evaluation.readers`).
-Any contrast of cells is then a weighted sum of readings, paired by group and by seed.
+The figures themselves are `Merit`s: of the metric, and of what the application gives its answer in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
+from medtune_jax.errors import UserError
 from medtune_jax.evaluation import intervals, readers
+from medtune_jax.evaluation.choice import MARGIN, VALID_FRACTION, Choice, choose, on_test
 from medtune_jax.evaluation.classification import Classification
 from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.planning import Components, components
 from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.evaluation.sweep import estimate
 from medtune_jax.report.load import Run, StudyResults
-
-Cell = tuple[str, float]  # depth, fraction
-NO_SHARED_SEED = "no seed has finished in both: runs are compared seed by seed"
+from medtune_jax.report.merit import Cell, Merit
 
 
 class Comparison(NamedTuple):
-    """Test metric of the recommended depth minus that of another depth, at one fraction."""
+    """The recommended depth minus another one at one fraction, in the answer's figure, and in the metric beside it."""
 
     fraction: float
     recommended: str
     other: str
     difference: Estimate
+    beside: Estimate
     holm_p: float | None
 
 
 class Evidence:
     """Statistics of a study's finished runs, computed once."""
 
-    def __init__(self, study: StudyResults):
+    def __init__(self, study: StudyResults, own: Callable[[Evidence], Merit] | None = None):
+        """own: makes the figure that the application gives its answer in, if that is not the metric."""
         self.study = study
+        self._own = own
         self.cells: list[Cell] = [
             (depth, fraction)
             for fraction in study.fractions
             for depth in study.depths
             if study.cell(depth, fraction)
         ]
-        self._read: dict[Cell, Readings] = {}
         self._classified: dict[Cell, Classification] = {}
 
     @cached_property
+    def metric(self) -> Merit:
+        """The test figure of the study's metric."""
+        study = self.study
+        words, why = (study.words.groups, study.words.cases), ""
+        if self.cells:
+            scores = self.judged(self.cells[0])
+            why = intervals.too_few(study.metric, self.labels, scores, self.groups, words=words)
+        margin = study.answer.get("validation_margin", MARGIN)
+        return Merit(study, study.metric.title, self._read_metric, why, margin=margin)
+
+    @cached_property
+    def merit(self) -> Merit:
+        """The figure that the answer is given in: the application's own, or that of the metric."""
+        own = self._own(self) if self._own else self.metric
+        margin = self.study.answer.get("margin")
+        return replace(own, margin=margin) if margin else own
+
+    @property
     def too_few(self) -> str:
-        """Why the test set is too small for any interval, as a sentence without its stop; empty if it is not."""
-        if not self.cells:
-            return ""
-        words = (self.study.words.groups, self.study.words.cases)
-        scores = self.judged(self.cells[0])
-        return intervals.too_few(self.study.metric, self.labels, scores, self.groups, words=words)
+        return self.metric.too_few
 
-    def readings(self, cell: Cell, seeds: Sequence[int] | None = None) -> Readings:
-        """The test metric of a cell by run and without each group; of some seeds, or of all."""
-        if cell not in self._read:
-            self._read[cell] = self._readings(self.judged(cell))
-        known = self.seeds(cell)
-        rows = range(len(known)) if seeds is None else [known.index(seed) for seed in seeds]
-        return self._read[cell].of_runs(rows)
-
-    def _readings(self, scores: np.ndarray) -> Readings:
-        metric, labels = self.study.metric, self.labels
+    def _read_metric(self, cell: Cell) -> Readings:
+        metric, labels, scores = self.study.metric, self.labels, self.judged(cell)
         if not self.too_few:
             return intervals.readings(metric, labels, scores, self.groups)
         # Without one of very few groups there may be no figure at all, and nothing is made of it.
         figures = estimate(metric.statistic(labels, scores), labels.size)
-        return Readings(figures, np.empty((0, len(figures))), np.empty(0, int))
+        return readers.without_any(figures)
 
     def seeds(self, cell: Cell) -> list[int]:
-        """Of a cell's runs, in the order of its scores."""
-        return [run.seed for run in self.study.cell(*cell) if run.scores is not None]
+        return self.study.seeds(cell)
 
     def shared_seeds(self, cells: Iterable[Cell]) -> list[int]:
-        """The seeds that all cells have: what a paired comparison is made of."""
-        first, *rest = [self.seeds(cell) for cell in cells]
-        return [seed for seed in first if all(seed in other for other in rest)]
+        return self.study.shared_seeds(cells)
 
     @property
     def test_set(self) -> TestSet:
@@ -129,26 +134,15 @@ class Evidence:
 
     def test(self, depth: str, fraction: float) -> Estimate:
         """Test metric of a cell, mean over seeds."""
-        read = self.readings((depth, fraction))
-        return Estimate(read.mean, why=self.too_few) if self.too_few else readers.of_mean(read)
+        return self.metric.mean((depth, fraction))
 
     def contrast(self, coefficients: Mapping[Cell, float]) -> Estimate:
-        """A weighted sum of cells' test metrics over the seeds that all have, its interval, and the p of 0."""
-        seeds = self.shared_seeds(coefficients)
-        if not seeds:
-            return Estimate(None, why=NO_SHARED_SEED)
-        terms = [(factor, self.readings(cell, seeds)) for cell, factor in coefficients.items()]
-        if self.too_few:
-            return Estimate(sum(factor * read.mean for factor, read in terms), why=self.too_few)
-        return readers.of_contrast(terms)
+        """A weighted sum of cells' test metrics."""
+        return self.metric.contrast(coefficients)
 
     def minus(self, depth: str, other: str, fraction: float) -> Estimate:
         """Test metric of one depth less that of another, paired by group and by seed."""
-        one, two = (depth, fraction), (other, fraction)
-        seeds = self.shared_seeds([one, two])
-        if self.too_few or not seeds:
-            return self.contrast({one: 1, two: -1})
-        return readers.of_difference(self.readings(one, seeds), self.readings(two, seeds))
+        return self.metric.minus((depth, fraction), (other, fraction))
 
     def validation(self, fraction: float) -> dict[str, dict[int, float]]:
         """Validation metric by depth and seed."""
@@ -168,13 +162,46 @@ class Evidence:
         }
 
     @cached_property
-    def recommendations(self) -> dict[float, Recommendation]:
-        """The rule's answer at each fraction that has finished tuned runs; validation data only."""
+    def recommendations(self) -> dict[float, Choice]:
+        """The depth to use at each fraction with finished tuned runs, by validation data only (`evaluation.choice`)."""
         found = {
-            fraction: recommend(self.study.tuned_depths, self.validation(fraction))
+            fraction: self._choose(self.study.tuned_depths, fraction)
             for fraction in self.study.fractions
         }
         return {fraction: answer for fraction, answer in found.items() if answer}
+
+    def _choose(self, depths: Sequence[str], fraction: float) -> Choice | None:
+        held = self.study.manifest.get("config", {}).get("training", {}).get("valid_fraction")
+        return choose(depths, self.validation(fraction), self.metric.margin, held or VALID_FRACTION)
+
+    @cached_property
+    def chances(self) -> tuple[dict[str, float], str]:
+        """Of each tuned depth to be within the margin of the best in the answer's figure; empty with a reason.
+
+        At the largest fraction, which must have an answer.
+        """
+        merit, fraction = self.merit, self.main_fraction
+        assert fraction is not None
+        depths = self.known_tuned(fraction)
+        if merit.too_few:
+            return {}, merit.too_few
+        readings = {d: merit.readings((d, fraction)).times(merit.sign) for d in depths}
+        seeds = {d: self.seeds((d, fraction)) for d in depths}
+        return on_test(readings, seeds, merit.margin)
+
+    def components(self, pairs: Iterable[tuple[str, str]], fraction: float) -> Components:
+        """What differences of the answer's figure vary by; UserError where the study cannot bear it."""
+        merit = self.merit
+        if merit.too_few:
+            raise UserError(merit.too_few)
+        cells = [[(depth, fraction) for depth in pair] for pair in pairs]
+        shared = [(pair, seeds) for pair in cells if (seeds := self.study.shared_seeds(pair))]
+        read = [(merit.readings(one, s), merit.readings(other, s)) for (one, other), s in shared]
+        return components(read, merit.tested_on)
+
+    def walk(self, fraction: float) -> Recommendation | None:
+        """The paper's rule from the head downwards, which looks at some depths only."""
+        return recommend(self.study.tuned_depths, self.validation(fraction))
 
     @property
     def main_fraction(self) -> float | None:
@@ -188,20 +215,23 @@ class Evidence:
         return list(dict.fromkeys([*known[:1], *known[-1:]]))
 
     def scratch_wins(self, fraction: float) -> str | None:
-        """The best scratch, if it beats the recommended depth by the rule's own validation test."""
-        depth, scratch = self.recommendations[fraction].depth, self.best_scratch(fraction)
+        """The best scratch, if by validation it is above every depth by more than the margin, more likely than not."""
+        scratch = self.best_scratch(fraction)
         if scratch is None:
             return None
-        duel = recommend((depth, scratch), self.validation(fraction))
-        return scratch if duel is not None and duel.depth == scratch else None
+        best = self.recommendations[fraction].best
+        duel = self._choose((best, scratch), fraction)
+        assert duel is not None  # both have results
+        above = duel.means[scratch] > duel.means[best] + self.metric.margin
+        return scratch if above and duel.chances.get(best, 0.0) < 0.5 else None
 
-    def regret(self, fraction: float) -> Regret:
-        return regret(
-            self.recommendations[fraction],
-            self.study.tuned_depths,
-            self.validation(fraction),
-            self.test_by_seed(fraction),
-        )
+    def regret(self, fraction: float) -> Regret | None:
+        """What the paper's rule gives up against the best of the whole sweep."""
+        walk = self.walk(fraction)
+        if walk is None:
+            return None
+        validation, test = self.validation(fraction), self.test_by_seed(fraction)
+        return regret(walk, self.study.tuned_depths, validation, test)
 
     def best_scratch(self, fraction: float) -> str | None:
         """The initialisation from scratch with the best mean validation metric."""
@@ -211,22 +241,24 @@ class Evidence:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Recommended depth against scratch and against only the last stage, at each fraction.
+        """Recommended depth against scratch, only the last stage and the best by validation, at each fraction.
 
         Holm's correction is over all of them: every test that the page shows as a test.
         """
         pairs = [
             (fraction, answer.depth, other)
             for fraction, answer in self.recommendations.items()
-            for other in (self.best_scratch(fraction), self.shallowest(fraction))
+            for other in dict.fromkeys(
+                (self.best_scratch(fraction), self.shallowest(fraction), answer.best)
+            )
             if other is not None and other != answer.depth
         ]
-        found = [self.minus(one, other, fraction) for fraction, one, other in pairs]
+        cells = [((one, fraction), (other, fraction)) for fraction, one, other in pairs]
+        found = [self.merit.minus(*pair) for pair in cells]
+        beside = [self.metric.minus(*pair) for pair in cells]
         corrected = holm([difference.p for difference in found])
-        return [
-            Comparison(*pair, difference, p)
-            for pair, difference, p in zip(pairs, found, corrected, strict=True)
-        ]
+        rows = zip(pairs, found, beside, corrected, strict=True)
+        return [Comparison(*pair, difference, other, p) for pair, difference, other, p in rows]
 
     def shallowest(self, fraction: float) -> str | None:
         """Only the last stage, if it was run."""

@@ -128,7 +128,7 @@ def _draw_fraction(
 ) -> None:
     intervals = {d: evidence.test(d, fraction) for d in places if evidence.has(d, fraction)}
     tuned = evidence.known_tuned(fraction)
-    means = [evidence.readings((d, fraction)).mean for d in tuned]
+    means = [evidence.metric.readings((d, fraction)).mean for d in tuned]
     ax.plot([places[d] for d in tuned], means, color=colour, lw=1.2, alpha=0.8)
     style = {"fmt": marker, "ms": 5, "lw": 1.2, "capsize": 2, "color": colour}
     known = [places[d] for d in intervals]

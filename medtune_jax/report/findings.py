@@ -5,9 +5,10 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from medtune_jax.evaluation import recommend as rule
-from medtune_jax.evaluation.readers import Estimate
+from medtune_jax.evaluation.choice import TIE
 from medtune_jax.report import fairness, markup
-from medtune_jax.report.evidence import Comparison, Evidence
+from medtune_jax.report.conclusion import sentences
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
@@ -22,86 +23,38 @@ def answer(evidence: Evidence) -> Section:
         *(markup.paragraph(text, "warning") for text in _warnings(evidence)),
         *(markup.paragraph(note, "note") for note in _caveats(evidence)),
     ]
+    first, *rest = sentences(evidence)
+    strong = first if fraction is None else Markup("<strong>{}</strong>").format(first)
+    paragraph = markup.paragraph(Markup(" ").join([strong, *rest]), "answer")
     if fraction is None:
-        text = "No tuned depth has a finished run yet, so there is no depth to recommend."
-        return Section.of("Answer", markup.paragraph(text, "answer"), *notes)
-    chosen = evidence.recommendations[fraction]
-    found, runs = evidence.test(chosen.depth, fraction), study.cell(chosen.depth, fraction)
-    seeds = f"mean of {len(runs)} seeds" if len(runs) > 1 else "one seed"
-    sentences = [
-        *_advice(evidence, fraction),
-        f"With {fraction_name(fraction)} of the training data {study.label(chosen.depth)} reaches "
-        f"a test {study.metric.title} of {found.estimate:.3f} ({_reach(evidence, found)}{seeds}).",
-    ]
-    sentences += [_compared(evidence, c) for c in evidence.comparisons if c.fraction == fraction]
-    sentences.append(_how_chosen(evidence, fraction))
+        return Section.of("Answer", paragraph, *notes)
+    chosen = [_how_chosen(evidence, fraction)]
     smaller = [
         f"{study.label(a.depth)} with {fraction_name(f)}"
         for f, a in evidence.recommendations.items()
         if f != fraction
     ]
     if smaller:
-        sentences.append(f"With less training data: {', '.join(smaller)}.")
-    return Section.of("Answer", markup.paragraph(Markup(" ").join(sentences), "answer"), *notes)
-
-
-def _advice(evidence: Evidence, fraction: float) -> list[Markup | str]:
-    """What to do, first; if scratch beats the depth on validation data, that comes first."""
-    study, depth = evidence.study, evidence.recommendations[fraction].depth
-    stages = study.known_depths[depth].tuned
-    only_last = len(stages) == 1
-    tune = f"une only the last stage, {stages[0]}" if only_last else f"une from {stages[0]}"
-    tune += "" if only_last else f" ({study.label(depth)})"
-    strong = Markup("<strong>{}.</strong>")
-    scratch = evidence.scratch_wins(fraction)
-    if scratch is None:
-        return [strong.format(f"T{tune}")]
-    return [
-        strong.format(f"Train from {study.label(scratch)}"),
-        "On validation data it beats the best depth that the rule found; if you fine-tune, "
-        f"t{tune}.",
-    ]
-
-
-def _compared(evidence: Evidence, comparison: Comparison) -> str:
-    study, d = evidence.study, comparison.difference
-    value = evidence.test(comparison.other, comparison.fraction)
-    verb = "Training from" if study.is_scratch(comparison.other) else "Tuning"
-    text = f"{verb} {study.label(comparison.other)} gives {value.estimate:.3f}"
-    if d.estimate is None:
-        return f"{text}; {d.why}."
-    if d.low is None or comparison.holm_p is None:
-        return f"{text}: a difference of {d.estimate:+.3f}, of which chance may be all ({d.why})."
-    return (
-        f"{text}: a difference of {d.estimate:+.3f} "
-        f"({d.low:+.3f} to {d.high:+.3f}, Holm-corrected p {_equals(comparison.holm_p)})."
-    )
-
-
-def _reach(evidence: Evidence, found: Estimate) -> str:
-    if found.low is None:
-        return "no interval: see below; "
-    return f"95% interval by {evidence.study.words.group} and training run {found.low:.3f}–{found.high:.3f}; "
-
-
-def _equals(p: float) -> str:
-    text = markup.p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+        chosen.append(f"With less training data: {', '.join(smaller)}.")
+    return Section.of("Answer", paragraph, markup.paragraph(" ".join(chosen)), *notes)
 
 
 def _how_chosen(evidence: Evidence, fraction: float) -> str:
-    chosen, lost = evidence.recommendations[fraction], evidence.regret(fraction)
-    study = evidence.study
-    text = (
-        f"The depth was chosen on validation {study.metric.title} alone, after a look at "
-        f"{len(chosen.steps)} of {len(evidence.known_tuned(fraction))} depths"
-    )
-    if lost.best == chosen.depth:
-        return f"{text}; it is also the best of the whole sweep on validation data."
-    return (
-        f"{text}; the whole sweep would have chosen {study.label(lost.best)} "
-        f"({lost.validation:+.3f} in validation, {lost.test:+.3f} in test {study.metric.title})."
-    )
+    chosen, study = evidence.recommendations[fraction], evidence.study
+    name, margin = study.metric.title, f"{evidence.metric.margin:g}"
+    text = f"The depth was chosen on validation {name} alone: "
+    if chosen.chances:
+        text += (
+            f"the greatest chance to lie within {margin} of the best there; chances that differ by less than {TIE:g} "
+            "are a tie, which goes to the fewest tuned stages."
+        )
+    else:
+        text += f"all depths within {margin} of the best are tied; the tie goes to the fewest tuned stages."
+    best, gap = chosen.best, chosen.means[chosen.best] - chosen.means[chosen.depth]
+    if gap <= 0:
+        return f"{text} It has the best mean, too."
+    chance = f", and its chance is {chosen.chances[best]:.0%}" if chosen.chances else ""
+    return f"{text} The best mean is that of {study.label(best)}, by {gap:.4f}{chance}."
 
 
 def _warnings(evidence: Evidence) -> list[str]:
@@ -176,26 +129,35 @@ def _difference(study: StudyResults, runs: list[Run]) -> str:
 
 
 def tests(evidence: Evidence) -> Section | None:
-    """Recommended depth against scratch and against only the last stage."""
+    """Recommended depth against scratch, only the last stage and the best mean by validation."""
     if not evidence.comparisons:
         return None
-    study, name = evidence.study, evidence.study.metric.title
+    study, merit, metric = evidence.study, evidence.merit, evidence.metric
+    two = merit.title != metric.title
     rows = [
         (
             fraction_name(c.fraction),
             study.label(c.recommended),
             study.label(c.other),
-            markup.difference(c.difference),
+            markup.difference(c.difference, merit.digits),
             markup.p_value(c.difference.p),
             markup.p_value(c.holm_p),
+            *([markup.difference(c.beside)] if two else []),
         )
         for c in evidence.comparisons
     ]
-    head = ("Training data", "Recommended", "Against", f"Difference in test {name}", "p", "Holm p")
+    unit = f" ({merit.unit})" if merit.unit else ""
+    head = [
+        *("Training data", "Recommended", "Against"),
+        *(f"Difference in test {merit.title}{unit}", "p", "Holm p"),
+        *([f"in {study.words.case} {metric.title}"] if two else []),
+    ]
+    better = "" if merit.sign > 0 else " Less is better."
     text = (
         f"Paired by {study.words.group} and by seed: training runs are readers and {study.words.groups} are cases of a "
         "multi-reader multi-case analysis (Obuchowski and Rockette 1995), so that intervals and p hold the chance of "
         f"other {study.words.groups} and of other training runs. The two-sided p is Holm-corrected over all rows."
+        f"{better}"
     )
     note = markup.lacking((c.difference for c in evidence.comparisons), tested=True)
     table = markup.table(head, rows, "numbers")
@@ -225,16 +187,57 @@ def verdicts(evidence: Evidence) -> Section:
 
 
 def recommendation(evidence: Evidence) -> Section | None:
-    """The steps of the rule, and its regret at each fraction."""
-    study, fraction = evidence.study, evidence.main_fraction
+    """Each depth's validation figure and chance to be the best, and the paper's rule beside the one used."""
+    fraction = evidence.main_fraction
     if fraction is None:
         return None
-    name = study.metric.title
+    study, merit, chosen = evidence.study, evidence.merit, evidence.recommendations[fraction]
+    name, margin = study.metric.title, evidence.metric.margin
+    chances, why = evidence.chances
+    rows = [
+        (
+            study.label(depth),
+            len(study.known_depths[depth].tuned),
+            f"{mean:.4f}",
+            markup.share(chosen.chances.get(depth)),
+            markup.interval(merit.mean((depth, fraction)), merit.digits),
+            markup.share(chances.get(depth)),
+        )
+        for depth, mean in chosen.means.items()
+    ]
+    head = (
+        *("Depth", "Tuned stages", f"Validation {name}", f"Chance within {margin:g} of the best"),
+        f"Test {merit.title}{f' ({merit.unit})' if merit.unit else ''}",
+        f"Chance within {merit.matters} of the best",
+    )
     text = (
-        "Start at the last stage and go deeper. A depth replaces the depth to beat if its mean "
-        f"paired gain in validation {name} over the seeds exceeds both {rule.MINIMUM_GAIN:g} and "
-        f"{rule.TOLERANCE:g} standard error; stop after {rule.PATIENCE} depths in a row without "
-        "such a gain. Test data play no part."
+        f"Recommended is the depth with the greatest chance to lie within {margin:g} of the best validation {name}, "
+        f"over other {study.words.groups} and training runs; chances that differ by less than {TIE:g} are a tie, which "
+        "goes to the fewest tuned stages. With fewer than three seeds all depths within the margin are tied. Test data "
+        "play no part; beside it stands what they say of the same, in the figure of the answer. With "
+        f"{fraction_name(fraction)} of the training data:"
+    )
+    reasons = dict.fromkeys(reason for reason in (chosen.why, why) if reason)
+    notes = [markup.paragraph(f"Where no chance is given: {reason}.", "note") for reason in reasons]
+    marked = list(chosen.means).index(chosen.depth)
+    return Section.of(
+        "How the depth was chosen",
+        markup.paragraph(text),
+        markup.table(head, rows, "numbers", marked),
+        *notes,
+        *_walk(evidence, fraction),
+    )
+
+
+def _walk(evidence: Evidence, fraction: float) -> list[Markup]:
+    """The paper's rule: its steps, and what it gives up."""
+    study, walk = evidence.study, evidence.walk(fraction)
+    if walk is None:
+        return []
+    text = (
+        "The paper's own rule, which trains fewer depths: start at the last stage and go deeper. A depth replaces the "
+        f"depth to beat if its mean paired gain in validation {study.metric.title} exceeds both {rule.MINIMUM_GAIN:g} "
+        f"and {rule.TOLERANCE:g} standard error; stop after {rule.PATIENCE} depths in a row without such a gain."
     )
     steps = [
         (
@@ -244,33 +247,30 @@ def recommendation(evidence: Evidence) -> Section | None:
             "–" if step.needed is None else f"{step.needed:.4f}",
             "depth to beat" if step.won else "no gain",
         )
-        for step in evidence.recommendations[fraction].steps
+        for step in walk.steps
     ]
-    regrets = [_regret_row(evidence, f) for f in evidence.recommendations]
-    return Section.of(
-        "How the depth was chosen",
-        markup.paragraph(f"{text} With {fraction_name(fraction)} of the training data:"),
-        markup.table(
-            ("Depth", f"Validation {name}", "Gain", "Needed", "Outcome"), steps, "numbers"
-        ),
-        markup.paragraph(
-            "Against the whole sweep: what training every depth and taking the best mean "
-            "validation would have given beyond the rule's depth."
-        ),
-        markup.table(
-            ("Training data", "Rule", "Looked at", "Whole sweep", "Validation", "Test"),
-            regrets,
-            "numbers",
-        ),
+    head = ("Depth", f"Validation {study.metric.title}", "Gain", "Needed", "Outcome")
+    lost = (
+        "What training every depth and taking the best mean validation would have given beyond it:"
     )
+    columns = ("Training data", "Paper's rule", "Looked at", "Whole sweep", "Validation", "Test")
+    regrets = [row for f in evidence.recommendations if (row := _regret_row(evidence, f))]
+    return [
+        markup.paragraph(text),
+        markup.table(head, steps, "numbers"),
+        markup.paragraph(lost),
+        markup.table(columns, regrets, "numbers"),
+    ]
 
 
-def _regret_row(evidence: Evidence, fraction: float) -> tuple[str, ...]:
-    chosen, lost = evidence.recommendations[fraction], evidence.regret(fraction)
+def _regret_row(evidence: Evidence, fraction: float) -> tuple[str, ...] | None:
+    walk, lost = evidence.walk(fraction), evidence.regret(fraction)
+    if walk is None or lost is None:
+        return None
     return (
         fraction_name(fraction),
-        evidence.study.label(chosen.depth),
-        f"{len(chosen.steps)} of {len(evidence.known_tuned(fraction))}",
+        evidence.study.label(walk.depth),
+        f"{len(walk.steps)} of {len(evidence.known_tuned(fraction))}",
         evidence.study.label(lost.best),
         f"{lost.validation:+.4f}",
         f"{lost.test:+.4f}",

@@ -12,18 +12,22 @@ from medtune_jax.evaluation.edwards import FrocModel, fit_froc
 from medtune_jax.evaluation.froc import (
     Detections,
     Rates,
+    readings,
     sensitivities,
     sensitivity_at,
     sensitivity_difference,
+    too_few,
 )
 from medtune_jax.evaluation.intervals import difference
 from medtune_jax.evaluation.metric import AUC
-from medtune_jax.evaluation.readers import Estimate
-from medtune_jax.report.evidence import NO_SHARED_SEED, Cell, Evidence
+from medtune_jax.evaluation.readers import Estimate, Readings, without_any
+from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.merit import NO_SHARED_SEED, Cell, Merit
 
 HAND_CRAFTED = "hand-crafted"
 Detector = Cell | str  # a depth at a fraction, or HAND_CRAFTED
 FIRST_SEED, ALL_SEEDS = slice(1), slice(None)
+MARGIN = 0.02  # of sensitivity: one lesion in fifty
 
 
 class Truth(Protocol):
@@ -106,6 +110,21 @@ class FrocEvidence(Generic[T]):
             return Estimate(None, why=NO_SHARED_SEED)
         positive = self.truth.positive.astype(int)
         return difference(AUC, positive, one, other, self.truth.candidate_groups)
+
+    def merit(self, rates: Sequence[float], image: str) -> Merit:
+        """The sensitivity, mean over the rates, as the figure that the answer is given in. image: 'frame', 'volume'."""
+        cells, groups = self.evidence.cells, self.truth.groups
+        why = too_few(self.detections(cells[0]), groups) if cells else ""
+
+        def read(cell: Cell) -> Readings:
+            runs = self.detections(cell)
+            if not why:
+                return readings(runs, rates, groups).averaged()
+            return without_any(np.array([sensitivities([run], rates).mean() for run in runs]))
+
+        *most, last = (f"{rate:g}" for rate in rates)
+        stated = f"mean of those at {', '.join(most)} and {last} false positives per {image}"
+        return Merit(self.evidence.study, "FROC sensitivity", read, why, stated, MARGIN)
 
     def _paired(self, first: Detector, second: Detector) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the seeds that both have; the hand-crafted score is one run, which goes with all."""

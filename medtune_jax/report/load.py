@@ -142,6 +142,11 @@ class StudyResults:
         return sorted(self.manifest["fractions"], reverse=True)
 
     @property
+    def answer(self) -> dict[str, float]:
+        """The margins that the config sets: `validation_margin`, `margin` (0: the figure's own)."""
+        return dict(self.manifest.get("config", {}).get("answer", {}))
+
+    @property
     def groups_known(self) -> bool:
         return bool(self.manifest.get("data", {}).get("groups_known", True))
 
@@ -176,6 +181,15 @@ class StudyResults:
     def cell(self, depth: str, fraction: float) -> list[Run]:
         """The finished runs of a depth and fraction, one a seed."""
         return self._cells.get((depth, fraction), [])
+
+    def seeds(self, cell: tuple[str, float]) -> list[int]:
+        """Of a cell's runs (depth, fraction), in the order of its scores."""
+        return [run.seed for run in self.cell(*cell) if run.scores is not None]
+
+    def shared_seeds(self, cells: Iterable[tuple[str, float]]) -> list[int]:
+        """The seeds that all cells have: what a paired comparison is made of."""
+        first, *rest = [self.seeds(cell) for cell in cells]
+        return [seed for seed in first if all(seed in other for other in rest)]
 
     def collapsed(self, fraction: float) -> list[str]:
         """Depths with a collapsed run at a fraction."""

@@ -44,6 +44,17 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def share(value: float | None) -> str:
+    """'64%'; a dash where there is none."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def equals(p: float) -> str:
+    """'= 0.012' or '< 0.001', for a sentence."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def lacking(values: Iterable[Estimate | None], tested: bool = False) -> Markup:
     """A note for each reason why figures have no interval, or differences that are `tested` no p; empty if all have."""
     missing = (v for v in values if v is not None and (v.low is None or (tested and v.p is None)))

@@ -18,8 +18,9 @@ from medtune_jax.evaluation.log_odds import probabilities
 from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.report import markup, palette, reviewer_figures
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.merit import Cell
 from medtune_jax.report.section import Section
 from medtune_jax.words import count
 

@@ -143,7 +143,7 @@ def _robust(evidence: Evidence, main: float, depth: str, scratch: str) -> tuple[
     verdict = SUPPORTED if low > 0 else NOT_SUPPORTED if high < 0 else CANNOT_SAY
 
     def loss(d: str) -> str:
-        lost = evidence.readings((d, main)).mean - evidence.readings((d, small)).mean
+        lost = evidence.metric.readings((d, main)).mean - evidence.metric.readings((d, small)).mean
         return f"{evidence.study.label(d)} loses {lost:.3f}"
 
     return verdict, (
@@ -201,7 +201,8 @@ def _rule_works(evidence: Evidence, main: float) -> tuple[str, str]:
     known = len(evidence.known_tuned(main))
     if known < 3:
         return CANNOT_SAY, f"Only {known} tuned depths have finished runs: nothing to choose."
-    answer, lost = evidence.recommendations[main], evidence.regret(main)
+    answer, lost = evidence.walk(main), evidence.regret(main)
+    assert answer is not None and lost is not None  # three depths have results
     label, name = evidence.study.label, evidence.study.metric.title
     looked = (
         f"The rule looked at {len(answer.steps)} of {known} depths and chose {label(answer.depth)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,13 +13,17 @@ from medtune_jax import __version__
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.folders import named
 from medtune_jax.paths import write_whole
+from medtune_jax.report.conclusion import conclusion
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
+from medtune_jax.report.merit import Merit
 from medtune_jax.report.results import write_results
 from medtune_jax.report.reviewer import by_run, write_tables
 from medtune_jax.report.section import SectionMaker
 from medtune_jax.report.sections import SECTIONS
 from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
+
+ANSWER = "answer.txt"  # the first paragraph of the page, as text
 
 
 def write_report(
@@ -27,15 +31,18 @@ def write_report(
     sections: Sequence[SectionMaker] = SECTIONS,
     metric: Metric = AUC,
     words: tuple[str, str] = PATIENTS_AND_IMAGES,
+    merit: Callable[[Evidence], Merit] | None = None,
 ) -> Path:
-    """Writes report.html, figures/*.png, results.csv and other tables into a study directory, each whole or not at all.
+    """Writes report.html, answer.txt, figures/*.png, results.csv and other tables into a study directory, each whole or not
+    at all.
 
     The page is one file that needs nothing else: no network, no script. The study may be
     unfinished; the page says what is missing. The same directory gives the same bytes.
 
     Args:
       sections: what the page shows, in order; an application may add its own.
-      metric, words: the application's own; see `load_study`. `medtune_jax.study.report` gives all three.
+      metric, words: the application's own; see `load_study`. merit: the figure of its answer, if not the metric.
+        `medtune_jax.study.report` gives all of them.
 
     Returns: the path of report.html.
 
@@ -43,7 +50,7 @@ def write_report(
       UserError: no study there, or damaged files.
     """
     study = load_study(Path(study_dir), metric, words)
-    evidence = Evidence(study)
+    evidence = Evidence(study, merit)
     write_results(study, by_run(evidence))
     write_tables(evidence)
     made = [section for make in sections if (section := make(evidence))]
@@ -61,6 +68,7 @@ def write_report(
         sections=made,
         version=__version__,
     )
+    write_whole(study.directory / ANSWER, f"{conclusion(evidence)}\n".encode())
     path = study.directory / "report.html"
     write_whole(path, page.encode())
     return path

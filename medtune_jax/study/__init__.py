@@ -2,7 +2,7 @@
 
 from medtune_jax.study.config import choose_preset, cpu_sized, default_config
 from medtune_jax.study.plan import Plan, PlannedRun, make_plan
-from medtune_jax.study.report import report
+from medtune_jax.study.report import next_study, report
 from medtune_jax.study.sweep import sweep
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "cpu_sized",
     "default_config",
     "make_plan",
+    "next_study",
     "report",
     "sweep",
 ]

@@ -58,6 +58,10 @@ def shared_fields() -> ConfigDict:
                 "keep_weights": False,  # write each run's trained network beside its result
                 "dtype": "auto",  # of activations: float32, bfloat16, or auto: bfloat16 on an accelerator
             },
+            "answer": {  # what is too small to matter; changes no run
+                "validation_margin": 0.01,  # of the metric: depths so close to the best are tied, the cheaper wins
+                "margin": 0.0,  # of the answer's figure (AUC, FROC sensitivity, micrometres); 0: the figure's own
+            },
             "optimizer": {
                 "name": "caffe_sgd",  # caffe_sgd (docs/paper.md), sgd or adamw; each reads its own fields of these
                 "momentum": 0.9,  # caffe_sgd, sgd

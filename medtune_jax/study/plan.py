@@ -17,7 +17,7 @@ from medtune_jax.tuning import Depth
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that), or with
 # what the report makes of its scores.
-_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold")
+_NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold", "answer")
 _NOT_OF_THE_DATA = ("dir", "subgroups")
 
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
@@ -76,6 +76,9 @@ def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_s
     fractions = numbers(config.sweep.fractions, "sweep.fractions")
     if config.sweep.seeds < 1:
         raise UserError(f"sweep.seeds is {config.sweep.seeds}: give 1 or more")
+    for name, margin in config.answer.items():
+        if not margin >= 0:
+            raise UserError(f"answer.{name} is {margin:g}: give 0 or more")
     shared = {
         "config": _shared_config(config),
         "data": data_fingerprint,

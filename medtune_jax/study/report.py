@@ -1,27 +1,56 @@
-"""The page of a study, with what its application adds to it."""
+"""The page of a study, with what its application adds to it, and the size of the next one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medtune_jax import applications
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.planning import POWER
 from medtune_jax.paths import damaged, written_to
+
+if TYPE_CHECKING:  # drawing takes long to import, and a sweep does without
+    from medtune_jax.applications.protocol import Application
+    from medtune_jax.report.size import NextStudy
 
 
 def report(directory: str | Path) -> Path:
-    """Write results.csv, figures/ and report.html of a study, finished or not; returns the path of report.html.
+    """Write results.csv, answer.txt, figures/ and report.html of a study, finished or not; returns report.html's path.
 
     Raises UserError for a directory that holds no study, or none that this version can read, for damaged
     files of the application, and for a disk that refuses.
     """
-    # Drawing takes long to import, and a sweep does without.
-    from medtune_jax import applications
     from medtune_jax.report import SECTIONS, write_report
-    from medtune_jax.report.load import read_manifest
 
     directory = Path(directory)
+    own = _application(directory)
+    sections = (*SECTIONS, *own.sections())
+    with written_to(directory):
+        return write_report(directory, sections, own.metric, own.words, own.merit)
+
+
+def next_study(directory: str | Path, detect: float, power: float = POWER) -> NextStudy:
+    """How many test patients and seeds would show a difference between two depths, from a finished study.
+
+    detect: the difference, in the units of the answer's figure (AUC, sensitivity, micrometres). Raises UserError as
+    `report`, for a study that cannot bear a plan, and for a difference or power that no study has.
+    """
+    from medtune_jax.report.evidence import Evidence
+    from medtune_jax.report.load import load_study
+    from medtune_jax.report.size import next_study_of
+
+    directory = Path(directory)
+    own = _application(directory)
+    study = load_study(directory, own.metric, own.words)
+    return next_study_of(Evidence(study, own.merit), detect, power)
+
+
+def _application(directory: Path) -> Application:
+    """A study's application; its files are whole."""
+    from medtune_jax.report.load import read_manifest
+
     own = applications.get(read_manifest(directory).get("application", "image_folder"))
     if (directory / "application").is_dir() and (broken := damaged(directory / "application")):
         raise UserError(f"{broken} is damaged: run the sweep again, which writes it anew")
-    with written_to(directory):
-        return write_report(directory, (*SECTIONS, *own.sections()), own.metric, own.words)
+    return own

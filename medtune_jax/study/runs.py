@@ -212,7 +212,7 @@ def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate
 
 
 def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
-    """The figures of the chosen candidate's best snapshot, and its scores of the test set and of its validation images."""
+    """The figures of the chosen candidate's best snapshot, and its scores of test and validation images."""
     study, searched = shared.study, search.record(candidates)
     if reason := search.failure(candidates):
         return Outcome({**_result(study, planned, FAILED, reason), **searched})

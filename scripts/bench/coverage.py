@@ -77,9 +77,13 @@ def effects(rng: np.random.Generator, patient: np.ndarray, *shape: int) -> np.nd
     return np.asarray((of_patients + rng.normal(size=(*shape, patient.size))) * 0.5**0.5)
 
 
-def noise(rng: np.random.Generator, patient: np.ndarray, seeds: int) -> np.ndarray:
-    """What no class explains, [2 depths, S, N]."""
-    shares = (effects(rng, patient), effects(rng, patient, 2, 1), effects(rng, patient, 2, seeds))
+def noise(rng: np.random.Generator, patient: np.ndarray, seeds: int, depths: int = 2) -> np.ndarray:
+    """What no class explains, [D, S, N]."""
+    shares = (
+        effects(rng, patient),
+        effects(rng, patient, depths, 1),
+        effects(rng, patient, depths, seeds),
+    )
     parts = (v**0.5 * e for v, e in zip((COMMON, OF_DEPTH, OF_RUN), shares, strict=True))
     return np.asarray(sum(parts))
 

@@ -21,6 +21,7 @@ from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, bounds, fraction_name
 from medtune_jax.report.froc import HAND_CRAFTED, Detector, FrocEvidence
+from medtune_jax.report.merit import Merit
 from medtune_jax.report.section import Section, SectionMaker
 
 # The paper's axis: 0 to 10 false positives per volume.
@@ -141,6 +142,11 @@ def froc_evidence(evidence: Evidence) -> FrocEvidence[Truth]:
     """The candidates' scores by every run of a study, and by the hand-crafted baseline."""
     truth = read_truth(evidence.study.directory)
     return FrocEvidence(evidence, truth, truth.hand_crafted)
+
+
+def merit(evidence: Evidence) -> Merit:
+    """Sensitivity for lesions over the paper's false positives per volume."""
+    return froc_evidence(evidence).merit(PER_VOLUME, "volume")
 
 
 SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)

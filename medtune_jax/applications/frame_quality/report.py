@@ -19,8 +19,9 @@ from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, GRID, mean_roc, sensitivity_at
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.report import markup, palette
-from medtune_jax.report.evidence import Cell, Evidence
+from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import Drawing, error_bars, fraction_name
+from medtune_jax.report.merit import Cell
 from medtune_jax.report.section import Section
 
 _SHOWN, _ACROSS = 18, 6

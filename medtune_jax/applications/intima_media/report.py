@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from medtune_jax.applications.intima_media import drawings
 from medtune_jax.applications.intima_media.results import BoundaryResults
-from medtune_jax.evaluation.boundary import bland_altman
+from medtune_jax.evaluation.boundary import bland_altman, readings, too_few
 from medtune_jax.evaluation.paired import PairedTest, compare_with
+from medtune_jax.evaluation.readers import Readings, without_any
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
+from medtune_jax.report.merit import Cell, Merit
 from medtune_jax.report.section import Section, SectionMaker
 
 INTERFACES = ("li", "ma")
+MARGINS = {"µm": 2.0, "px": 0.05}  # the paper's depths from conv5 on differ by 1 to 2 µm
 
 # Tajbakhsh et al. 2016: mean (standard deviation) of LI and MA in micrometres, 132 test regions.
 PAPER = {
@@ -275,6 +278,28 @@ def _agreement(name: str, measured: NDArray, expert: NDArray, results: BoundaryR
     digits = 1 if results.unit == "µm" else 2
     values = (markup.interval(v, digits) for v in (limits.bias, limits.lower, limits.upper))
     return (f"{name} ({results.unit})", *values, f"{limits.deviation:.{digits}f}")
+
+
+def merit(evidence: Evidence) -> Merit:
+    """The boundary error, mean of both interfaces."""
+    results = BoundaryResults(evidence.study)
+    why = too_few(results.subjects)
+
+    def read(cell: Cell) -> Readings:
+        values = np.mean([results.by_run(*cell, f"{which}_px") for which in INTERFACES], axis=0)
+        return without_any(values.mean(axis=1)) if why else readings(values, results.subjects)
+
+    return Merit(
+        evidence.study,
+        "boundary error",
+        read,
+        why,
+        stated="mean distance of both interfaces to the expert's, less is better",
+        margin=MARGINS[results.unit],
+        unit=results.unit,
+        digits=1 if results.unit == "µm" else 2,
+        scale="log",
+    )
 
 
 SECTIONS = (boundary_error, paired_tests, examples, thickness, beside_the_paper)

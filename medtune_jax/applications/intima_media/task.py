@@ -29,7 +29,7 @@ from medtune_jax.applications.intima_media.truth import (
     network_rows,
     pack,
 )
-from medtune_jax.applications.protocol import Application, Dataset, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
@@ -112,6 +112,7 @@ INTIMA_MEDIA = Application(
     evaluate=evaluate,
     words=Words("subject", "pixel"),
     sections=sections_of(__package__),
+    merit=merit_of(__package__),
     show=show,
     predict=PREDICTION,
 )

@@ -16,6 +16,7 @@ from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, Detector, FrocEvidence
+from medtune_jax.report.merit import Merit
 from medtune_jax.report.section import Section
 
 _RATES = tuple(f"{rate:g}" for rate in PER_FRAME)
@@ -152,6 +153,11 @@ def patches(evidence: Evidence) -> Section | None:
         "in a lesion, lower half from candidates outside. Box, scale, shift and mirror variant vary."
     )
     return Section("Patches to check", markup.figure(drawing, caption), [drawing])
+
+
+def merit(evidence: Evidence) -> Merit:
+    """Sensitivity for lesions over the paper's false positives per frame."""
+    return _read(evidence).merit(PER_FRAME, "frame")
 
 
 SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)

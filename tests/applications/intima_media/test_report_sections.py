@@ -93,6 +93,15 @@ def test_every_section_is_made(sections):
     ]
 
 
+def test_the_answer_is_the_error_of_both_interfaces_in_micrometres(study):
+    found = INTIMA_MEDIA.merit(Evidence(study))
+    (result,) = (run.result for run in study.cell("fire9", 1.0))
+    expected = (result["li_error_um"] + result["ma_error_um"]) / 2
+    figure = found.mean(("fire9", 1.0))
+    assert figure.estimate == pytest.approx(expected) and found.unit == "µm" and found.sign == -1
+    assert figure.low is None and "3 test subjects" in figure.why
+
+
 def test_scores_on_disk_give_back_the_contours_of_the_run(study):
     results = BoundaryResults(study)
     for (_, contours), roi in zip(results.contours("fire9", 1.0), results.rois, strict=True):

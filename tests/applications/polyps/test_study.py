@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from medtune_jax.applications.polyps import drawings, task
-from medtune_jax.applications.polyps.report import SECTIONS, froc
+from medtune_jax.applications.polyps.report import SECTIONS, froc, merit
 from medtune_jax.applications.polyps.show import read_shown
 from medtune_jax.applications.polyps.truth import read_truth
 from medtune_jax.evaluation import log_odds
-from medtune_jax.evaluation.froc import sensitivity_at, sensitivity_difference
+from medtune_jax.evaluation.froc import PER_FRAME, sensitivity_at, sensitivity_difference
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.froc import FIRST_SEED, HAND_CRAFTED, FrocEvidence
@@ -67,6 +67,16 @@ def test_figures_of_the_report_are_those_of_the_runs(evidence, results):
             expected = np.mean([run.result[f"sensitivity_at_{rate:g}"] for run in runs])
             curve = results.curve(("conv10", fraction), [rate])
             assert curve[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_answer_is_the_mean_sensitivity_of_the_runs(evidence):
+    cell = ("conv10", 1.0)
+    rows = [
+        [run.result[f"sensitivity_at_{r:g}"] for r in PER_FRAME]
+        for run in evidence.study.cell(*cell)
+    ]
+    figures = merit(evidence).readings(cell).figures
+    np.testing.assert_allclose(figures, np.mean(rows, axis=1), atol=1e-6)
 
 
 def test_one_detector_gives_what_the_froc_functions_give(results):
