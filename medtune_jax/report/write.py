@@ -33,7 +33,7 @@ def write_report(
     words: tuple[str, str] = PATIENTS_AND_IMAGES,
     merit: Callable[[Evidence], Merit] | None = None,
 ) -> Path:
-    """Writes report.html, answer.txt, figures/*.png, results.csv and other tables into a study directory, each whole or not
+    """Writes report.html, answer.txt, figures/*.png, results.csv and other tables into a study directory, whole or not
     at all.
 
     The page is one file that needs nothing else: no network, no script. The study may be
