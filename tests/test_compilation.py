@@ -1,0 +1,59 @@
+"""Compiled programs are kept, and found again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+from medtune_jax import compilation
+
+PROGRAM = """
+import jax
+import numpy as np
+from medtune_jax import compilation, networks, tuning
+compilation.keep_programs()
+network = networks.get("squeezenet", 2)
+params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), network.abstract_params(63))
+own = {"conv10": params["conv10"]}
+x = np.zeros((1, *network.shapes(63)["fire9"]), np.float32)
+network.run(params, x, "conv10")
+kind = tuning.Optimizer()
+states = tuning.initial_states(kind, own)
+update = compilation.compiled(tuning.update_stage, static=(0,))
+rates = {"conv10": tuning.StageRates(1e-3, 2e-3)}
+jax.block_until_ready(tuning.update(kind, own, states, rates, own, update))
+"""
+
+
+def programs(home: Path, seed: str) -> set[str]:
+    """Names of the programs that are kept after a process, which orders sets by `seed`."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home), "PYTHONHASHSEED": seed}
+    subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True)
+    return {file.name for file in home.rglob("*-cache")}
+
+
+def test_another_process_finds_every_program(tmp_path):
+    first = programs(tmp_path, "1")
+    assert any("update_stage" in name for name in first)
+    assert programs(tmp_path, "2") == first
+
+
+def test_machines_that_differ_keep_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "user_cache", lambda: tmp_path)
+    before = {
+        name: getattr(jax.config, name)
+        for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    }
+    folders = []
+    try:
+        for machine in ("x86_64", "aarch64"):
+            monkeypatch.setattr(compilation.platform, "machine", lambda machine=machine: machine)
+            compilation.keep_programs()
+            folders.append(jax.config.jax_compilation_cache_dir)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    assert len(set(folders)) == 2
+    assert all(Path(folder).parent == tmp_path / "compiled" for folder in folders)
