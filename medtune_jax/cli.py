@@ -220,11 +220,7 @@ def _sweep_fields(values: flags.FlagValues) -> str:
 
 
 def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    if values.config is None:
-        raise UserError("no config given: add --config=configs/image_folder.py")
-    if not values.output:
-        raise UserError("no output directory given: add --output=DIR")
-    _expect(arguments, 0, "sweep takes flags only")
+    _expect_study(values, arguments, "sweep")
     from medtune_jax.compilation import keep_programs
     from medtune_jax.executors.launch import launch
     from medtune_jax.executors.options import chosen
@@ -250,6 +246,29 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if found.all_failed:
         reason = next(iter(found.failed.values()))
         raise FailureError(f"all {len(found.failed)} runs failed, the first for this: {reason}")
+
+
+def _tune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect_study(values, arguments, "tune")
+    from medtune_jax.compilation import keep_programs
+    from medtune_jax.sharing.cancel import obey_cancel, times_cancelled
+    from medtune_jax.study import report, tune
+
+    keep_programs()
+    output = Path(values.output)
+    obey_cancel(output, times_cancelled(output))
+    tuned = tune(values.config, output)
+    print(f"{_reported(report(output))}\nnetwork: {tuned.network}")
+    if tuned.failure:
+        raise FailureError(f"the final network failed: {tuned.failure}")
+
+
+def _expect_study(values: flags.FlagValues, arguments: Sequence[str], verb: str) -> None:
+    if values.config is None:
+        raise UserError("no config given: add --config=configs/image_folder.py")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    _expect(arguments, 0, f"{verb} takes flags only")
 
 
 def _executor_flags() -> dict[str, str]:
@@ -438,6 +457,17 @@ VERBS: dict[str, Verb] = {
         late=_executor_flags,
         switches={
             "dry-run": "print the jobs, their sizes and the device hours they may take; train nothing"
+        },
+        notes=_sweep_fields,
+    ),
+    "tune": Verb(
+        "choose the depth without training all of them, and train the final network on all data",
+        "medtune tune --config=configs/image_folder.py --config.data.dir=DIR --output=TUNED",
+        "--config=FILE --output=DIR",
+        _tune,
+        {
+            "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
+            "output": "directory of the search and its network (made or continued)",
         },
         notes=_sweep_fields,
     ),

@@ -18,15 +18,20 @@ if TYPE_CHECKING:  # drawing takes long to import, and a sweep does without
 def report(directory: str | Path) -> Path:
     """Write results.csv, answer.txt, figures/ and report.html of a study, finished or not; returns report.html's path.
 
+    Of a directory of `tune` the page of its search, and tune.csv.
+
     Raises UserError for a directory that holds no study, or none that this version can read, for damaged
     files of the application, and for a disk that refuses.
     """
     from medtune_jax.report import SECTIONS, write_report
+    from medtune_jax.report.tuned import RECORD, write_tuned
 
     directory = Path(directory)
     own = _application(directory)
     sections = (*SECTIONS, *own.sections())
     with written_to(directory):
+        if (directory / RECORD).is_file():
+            return write_tuned(directory, own.metric, own.words, own.merit)
         return write_report(directory, sections, own.metric, own.words, own.merit)
 
 
