@@ -311,6 +311,17 @@ def _plan(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     print(next_study(arguments[0], detect, **options).text)
 
 
+def _compare(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 2, "give the directories of two studies")
+    from medtune_jax.report.compared import answer, table
+    from medtune_jax.study import compare
+
+    found = compare(arguments[0], arguments[1], values.output or None)
+    print(f"{table(found)}\n\n{answer(found)}")
+    if values.output:
+        print(f"report: {Path(values.output) / 'report.html'}")
+
+
 def _number(name: str, text: str) -> float:
     try:
         return float(text)
@@ -482,6 +493,15 @@ VERBS: dict[str, Verb] = {
         {
             "detect": "the difference between two depths, in the units of the figure of the study's answer",
             "power": "the chance to find it (default 0.8)",
+        },
+    ),
+    "compare": Verb(
+        "two studies on one test set, their recommended and common depths, with intervals and p",
+        "medtune compare STUDY OTHER --output=DIR",
+        "DIR DIR [--output=DIR]",
+        _compare,
+        {
+            "output": "directory for report.html, answer.txt and compare.csv; without it nothing is written"
         },
     ),
     "status": Verb(

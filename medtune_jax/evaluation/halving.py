@@ -7,10 +7,12 @@ improving. If it rises with the depth and then stays or falls, the depth at whic
    (`recommend`), depths shallower than it are skipped, else those deeper than it; and so on until none is left between.
 2. Of the depths that were tried, the better half is trained for twice as many epochs, and so on (successive halving:
    Jamieson and Talwalkar, AISTATS 2016). The depth that the paper's rule prefers is always in that half; the rest go by
-   their mean. The last one is trained to the end.
+   their mean. One is trained to the end.
 
-A deeper depth has to gain `recommend.MINIMUM_GAIN` in the mean. One standard error, which the rule asks for in a sweep,
-is not asked for: over a few seeds and epochs it is so large that no search would leave the head.
+Of depths that are equally good bisection may find one that is deeper than need be, and what is better behind a dip may
+not be found: only a sweep tells. A deeper depth has to gain `recommend.MINIMUM_GAIN` in the mean. One standard error,
+which the rule asks for in a sweep, is not asked for: over a few seeds and epochs it is so large that no search would
+leave the head.
 
 After equally many epochs a shallow depth is further than a deep one, which learns longer and ends higher. So before the
 end a depth is judged by its outlook: its best validation figure, and once more what the second half of its epochs
@@ -95,9 +97,10 @@ class _Searching:
         self._bisect()
         running = [depth for depth in self.order if self.figures.get(depth)]
         for rung in self.rungs[1:]:
-            running = self._better_half(running)
+            running = self._better_half(running, 1 if rung == self.rungs[-1] else 0)
             self._look(running, rung)
-        depth = self._better_half(running, 1)[0] if running else None
+        running = self._better_half(running, 1)
+        depth = running[0] if running else None
         return Search(self.order, depth, self.epochs, self.figures, self.reasons)
 
     def _look(self, depths: Sequence[str], rung: int) -> None:
@@ -137,11 +140,11 @@ class _Searching:
         return found.depth if found else None
 
     def _better_half(self, running: Sequence[str], keep: int = 0) -> list[str]:
-        """Half of the depths, rounded up, or `keep` of them."""
+        """Half of the depths, rounded down, but one at least; or `keep` of them."""
         running = [depth for depth in running if self.figures.get(depth)]
         first = self._preferred(running)
         by_mean = sorted(running, key=lambda d: (d != first, -fmean(self.figures[d].values())))
-        kept = by_mean[: keep or -(-len(running) // 2)]
+        kept = by_mean[: keep or max(1, len(running) // 2)]
         for depth in running:
             if depth not in kept:
                 self.reasons[depth] = f"behind {first} after {self.epochs[depth]} epochs"
