@@ -13,6 +13,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.study import compare, report, sweep, tune
 from medtune_jax.study.progress import Progress
 from medtune_jax.training import Fitted
+from tests.sharing.launchers import command, finished, launch
 from tests.study.test_sweep import config
 
 RUNS = import_module("medtune_jax.study.runs")
@@ -169,3 +170,14 @@ def test_a_page_before_the_end_is_refused_in_a_sentence(tuned, tmp_path):
     finally:
         record.write_bytes(content)
     assert np.isfinite(json.loads(content)["most_epochs"])
+
+
+def test_launchers_share_a_search_and_do_nothing_twice(images, tmp_path):
+    fields = {"sweep__depths": "conv10,fire9", "sweep__fractions": "1.0", "training__epochs": 5}
+    words = ["tune", *command(images, tmp_path, **fields)[1:]]
+    for code, said in map(finished, [launch(words), launch(words)]):
+        assert code == 0, said
+    claims = [path.name for path in (tmp_path / "claims").iterdir()]
+    assert claims and all(name.endswith(".0001") for name in claims)
+    assert len(list(tmp_path.glob("runs/*-final-*"))) == 1
+    assert len(list(tmp_path.glob("report.html"))) == 1
