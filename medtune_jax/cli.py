@@ -220,11 +220,7 @@ def _sweep_fields(values: flags.FlagValues) -> str:
 
 
 def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    if values.config is None:
-        raise UserError("no config given: add --config=configs/image_folder.py")
-    if not values.output:
-        raise UserError("no output directory given: add --output=DIR")
-    _expect(arguments, 0, "sweep takes flags only")
+    _expect_study(values, arguments, "sweep")
     from medtune_jax.compilation import keep_programs
     from medtune_jax.executors.launch import launch
     from medtune_jax.executors.options import chosen
@@ -250,6 +246,29 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if found.all_failed:
         reason = next(iter(found.failed.values()))
         raise FailureError(f"all {len(found.failed)} runs failed, the first for this: {reason}")
+
+
+def _tune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect_study(values, arguments, "tune")
+    from medtune_jax.compilation import keep_programs
+    from medtune_jax.sharing.cancel import obey_cancel, times_cancelled
+    from medtune_jax.study import report, tune
+
+    keep_programs()
+    output = Path(values.output)
+    obey_cancel(output, times_cancelled(output))
+    tuned = tune(values.config, output)
+    print(f"{_reported(report(output))}\nnetwork: {tuned.network}")
+    if tuned.failure:
+        raise FailureError(f"the final network failed: {tuned.failure}")
+
+
+def _expect_study(values: flags.FlagValues, arguments: Sequence[str], verb: str) -> None:
+    if values.config is None:
+        raise UserError("no config given: add --config=configs/image_folder.py")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    _expect(arguments, 0, f"{verb} takes flags only")
 
 
 def _executor_flags() -> dict[str, str]:
@@ -290,6 +309,17 @@ def _plan(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     detect = _number("detect", values.detect)
     options = {"power": _number("power", values.power)} if values.power else {}
     print(next_study(arguments[0], detect, **options).text)
+
+
+def _compare(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 2, "give the directories of two studies")
+    from medtune_jax.report.compared import answer, table
+    from medtune_jax.study import compare
+
+    found = compare(arguments[0], arguments[1], values.output or None)
+    print(f"{table(found)}\n\n{answer(found)}")
+    if values.output:
+        print(f"report: {Path(values.output) / 'report.html'}")
 
 
 def _number(name: str, text: str) -> float:
@@ -441,6 +471,17 @@ VERBS: dict[str, Verb] = {
         },
         notes=_sweep_fields,
     ),
+    "tune": Verb(
+        "choose the depth without training all of them, and train the final network on all data",
+        "medtune tune --config=configs/image_folder.py --config.data.dir=DIR --output=TUNED",
+        "--config=FILE --output=DIR",
+        _tune,
+        {
+            "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
+            "output": "directory of the search and its network (made or continued)",
+        },
+        notes=_sweep_fields,
+    ),
     "report": Verb(
         "write results.csv and report.html of a study", "medtune report STUDY", "DIR", _report
     ),
@@ -452,6 +493,15 @@ VERBS: dict[str, Verb] = {
         {
             "detect": "the difference between two depths, in the units of the figure of the study's answer",
             "power": "the chance to find it (default 0.8)",
+        },
+    ),
+    "compare": Verb(
+        "two studies on one test set, their recommended and common depths, with intervals and p",
+        "medtune compare STUDY OTHER --output=DIR",
+        "DIR DIR [--output=DIR]",
+        _compare,
+        {
+            "output": "directory for report.html, answer.txt and compare.csv; without it nothing is written"
         },
     ),
     "status": Verb(

@@ -190,6 +190,13 @@ def training_subset(
     return Subset(np.sort(train), np.sort(kept[1]))
 
 
+def whole_subset(dataset: Dataset, seed: int, balance: bool = True) -> np.ndarray:
+    """All patches that are not of the test set, int [n], balanced: what is trained on once all choices are made."""
+    rng = np.random.default_rng([seed, 20160505])
+    index = np.flatnonzero(~dataset.test)
+    return np.sort(_balanced(dataset.labels, index, rng) if balance else index)
+
+
 def _shuffled_strata(
     labels: np.ndarray, members: np.ndarray, index: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:

@@ -374,6 +374,7 @@ class _Reader:
 
 def _history(path: Path) -> np.ndarray:
     rows = _rows(path, ("batches",)) if path.is_file() else []
+    rows = [row for row in rows if row.get("validation") != ""]  # nothing was held back
     points = [(float(r["batches"]), float(r.get("validation") or r["val_auc"])) for r in rows]
     return np.array(points).reshape(-1, 2)
 

@@ -19,7 +19,7 @@ from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.report.results import write_results
 from medtune_jax.report.reviewer import by_run, write_tables
-from medtune_jax.report.section import SectionMaker
+from medtune_jax.report.section import Section, SectionMaker
 from medtune_jax.report.sections import SECTIONS
 from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
 
@@ -57,24 +57,25 @@ def write_report(
     for section in made:
         for drawing in section.drawings:
             drawing.save_png(study.directory / "figures")
+    write_whole(study.directory / ANSWER, f"{conclusion(evidence)}\n".encode())
+    path = study.directory / "report.html"
+    write_whole(path, page("How deep to fine-tune", subtitle(study), made))
+    return path
+
+
+def page(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
+    """A page of the house's style, as HTML."""
     room = files("medtune_jax.report")
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         (room / "page.html").read_text(encoding="utf-8")
     )
-    page = template.render(
-        title="How deep to fine-tune",
-        subtitle=_subtitle(study),
-        style=Markup((room / "page.css").read_text(encoding="utf-8")),
-        sections=made,
-        version=__version__,
-    )
-    write_whole(study.directory / ANSWER, f"{conclusion(evidence)}\n".encode())
-    path = study.directory / "report.html"
-    write_whole(path, page.encode())
-    return path
+    style = Markup((room / "page.css").read_text(encoding="utf-8"))
+    return template.render(
+        title=title, subtitle=subtitle, style=style, sections=sections, version=__version__
+    ).encode()
 
 
-def _subtitle(study: StudyResults) -> str:
+def subtitle(study: StudyResults) -> str:
     """'squeezenet on no polyp / polyp: 29 videos (20 to train on, 9 to test), 612 frames (420, 192)'."""
     data = study.manifest.get("data", {})
     name = f"{study.manifest['network']['name']} on {' / '.join(study.classes)}"

@@ -2,17 +2,21 @@
 
 from medtune_jax.study.config import choose_preset, cpu_sized, default_config
 from medtune_jax.study.plan import Plan, PlannedRun, make_plan
-from medtune_jax.study.report import next_study, report
+from medtune_jax.study.report import compare, next_study, report
 from medtune_jax.study.sweep import sweep
+from medtune_jax.study.tune import Tuned, tune
 
 __all__ = [
     "Plan",
     "PlannedRun",
+    "Tuned",
     "choose_preset",
+    "compare",
     "cpu_sized",
     "default_config",
     "make_plan",
     "next_study",
     "report",
     "sweep",
+    "tune",
 ]

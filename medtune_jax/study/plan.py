@@ -90,7 +90,7 @@ def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_s
         for fraction in fractions
         for seed in range(config.sweep.seeds)
     ]
-    seeds, identity = config.sweep.seeds, _digest(shared)
+    seeds, identity = config.sweep.seeds, digest(shared)
     return Plan(network, size, depths, tuple(fractions), seeds, tuple(runs), identity)
 
 
@@ -131,9 +131,10 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
 
 def _planned(shared: dict[str, Any], depth: Depth, fraction: float, seed: int) -> PlannedRun:
     run = PlannedRun("", depth, fraction, seed)
-    digest = _digest({**shared, **run.cell})[:8]
-    return replace(run, name=f"{depth.name}-f{fraction:g}-s{seed}-{digest}")
+    short = digest({**shared, **run.cell})[:8]
+    return replace(run, name=f"{depth.name}-f{fraction:g}-s{seed}-{short}")
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Of anything that JSON can say."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

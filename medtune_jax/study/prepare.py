@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +77,15 @@ class Study:
 
 
 def prepare(config: ConfigDict, output: str | Path) -> Study:
-    """Read data and weights, check everything that can be checked before the first run, write the manifest."""
+    """`read_study`, and its manifest written."""
+    study = read_study(config, output)
+    study.store.open(manifest_of(study))
+    study.store.keep(study.dataset.files)
+    return study
+
+
+def read_study(config: ConfigDict, output: str | Path) -> Study:
+    """Read data and weights, check everything that can be checked before the first run; write nothing."""
     config = _at_home(config)
     Rule.parse(config.threshold)
     application = applications.get(config.application)
@@ -106,7 +115,7 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         _dtype(config),
         preprocessing=source.preprocessing,
     )
-    study = Study(
+    return Study(
         config,
         dataset,
         application,
@@ -116,12 +125,9 @@ def prepare(config: ConfigDict, output: str | Path) -> Study:
         settings,
         Optimizer(**config.optimizer),
         subsets,
-        _capacity(subsets, settings),
+        capacity_of(subsets, settings),
         cache,
     )
-    study.store.open(_manifest(study))
-    study.store.keep(dataset.files)
-    return study
 
 
 def _at_home(config: ConfigDict) -> ConfigDict:
@@ -174,7 +180,8 @@ def _settings(config: ConfigDict) -> Settings:
     )
 
 
-def _capacity(subsets: dict[Any, Subset], settings: Settings) -> Capacity:
+def capacity_of(subsets: Mapping[Any, Subset], settings: Settings) -> Capacity:
+    """What the largest of the runs takes."""
     train = max(len(subset.train) for subset in subsets.values())
     valid = max(len(subset.valid) for subset in subsets.values())
     return Capacity.of(train, valid, settings)
@@ -203,7 +210,8 @@ def _dtype(config: ConfigDict) -> DTypeLike:
     return known[wanted]
 
 
-def _manifest(study: Study) -> dict[str, Any]:
+def manifest_of(study: Study) -> dict[str, Any]:
+    """What study.json says."""
     plan, dataset = study.plan, study.dataset
     shapes = plan.network.shapes(plan.size)
     params = plan.network.abstract_params(plan.size)

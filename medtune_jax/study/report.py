@@ -12,21 +12,27 @@ from medtune_jax.paths import damaged, written_to
 
 if TYPE_CHECKING:  # drawing takes long to import, and a sweep does without
     from medtune_jax.applications.protocol import Application
+    from medtune_jax.report.compared import Compared
     from medtune_jax.report.size import NextStudy
 
 
 def report(directory: str | Path) -> Path:
     """Write results.csv, answer.txt, figures/ and report.html of a study, finished or not; returns report.html's path.
 
+    Of a directory of `tune` the page of its search, and tune.csv.
+
     Raises UserError for a directory that holds no study, or none that this version can read, for damaged
     files of the application, and for a disk that refuses.
     """
     from medtune_jax.report import SECTIONS, write_report
+    from medtune_jax.report.tuned import RECORD, write_tuned
 
     directory = Path(directory)
     own = _application(directory)
     sections = (*SECTIONS, *own.sections())
     with written_to(directory):
+        if (directory / RECORD).is_file():
+            return write_tuned(directory, own.metric, own.words, own.merit)
         return write_report(directory, sections, own.metric, own.words, own.merit)
 
 
@@ -44,6 +50,28 @@ def next_study(directory: str | Path, detect: float, power: float = POWER) -> Ne
     own = _application(directory)
     study = load_study(directory, own.metric, own.words)
     return next_study_of(Evidence(study, own.merit), detect, power)
+
+
+def compare(study: str | Path, other: str | Path, output: str | Path | None = None) -> Compared:
+    """Two studies (or networks of `tune`) on one test set: their recommended and their common depths, with p.
+
+    output: a directory for report.html, answer.txt and compare.csv. UserError, with what differs, unless both were
+    scored on the same cases with the same labels and patients.
+    """
+    from medtune_jax.report.compared import compare, write_compared
+    from medtune_jax.report.evidence import Evidence
+    from medtune_jax.report.load import load_study
+
+    applications = [_application(Path(directory)) for directory in (study, other)]
+    evidence = [
+        Evidence(load_study(Path(directory), own.metric, own.words), own.merit)
+        for directory, own in zip((study, other), applications, strict=True)
+    ]
+    found = compare(*evidence)
+    if output is not None:
+        with written_to(Path(output)):
+            write_compared(found, Path(output))
+    return found
 
 
 def _application(directory: Path) -> Application:

@@ -18,6 +18,7 @@ from medtune_jax import tuning, weights
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
+from medtune_jax.networks import Params
 from medtune_jax.study import search
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
@@ -31,6 +32,7 @@ from medtune_jax.training import (
     Partial,
     Run,
     Runner,
+    Settings,
     Task,
     TrainState,
     fit,
@@ -39,10 +41,10 @@ from medtune_jax.training import (
 )
 from medtune_jax.tuning import Depth
 
-_FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
+FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
 
 
-class _Try(NamedTuple):
+class Try(NamedTuple):
     """A planned run at a factor on its rates."""
 
     planned: PlannedRun
@@ -51,8 +53,12 @@ class _Try(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Depth:
-    """What the runs of a depth share."""
+class Shared:
+    """What the runs of a depth share.
+
+    check: called after every epoch; what it raises ends the training. lasting: what is trained waits on disk for more
+    epochs.
+    """
 
     study: Study
     depth: Depth
@@ -60,23 +66,32 @@ class _Depth:
     runner: Runner
     progress: Progress
     check: Callable[[], None]
+    lasting: bool = False
 
-    def epoch(self, tried: _Try, epoch: Epoch) -> None:
+    def epoch(self, tried: Try, epoch: Epoch) -> None:
         self.progress.epoch(tried.planned, epoch, tried.factor)
         self.check()
 
-    def partial(self, tried: _Try) -> Partial:
+    def partial(self, tried: Try) -> Partial:
         folder = self.study.store.partial(tried.planned.name)
         searched = len(self.study.factors) > 1
-        return Partial(folder / f"x{tried.factor:.3g}" if searched else folder)
+        place = folder / f"x{tried.factor:.3g}" if searched else folder
+        return Partial(place, lasting=self.lasting)
 
-    def tries(self, planned: PlannedRun) -> list[_Try]:
+    def tries(self, planned: PlannedRun) -> list[Try]:
         """The run at each rate of its grid."""
         run = self._run(planned)
         return [
-            _Try(planned, factor, replace(run, rates=tuning.scaled(run.rates, factor)))
+            Try(planned, factor, replace(run, rates=tuning.scaled(run.rates, factor)))
             for factor in self.study.factors
         ]
+
+    def scored(self, params: Params, patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
+        """What patches are patches of, and its log-odds [N, C]."""
+        study = self.study
+        logits = predict(self.runner, params, self.inputs, patches, study.settings)
+        judged, member = study.dataset.judged_by(patches)
+        return judged, judged.scores(logits, member)
 
     def _run(self, planned: PlannedRun) -> Run:
         study, seed = self.study, planned.seed
@@ -103,12 +118,23 @@ def outcomes(
         return
     # The seeds of one fraction take equally many steps (but for the balance of their classes).
     seeds = [list(runs) for _, runs in groupby(waiting, key=lambda run: run.fraction)]
-    inputs = study.cache.inputs(depth.tuned[0], pretrained=not depth.scratch)
-    runner = _runner(study, depth, inputs)
-    shared = _Depth(study, depth, inputs, runner, progress, check)
-    groups = seeds if runner.stacks else [[run] for run in waiting]
+    shared = shared_by(study, depth, progress, check)
+    groups = seeds if shared.runner.stacks else [[run] for run in waiting]
     for group in groups:
         yield from _together(shared, group)
+
+
+def shared_by(
+    study: Study,
+    depth: Depth,
+    progress: Progress,
+    check: Callable[[], None] = lambda: None,
+    lasting: bool = False,
+) -> Shared:
+    """Inputs and program of a depth."""
+    inputs = study.cache.inputs(depth.tuned[0], pretrained=not depth.scratch)
+    runner = _runner(study, depth, inputs)
+    return Shared(study, depth, inputs, runner, progress, check, lasting)
 
 
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
@@ -128,30 +154,29 @@ def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
     return study.runners[task]
 
 
-def _together(shared: _Depth, group: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Outcome]]:
+def _together(shared: Shared, group: Sequence[PlannedRun]) -> Iterator[tuple[PlannedRun, Outcome]]:
     for planned in group:
         shared.progress.start(planned)
     try:
         results = _train(shared, group)
-    except _FAILURES as error:
+    except FAILURES as error:
         if len(group) > 1:  # one of them may be to blame: each alone, so that the others go on
             for planned in group:
                 yield from _together(shared, [planned])
             return
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         config = shared.study.config.to_dict()
-        results = [Outcome(_result(shared.study, group[0], FAILED, reason), config=config)]
+        results = [Outcome(result_of(shared.study, group[0], FAILED, reason), config=config)]
     yield from zip(group, results, strict=True)
 
 
-def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
+def _train(shared: Shared, group: Sequence[PlannedRun]) -> list[Outcome]:
     """Runs and rates that stack are trained as one; else each alone."""
     tries = [tried for planned in group for tried in shared.tries(planned)]
-    stacks = [tries] if shared.runner.stacks else [[tried] for tried in tries]
     candidates: list[Candidate] = []
     try:
-        for stack in stacks:
-            candidates += _fitted(shared, stack)
+        for stack in stacks(shared, tries):
+            candidates += fitted(shared, stack)
     except KeyboardInterrupt:
         _keep(shared, tries, candidates)
         raise
@@ -160,15 +185,25 @@ def _train(shared: _Depth, group: Sequence[PlannedRun]) -> list[Outcome]:
     return [_outcome(shared, *pair) for pair in zip(group, by_run, strict=True)]
 
 
-def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
-    """Train together. Each takes an equal share of the time, with what an interrupted stack took before."""
+def stacks(shared: Shared, tries: Sequence[Try]) -> list[Sequence[Try]]:
+    """Those that are trained together."""
+    return [tries] if shared.runner.stacks else [[tried] for tried in tries]
+
+
+def fitted(
+    shared: Shared, tries: Sequence[Try], settings: Settings | None = None
+) -> list[Candidate]:
+    """Train together. Each takes an equal share of the time, with what an interrupted stack took before.
+
+    settings: where not those of the study.
+    """
     began, study = time.perf_counter(), shared.study
     partials = [shared.partial(tried) for tried in tries]
     fits = fit(
         shared.runner,
         [tried.run for tried in tries],
         shared.inputs,
-        study.settings_of(shared.depth),
+        settings or study.settings_of(shared.depth),
         study.capacity,
         lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
         lambda number, epoch: shared.epoch(tries[number], epoch),
@@ -182,7 +217,7 @@ def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
     ]
 
 
-def _keep(shared: _Depth, tries: Iterable[_Try], candidates: Iterable[Candidate]) -> None:
+def _keep(shared: Shared, tries: Iterable[Try], candidates: Iterable[Candidate]) -> None:
     """What is trained of an interrupted search waits on disk: nothing but its snapshot and epochs will be read."""
     if jax.process_count() > 1:
         return
@@ -191,7 +226,7 @@ def _keep(shared: _Depth, tries: Iterable[_Try], candidates: Iterable[Candidate]
         replace(shared.partial(tried), seconds=candidate.seconds).keep(state, candidate.fitted)
 
 
-def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
+def _outcome(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
     """All that a run leaves behind."""
     began, study, best = time.perf_counter(), shared.study, search.chosen(candidates)
     outcome = _judged(shared, planned, candidates)
@@ -207,29 +242,24 @@ def _outcome(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate
         search=search.curves(candidates),
         timing=timing,
         config=study.config.to_dict(),
-        kept=_kept(study, best),
+        kept=checkpoint_of(study, best) if study.config.training.keep_weights else None,
     )
 
 
-def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
+def _judged(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate]) -> Outcome:
     """The figures of the chosen candidate's best snapshot, and its scores of test and validation images."""
     study, searched = shared.study, search.record(candidates)
     if reason := search.failure(candidates):
-        return Outcome({**_result(study, planned, FAILED, reason), **searched})
+        return Outcome({**result_of(study, planned, FAILED, reason), **searched})
     candidate = search.chosen(candidates)
     fitted, best = candidate.fitted, candidate.fitted.best
     assert fitted.params is not None and best is not None
     params = {**candidate.run.params, **fitted.params}
     subset, classes = study.subsets[planned.fraction, planned.seed], study.dataset.classes
 
-    def scored(patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
-        logits = predict(shared.runner, params, shared.inputs, patches, study.settings)
-        judged, member = study.dataset.judged_by(patches)
-        return judged, judged.scores(logits, member)
-
-    test, scores = scored(study.test)
+    test, scores = shared.scored(params, study.test)
     result = {
-        **_result(study, planned, DONE, None),
+        **result_of(study, planned, DONE, None),
         "validation": best.validation,
         "test": study.metric(test.labels[test.judged], scores[test.judged]),
         "best_epoch": best.epoch,
@@ -242,7 +272,7 @@ def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]
         **searched,
         **study.application.evaluate(study.dataset, scores),
     }
-    valid, valid_scores = scored(subset.valid)
+    valid, valid_scores = shared.scored(params, subset.valid)
     return Outcome(
         result,
         scores=score_rows(test, classes, scores),
@@ -250,7 +280,7 @@ def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]
     )
 
 
-def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> dict[str, Any]:
+def result_of(study: Study, run: PlannedRun, status: str, reason: str | None) -> dict[str, Any]:
     return {
         "run": run.name,
         "network": study.network.name,
@@ -263,15 +293,15 @@ def _result(study: Study, run: PlannedRun, status: str, reason: str | None) -> d
     }
 
 
-def _kept(study: Study, best: Candidate) -> weights.Checkpoint | None:
-    """The best snapshot as a checkpoint, where the config asks for it."""
-    if best.fitted.params is None or not study.config.training.keep_weights:
+def checkpoint_of(study: Study, best: Candidate) -> weights.Checkpoint | None:
+    """The best snapshot as a checkpoint; None where there is none."""
+    if best.fitted.params is None:
         return None
-    trained = {"source": "trained by medtune", "from": study.source.provenance}
+    made_by = {"source": "trained by medtune", "from": study.source.provenance}
     return weights.Checkpoint(
         study.network.name,
         {**best.run.params, **best.fitted.params},
         study.source.preprocessing,
-        {**trained, "config": study.config.to_dict()},
+        {**made_by, "config": study.config.to_dict()},
         study.network.classes,
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,9 @@ class Store:
 
 
 def history_row(epoch: Epoch) -> tuple[Any, ...]:
-    """An epoch in the columns HISTORY."""
-    return epoch.epoch, epoch.batches, f"{epoch.loss:.7g}", f"{epoch.validation:.7g}"
+    """An epoch in the columns HISTORY; NaN, where nothing was held back to validate on, is an empty cell."""
+    validation = "" if isnan(epoch.validation) else f"{epoch.validation:.7g}"
+    return epoch.epoch, epoch.batches, f"{epoch.loss:.7g}", validation
 
 
 def settles(result: dict[str, Any] | None) -> bool:
@@ -201,7 +203,7 @@ def merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
         "runs": list(runs.values()),
         "depths": sorted(depths.values(), key=lambda d: (d["scratch"], len(d["tuned"]))),
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
-        "seeds": max(run["seed"] for run in runs.values()) + 1,
+        "seeds": max((run["seed"] for run in runs.values()), default=-1) + 1,
     }
 
 

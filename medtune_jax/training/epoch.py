@@ -16,13 +16,17 @@ from medtune_jax.tuning import StageRates
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. rate_decay is per epoch; patience counts epochs without a better validation figure."""
+    """How to train. rate_decay is per epoch; patience counts epochs without a better validation figure.
+
+    keep_last: the snapshot is that of the last epoch, where no data are held back that could choose another.
+    """
 
     batch: int = 32
     score_batch: int = 64
     epochs: int = 30
     patience: int = 6
     rate_decay: float = 0.95
+    keep_last: bool = False
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,10 @@ class _Member:
         epoch = Epoch(self._epoch, self.steps + len(losses), loss, figure)
         self.fitted.history.append(epoch)
         self.begun = self.begun[:0]
-        if self.fitted.best is None or figure > self.fitted.best.validation:
+        best = self.fitted.best
+        if best is None or self._settings.keep_last or figure > best.validation:
             self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._slot)
-        if self._partial and self._partial.due():
+        if self._partial and (self._partial.due() or (self._partial.lasting and self.finished)):
             self.keep()
         return epoch
 

@@ -27,13 +27,14 @@ class Partial:
     """Where a run keeps its state between epochs.
 
     folder: the run's own. interval: least seconds of training between two writes, so that a short run writes nothing;
-    0 writes after every epoch.
+    0 writes after every epoch. lasting: written after the last epoch too, since more epochs may be asked for later.
     seconds: what the run took before it was interrupted.
     """
 
     folder: Path
     interval: float = 10.0
     seconds: float = 0.0
+    lasting: bool = False
     _began: float = field(default_factory=time.monotonic)
     _written: float = field(default_factory=time.monotonic)
     _pause: float = 0.0
