@@ -1,4 +1,4 @@
-"""What the compilers of accelerators are given: an epoch of training in bfloat16, lowered for devices that are not here."""
+"""What compilers of accelerators are given: an epoch of training in bfloat16, lowered for devices that are not here."""
 
 import re
 from functools import partial
