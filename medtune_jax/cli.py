@@ -252,6 +252,26 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise FailureError(f"all {len(found.failed)} runs failed, the first for this: {reason}")
 
 
+def _check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if values.config is None:
+        _expect(arguments, 1, "give the folder of your data, or --config=FILE")
+        from medtune_jax.applications.show import known_by
+        from medtune_jax.study import default_config
+
+        folder = Path(arguments[0])
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}: give the folder of your data")
+        config = default_config(known_by(folder)[0])
+    else:
+        config = values.config
+    if arguments:
+        _expect(arguments, 1, "give the folder of your data")
+        config.data.dir = arguments[0]
+    from medtune_jax.study.check import check
+
+    print(check(config, values.output))
+
+
 def _executor_flags() -> dict[str, str]:
     from medtune_jax.executors.options import fields
 
@@ -438,6 +458,17 @@ VERBS: dict[str, Verb] = {
         late=_executor_flags,
         switches={
             "dry-run": "print the jobs, their sizes and the device hours they may take; train nothing"
+        },
+        notes=_sweep_fields,
+    ),
+    "check": Verb(
+        "what a sweep would make of your data: classes, patients, files, copies, splits, warnings; trains nothing",
+        "medtune check DIR --config=configs/image_folder.py --output=CHECK",
+        "DIR [--config=FILE] [--output=DIR]",
+        _check,
+        {
+            "config": "the study, as of a sweep; without it the application that knows the folder, with its defaults",
+            "output": "directory for check.txt, sheet.png (some images of each class) and splits.csv",
         },
         notes=_sweep_fields,
     ),

@@ -27,6 +27,13 @@ if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
     from medtune_jax.weights import Checkpoint
 
 
+class Copies(NamedTuple):
+    """How many pairs of images there are, and the names of some."""
+
+    pairs: int
+    examples: Sequence[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All patches of a study, training and test.
@@ -36,7 +43,8 @@ class Dataset:
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
     notes: sentences that tell the user how the data were understood. passed_over: what of data.dir is not used,
-    number by kind.
+    number by kind. copies: how alike (identical, near) -> pictures that two groups share; a kind that was not looked
+    for is absent.
     also: noun -> (number in training and validation, number in the test set) of things between groups and names,
     for the report. judged: bool [N], False for test patches that belong to no class without doubt: they count in no
     metric.
@@ -54,6 +62,7 @@ class Dataset:
     groups_known: bool = True
     notes: Sequence[str] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, Copies] = field(default_factory=dict)
     judged: np.ndarray | None = None
     also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)

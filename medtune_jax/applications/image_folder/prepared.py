@@ -58,8 +58,18 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
     for side, chosen in (("training", ~test), ("test", test)):
         present = [classes[k] for k in np.unique(labels[chosen])]
         check_classes(present, classes, f"{data.tfds}, {side} set")
-    images, names = Images(pixels if kept.all() else pixels[kept]), names[kept]
-    return Dataset(images, labels, classes, groups, names, test, groups, bool(group), notes)
+    return Dataset(
+        patches=Images(pixels if kept.all() else pixels[kept]),
+        labels=labels,
+        classes=classes,
+        groups=groups,
+        names=names[kept],
+        test=test,
+        units=groups,
+        groups_known=bool(group),
+        notes=notes,
+        copies=found.counted(names),
+    )
 
 
 def _square(image: np.ndarray, size: int) -> np.ndarray:

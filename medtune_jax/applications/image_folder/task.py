@@ -60,6 +60,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         groups_known=table.patients_known,
         notes=notes,
         passed_over=table.passed_over,
+        copies=found.counted(np.array([row.image for row in table.rows])),
         files=subgroup_file(names[test], held),
     )
 
