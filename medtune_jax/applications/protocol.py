@@ -160,6 +160,8 @@ class Application:
     metric: picks the snapshot, scores the test set and carries the report's intervals.
     evaluate: dataset, log-odds [N, C] of its test set's rows -> the application's own figures, beside the metric; each
     number is a column of results.csv.
+    augments: whether depths that reach the pixels are augmented unless the config says otherwise (config.augment):
+    tasks whose recipes hold variants of each patch are not.
     words: for the report.
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
@@ -173,6 +175,7 @@ class Application:
     load: Callable[[ConfigDict, int], Dataset]
     metric: Metric = AUC
     evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
+    augments: bool = False
     words: Words = PATIENTS_AND_IMAGES
     sections: Callable[[], Sequence[SectionMaker]] = tuple
     merit: Callable[[Evidence], Merit] | None = None

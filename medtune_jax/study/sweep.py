@@ -92,7 +92,8 @@ def _expect(study: Study, board: Board, progress: Progress) -> None:
                 f"{boundary.bytes / 2**20:,.1f} MiB {where[boundary.place]}"
             )
         else:
-            progress.note(f"{depth.label}: starts from the patches")
+            how = ", augmented in every epoch" if study.augments(depth) else ""
+            progress.note(f"{depth.label}: starts from the patches{how}")
 
 
 def _cost(study: Study, run: PlannedRun) -> float:

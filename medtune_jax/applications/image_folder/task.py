@@ -65,4 +65,6 @@ def load(config: ConfigDict, size: int) -> Dataset:
     )
 
 
-IMAGE_FOLDER = Application(name="image_folder", defaults=DEFAULTS, load=load, show=show)
+IMAGE_FOLDER = Application(
+    name="image_folder", defaults=DEFAULTS, load=load, augments=True, show=show
+)
