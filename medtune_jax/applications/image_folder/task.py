@@ -29,7 +29,8 @@ def load(config: ConfigDict, size: int) -> Dataset:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
     table = read_listing(
-        *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups)
+        *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups),
+        class_pattern=data.class_pattern,
     )
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
