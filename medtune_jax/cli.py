@@ -259,9 +259,10 @@ def _check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         from medtune_jax.study import default_config
 
         folder = Path(arguments[0])
-        if not folder.is_dir():
+        arrays = folder.suffix == ".npz" and folder.is_file()
+        if not folder.is_dir() and not arrays:
             raise UserError(f"there is no folder {folder}: give the folder of your data")
-        config = default_config(known_by(folder)[0])
+        config = default_config("image_folder" if arrays else known_by(folder)[0])
     else:
         config = values.config
     if arguments:

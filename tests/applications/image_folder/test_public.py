@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medtune_jax import cli
 from medtune_jax.applications.image_folder.task import load
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config
@@ -121,6 +122,46 @@ def test_aptos_without_suffixes(tmp_path):
         tmp_path, table="train.csv", columns="id_code,diagnosis,id_code", duplicates="none"
     )
     assert found.classes == ("0", "1") and len(found.labels) == 20
+
+
+def medmnist(path, shape=(28, 28), labels=(1,)):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, number in (("train", 12), ("val", 4), ("test", 6)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (number, *shape), np.uint8)
+        marks = np.arange(number).reshape(-1, *(1,) * len(labels)) % 2 * 3
+        arrays[f"{split}_labels"] = np.broadcast_to(marks, (number, *labels)).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)])
+def test_medmnist_arrays(tmp_path, shape):
+    path = medmnist(tmp_path / "pneumoniamnist.npz", shape)
+    found = read(path)
+    assert found.classes == ("0", "3") and not found.groups_known
+    assert sides(found) == {("0", False): 8, ("3", False): 8, ("0", True): 3, ("3", True): 3}
+    assert any("validation set (4 images) joins the training set" in note for note in found.notes)
+    first = np.load(path)["train_images"][0]
+    small = Image.fromarray(first).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(found.patches.pixels[0], small)
+    assert cli.run(["check", str(path)]) == 0
+
+
+def test_other_arrays_are_refused(tmp_path):
+    for path, message in (
+        (medmnist(tmp_path / "chest.npz", labels=(14,)), r"train_labels is uint8 \[12, 14\]"),
+        (medmnist(tmp_path / "organ3d.npz", shape=(8, 8, 8)), "volumes are not read"),
+        (tmp_path / "none.npz", "there is no file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(path)
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(UserError, match=r"holds x: it needs the arrays train_images"):
+        read(tmp_path / "other.npz")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "chest.npz").read_bytes()[:200])
+    with pytest.raises(UserError, match=r"cannot be read as NumPy's \.npz"):
+        read(tmp_path / "torn.npz")
 
 
 def test_patch_camelyon_folders(tmp_path):
