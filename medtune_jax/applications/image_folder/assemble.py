@@ -27,8 +27,8 @@ def assembled(
 ) -> Dataset:
     """pixels uint8 [N,S,S,3], labels int32 [N], names str [N].
 
-    groups: str [N]; None: not known, every image is its own. given: bool [N], the test set where the data fix it. where:
-    for messages. Raises UserError where a side lacks a class.
+    groups: str [N]; None: not known, every image is its own. given: bool [N], the test set where the data fix it.
+    where: for messages. Raises UserError where a side lacks a class.
     """
     known = groups is not None
     groups = names if groups is None else groups

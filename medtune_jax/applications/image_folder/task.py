@@ -22,7 +22,10 @@ from medtune_jax.patches import Images
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
-    """Read `config.data.dir` (a folder or a .npz file), or the prepared set `config.data.tfds` in it, and fix the test set by patient."""
+    """Read `config.data.dir`, a folder or a .npz file, or the prepared set `config.data.tfds` in it.
+
+    The test set is fixed by patient.
+    """
     data = config.data
     if data.tfds:
         return load_prepared(data, size)
