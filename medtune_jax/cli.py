@@ -271,6 +271,27 @@ def _expect_study(values: flags.FlagValues, arguments: Sequence[str], verb: str)
     _expect(arguments, 0, f"{verb} takes flags only")
 
 
+def _check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if values.config is None:
+        _expect(arguments, 1, "give the folder of your data, or --config=FILE")
+        from medtune_jax.applications.show import known_by
+        from medtune_jax.study import default_config
+
+        folder = Path(arguments[0])
+        arrays = folder.suffix == ".npz" and folder.is_file()
+        if not folder.is_dir() and not arrays:
+            raise UserError(f"there is no folder {folder}: give the folder of your data")
+        config = default_config("image_folder" if arrays else known_by(folder)[0])
+    else:
+        config = values.config
+    if arguments:
+        _expect(arguments, 1, "give the folder of your data")
+        config.data.dir = arguments[0]
+    from medtune_jax.study.check import check
+
+    print(check(config, values.output))
+
+
 def _executor_flags() -> dict[str, str]:
     from medtune_jax.executors.options import fields
 
@@ -479,6 +500,17 @@ VERBS: dict[str, Verb] = {
         {
             "config": "the study, a get_config() file; override with --config.FIELD=VALUE",
             "output": "directory of the search and its network (made or continued)",
+        },
+        notes=_sweep_fields,
+    ),
+    "check": Verb(
+        "what a sweep would make of your data: classes, patients, files, copies, splits, warnings; trains nothing",
+        "medtune check DIR --config=configs/image_folder.py --output=CHECK",
+        "DIR [--config=FILE] [--output=DIR]",
+        _check,
+        {
+            "config": "the study, as of a sweep; without it the application that knows the folder, with its defaults",
+            "output": "directory for check.txt, sheet.png (some images of each class) and splits.csv",
         },
         notes=_sweep_fields,
     ),

@@ -27,6 +27,13 @@ if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
     from medtune_jax.weights import Checkpoint
 
 
+class Copies(NamedTuple):
+    """How many pairs of images there are, and the names of some."""
+
+    pairs: int
+    examples: Sequence[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All patches of a study, training and test.
@@ -36,7 +43,8 @@ class Dataset:
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
     notes: sentences that tell the user how the data were understood. passed_over: what of data.dir is not used,
-    number by kind.
+    number by kind. copies: how alike (identical, near) -> pictures that two groups share; a kind that was not looked
+    for is absent.
     also: noun -> (number in training and validation, number in the test set) of things between groups and names,
     for the report. judged: bool [N], False for test patches that belong to no class without doubt: they count in no
     metric.
@@ -54,6 +62,7 @@ class Dataset:
     groups_known: bool = True
     notes: Sequence[str] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, Copies] = field(default_factory=dict)
     judged: np.ndarray | None = None
     also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -151,6 +160,8 @@ class Application:
     metric: picks the snapshot, scores the test set and carries the report's intervals.
     evaluate: dataset, log-odds [N, C] of its test set's rows -> the application's own figures, beside the metric; each
     number is a column of results.csv.
+    augments: whether depths that reach the pixels are augmented unless the config says otherwise (config.augment):
+    tasks whose recipes hold variants of each patch are not.
     words: for the report.
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
@@ -164,6 +175,7 @@ class Application:
     load: Callable[[ConfigDict, int], Dataset]
     metric: Metric = AUC
     evaluate: Callable[[Dataset, np.ndarray], dict[str, Any]] = lambda dataset, scores: {}
+    augments: bool = False
     words: Words = PATIENTS_AND_IMAGES
     sections: Callable[[], Sequence[SectionMaker]] = tuple
     merit: Callable[[Evidence], Merit] | None = None

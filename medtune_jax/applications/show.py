@@ -27,10 +27,16 @@ def show(name: str, directory: str, output: str) -> str:
 
 def picture_of(directory: Path) -> Image.Image:
     """What a folder holds. Raises UserError if no application knows it, and for files that cannot be read."""
-    for look in (_prepared, *(applications.get(name).show for name in applications.APPLICATIONS)):
-        picture = look(directory)
+    prepared = _prepared(directory)
+    return prepared if prepared is not None else known_by(directory)[1]
+
+
+def known_by(directory: Path) -> tuple[str, Image.Image]:
+    """The first application that knows a folder, by name, and its picture of it; errors as of `picture_of`."""
+    for name in applications.APPLICATIONS:
+        picture = applications.get(name).show(directory)
         if picture is not None:
-            return picture
+            return name, picture
     raise UserError(
         f"{directory}: this is no data set that medtune knows: give a prepared set, videos "
         "(VIDEO/FRAME.png or VIDEO.mp4), images/ with masks/, volumes of patients, ultrasound with "

@@ -17,8 +17,9 @@ from medtune_jax.executors.options import Executor
 from medtune_jax.patches import PatchSet
 from medtune_jax.study.jobs import Job, jobs
 from medtune_jax.study.prepare import Study, prepare
-from medtune_jax.study.start import starting_params, starting_rates, trained_stages
-from medtune_jax.training import Capacity, Memory, Run, Task, fit, runner_for
+from medtune_jax.study.runs import task_of
+from medtune_jax.study.start import starting_params, starting_rates
+from medtune_jax.training import Capacity, Memory, Run, fit, runner_for
 from medtune_jax.training import devices as this_machines
 from medtune_jax.tuning import Depth
 
@@ -118,8 +119,7 @@ def _seconds_of_step(study: Study, depth: Depth) -> float:
         memory=Memory(device=2**40),
     )
     inputs = few.inputs(start, pretrained=not depth.scratch)
-    trained = trained_stages(study.network, depth, study.config)
-    task = Task(study.network, trained, inputs.start, inputs.take, few.dtype, study.optimizer)
+    task = task_of(study, depth, inputs, few)
     shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
     runner = runner_for(task, shapes, inputs, 1, settings.batch)
     sides = study.config.training.auxiliary

@@ -99,6 +99,7 @@ def provenance(evidence: Evidence) -> Section:
         "network": f"{network['name']}, input {network.get('input_size')} px",
         **{f"weights: {k}": v for k, v in flat(network.get("weights", {})).items()},
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
+        "augmentation": _augmentation(manifest.get("config", {})),
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }
@@ -122,6 +123,22 @@ def provenance(evidence: Evidence) -> Section:
         head = ("Run", "Depth", "Training data", "Seed", "Reason")
         parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
     return Section.of("Data and provenance", *parts)
+
+
+def _augmentation(config: Mapping[str, Any]) -> str:
+    """Of training images, by depth; studies of before have none."""
+    fields = config.get("augment", {"depths": "none"})
+    if fields["depths"] == "none":
+        return "none"
+    views = fields["copies"]
+    others = (
+        f"others take one of {views} fixed views in each epoch" if views > 1 else "others are not"
+    )
+    amounts = ", ".join(f"{n} {v}" for n, v in fields.items() if n not in ("depths", "copies"))
+    return (
+        f"training images of depths that tune the first stage are changed anew in every epoch, {others}; at most: "
+        f"{amounts}"
+    )
 
 
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ def default_config(application: str = "image_folder") -> ConfigDict:
     """
     config = shared_fields()
     config.application = application
-    config.data.update(applications.get(application).defaults)
+    known = applications.get(application)
+    config.data.update(known.defaults)
+    config.augment.depths = "pixels" if known.augments else "none"
     return config.lock()
 
 
@@ -62,6 +64,16 @@ def shared_fields() -> ConfigDict:
                 "validation_margin": 0.01,  # of the metric: depths so close to the best are tied, the cheaper wins
                 "margin": 0.0,  # of the answer's figure (AUC, FROC sensitivity, micrometres); 0: the figure's own
             },
+            "augment": {  # of training patches, never of validation or test (docs/augmentation.md)
+                "depths": "none",  # pixels: those that tune the first stage, each patch anew in every epoch; or none
+                "copies": 1,  # fixed views of each patch for the other depths; 1: the patch as it is
+                "flip": "none",  # horizontal, vertical or both, where left and right are alike
+                "rotation": 10.0,  # degrees either way
+                "scale": 0.1,  # from 1/1.1 to 1.1
+                "shift": 0.05,  # of a side, either way
+                "brightness": 0.1,  # of white, either way
+                "contrast": 0.1,  # from 1/1.1 to 1.1
+            },
             "optimizer": {
                 "name": "caffe_sgd",  # caffe_sgd (docs/paper.md), sgd or adamw; each reads its own fields of these
                 "momentum": 0.9,  # caffe_sgd, sgd
@@ -89,6 +101,8 @@ def shared_fields() -> ConfigDict:
 
 
 MEANINGS = {
+    "augment.depths": "pixels: training images of depths that tune the first stage are augmented; none: none are",
+    "augment.copies": "fixed augmented views of each image for the other depths; 1: the image as it is",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
     "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
     "training.scratch.patience": "patience from scratch; 0: training.patience",

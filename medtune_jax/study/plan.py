@@ -13,6 +13,7 @@ from medtune_jax import networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
+from medtune_jax.study.augmentation import augment_of, decides
 from medtune_jax.tuning import Depth
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that), or with
@@ -21,7 +22,11 @@ _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold", "answer")
 _NOT_OF_THE_DATA = ("dir", "subgroups")
 
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
-_ADDED = {("rates", "search"): 1, ("training", "scratch"): {"epochs": 0, "patience": 0}}
+_ADDED: dict[tuple[str, str], Any] = {
+    ("rates", "search"): 1,
+    ("training", "scratch"): {"epochs": 0, "patience": 0},
+    ("data", "class_pattern"): "",
+}
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,13 @@ def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_s
         "weights": weights_sha256,
     }
     runs = [
-        _planned(shared, depth, fraction, seed)
+        _planned({**shared, **decides(config, network, depth)}, depth, fraction, seed)
         for depth in depths
         for fraction in fractions
         for seed in range(config.sweep.seeds)
     ]
-    seeds, identity = config.sweep.seeds, digest(shared)
+    augment = {"augment": config.augment.to_dict()} if augment_of(config) else {}
+    seeds, identity = config.sweep.seeds, digest({**shared, **augment})
     return Plan(network, size, depths, tuple(fractions), seeds, tuple(runs), identity)
 
 
@@ -123,6 +129,7 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
         key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
     }
     plain["training"].pop("keep_weights", None)  # does not change the result
+    del plain["augment"]  # decides the results of some depths only (`augmentation.decides`)
     for (section, field), before in _ADDED.items():
         if plain[section].get(field) == before:
             del plain[section][field]

@@ -22,7 +22,9 @@ from medtune_jax.evaluation.metric import Metric, chosen
 from medtune_jax.evaluation.operating import Rule
 from medtune_jax.folders import walk
 from medtune_jax.networks import Network
+from medtune_jax.patches import Views
 from medtune_jax.paths import user_cache
+from medtune_jax.study.augmentation import augment_of, reaches_pixels
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
@@ -65,6 +67,15 @@ class Study:
         """On the rates of a run: those that it tries, low to high."""
         return tuning.grid(self.config.rates.search)
 
+    def augments(self, depth: Depth) -> bool:
+        """Whether the patches that a depth trains on are changed anew in every epoch."""
+        return augment_of(self.config) is not None and reaches_pixels(self.network, depth)
+
+    def views(self, depth: Depth) -> int:
+        """How many fixed views of each patch a depth trains on."""
+        views: int = self.config.augment.copies
+        return 1 if augment_of(self.config) is None or self.augments(depth) else views
+
     def settings_of(self, depth: Depth) -> Settings:
         """Training from scratch has epochs and patience of its own, where the config gives any."""
         own = self.config.training.scratch
@@ -105,15 +116,17 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
         for seed in range(plan.seeds)
     }
     _check_depths(plan, source)
+    augment, views = augment_of(config), config.augment.copies
     cache = PrefixCache(
         plan.network,
         source.params,
-        dataset.patches,
-        dataset.labels,
+        Views(dataset.patches, augment, views) if augment and views > 1 else dataset.patches,
+        np.tile(dataset.labels, views if augment else 1),
         plan.size,
         _memory(config),
         _dtype(config),
         preprocessing=source.preprocessing,
+        augment=augment,
     )
     return Study(
         config,

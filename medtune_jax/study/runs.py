@@ -30,6 +30,7 @@ from medtune_jax.training import (
     Epoch,
     Inputs,
     Partial,
+    PrefixCache,
     Run,
     Runner,
     Settings,
@@ -100,7 +101,8 @@ class Shared:
         trained = self.runner.task.tuned
         rates = starting_rates(network, self.depth, study.config, new, trained)
         subset = study.subsets[planned.fraction, seed]
-        return Run(params, rates, subset.train, subset.valid, seed)
+        views, patches = study.views(self.depth), len(study.dataset.labels)
+        return Run(params, rates, subset.train, subset.valid, seed, views, patches)
 
 
 def outcomes(
@@ -137,16 +139,26 @@ def shared_by(
     return Shared(study, depth, inputs, runner, progress, check, lasting)
 
 
+def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> Task:
+    """What the runs of a depth train, on inputs of a cache."""
+    return Task(
+        study.network,
+        trained_stages(study.network, depth, study.config),
+        inputs.start,
+        inputs.take,
+        cache.dtype,
+        study.optimizer,
+        augmented=cache.augmented if study.augments(depth) else None,
+    )
+
+
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
     """Depths that train the same stages on the same inputs (the deepest, and from scratch) share theirs.
 
     Chosen by the seeds and rates planned, not by those that wait, so that a study that is interrupted ends in the same
     bits.
     """
-    trained = trained_stages(study.network, depth, study.config)
-    task = Task(
-        study.network, trained, inputs.start, inputs.take, study.cache.dtype, study.optimizer
-    )
+    task = task_of(study, depth, inputs, study.cache)
     if task not in study.runners:
         shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
         runs = study.plan.seeds * len(study.factors)

@@ -9,10 +9,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from medtune_jax import signals
-from medtune_jax.applications.splits import by_class
-from medtune_jax.folders import named
 from medtune_jax.paths import written_to
 from medtune_jax.sharing.claims import Claims, LostError
+from medtune_jax.study.check import short_form
 from medtune_jax.study.jobs import Board, Job, Ours, jobs
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
@@ -20,9 +19,6 @@ from medtune_jax.study.progress import Progress
 from medtune_jax.study.runs import outcomes
 from medtune_jax.study.store import Attempt
 from medtune_jax.training import devices
-from medtune_jax.words import count
-
-_CLASSES = 20  # shown on the screen
 
 
 def sweep(
@@ -78,19 +74,9 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
 
 
 def say_what_was_read(study: Study, progress: Progress) -> None:
-    """What the user should know of the data, what of them is not used, and who of each class is on which side."""
-    dataset, words = study.dataset, study.application.words
-    who = words.groups if dataset.groups_known else words.cases
-    for note in dataset.notes:
-        progress.note(f"data: {note}")
-    if dataset.passed_over:
-        progress.note(f"data: passed over {named(dataset.passed_over)}")
-    table = by_class(dataset)
-    for name, sides in list(table.items())[:_CLASSES]:
-        train, test = (count(sides[side][0], who) for side in ("train", "test"))
-        progress.note(f"class {name}: {train} to train and validate on, {test} to test")
-    if len(table) > _CLASSES:
-        progress.note(f"... and {len(table) - _CLASSES} more classes: study.json has all")
+    """The short form of `medtune check`."""
+    for line in short_form(study.dataset, study.application.words):
+        progress.note(line)
 
 
 def _expect(study: Study, board: Board, progress: Progress) -> None:
@@ -106,7 +92,8 @@ def _expect(study: Study, board: Board, progress: Progress) -> None:
                 f"{boundary.bytes / 2**20:,.1f} MiB {where[boundary.place]}"
             )
         else:
-            progress.note(f"{depth.label}: starts from the patches")
+            how = ", augmented in every epoch" if study.augments(depth) else ""
+            progress.note(f"{depth.label}: starts from the patches{how}")
 
 
 def _cost(study: Study, run: PlannedRun) -> float:

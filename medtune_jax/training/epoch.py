@@ -13,6 +13,8 @@ from medtune_jax.networks import Params
 from medtune_jax.training.inputs.batch import AnyArray
 from medtune_jax.tuning import StageRates
 
+_VIEWS = 1  # apart from the order, whose draws have no such number
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,13 +33,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run does not share: start parameters, rates, patches to train on and to validate on, seed."""
+    """What one run does not share: start parameters, rates, patches to train on and to validate on, seed.
+
+    views: how many fixed views there are of each patch, `patches` rows apart (`patches.Views`); an epoch takes one of
+    them, drawn from (seed, epoch, patch).
+    """
 
     params: Params
     rates: dict[str, StageRates]
     train: np.ndarray
     valid: np.ndarray
     seed: int
+    views: int = 1
+    patches: int = 0
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The rows int [n] to train on in an epoch, in an order drawn from (seed, epoch)."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.train)
+        if self.views == 1:
+            return order
+        draws = np.random.default_rng([self.seed, epoch, _VIEWS])
+        return order + self.patches * draws.integers(self.views, size=self.patches)[order]
 
     def rates_at(self, decay: float) -> dict[str, StageRates]:
         """The rates times a factor, as a program takes them."""
@@ -84,10 +100,9 @@ class EpochPlan(NamedTuple):
     def of(
         cls, run: Run, epoch: int, settings: Settings, capacity: Capacity, key: Array
     ) -> EpochPlan:
-        """The run's training patches in an order drawn from (seed, epoch), then its validation patches."""
-        order = np.random.default_rng([run.seed, epoch]).permutation(run.train)
+        """The run's training patches (`Run.order`), then its validation patches."""
         return cls(
-            in_rows(order, settings.batch, capacity.steps),
+            in_rows(run.order(epoch), settings.batch, capacity.steps),
             in_rows(run.valid, settings.score_batch, capacity.score_batches),
             jax.random.fold_in(key, epoch),
         )

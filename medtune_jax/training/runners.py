@@ -181,7 +181,7 @@ def train_and_validate(
 ) -> tuple[TrainState, Array, Array]:
     def train(number: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
-        batch = Batch(arrays, labels, plan.order[number])
+        batch = Batch(arrays, labels, plan.order[number], draw=draw)
         key = jax.random.fold_in(plan.key, number)
         state, loss = step(task, state, frozen, rates, batch, key)
         return state, losses.at[number].set(loss)
@@ -190,6 +190,7 @@ def train_and_validate(
         batch = Batch(arrays, labels, plan.score[number])
         return logits.at[number].set(scores(task, {**state.params, **frozen}, batch))
 
+    draw = task.draw(plan.key)
     losses = jnp.zeros(plan.order.shape[0], jnp.float32)
     state, losses = lax.fori_loop(0, plan.steps, train, (state, losses))
     logits = jnp.zeros((*plan.score.shape, task.network.classes), jnp.float32)
@@ -211,12 +212,14 @@ class StepByStep(Runner):
         frozen, inputs, layout = shared
         order, score = (np.asarray(rows) for rows in (plan.order, plan.score))
         epoch_key = layout.everywhere(plan.key)
+        draw = self.task.draw(epoch_key, compilation.compiled(jax.random.fold_in))
         losses: list[Array] = []
         for number, batch in enumerate(inputs.batches(order[begun : int(plan.steps)]), begun):
             if signals.asked():
                 return state, losses, []
             key = compilation.compiled(jax.random.fold_in)(epoch_key, np.int32(number))
-            state, loss = self._step(state, frozen, rates, layout.batch(batch), key)
+            laid = layout.batch(batch)._replace(draw=draw)
+            state, loss = self._step(state, frozen, rates, laid, key)
             losses.append(loss)
             _wait(losses)
         validation = map(layout.batch, inputs.batches(score[: int(plan.batches)]))

@@ -13,16 +13,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
 from medtune_jax import tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.layers import row_keys
-from medtune_jax.training.inputs.batch import AnyArray, Batch, Take
+from medtune_jax.training.inputs.batch import AnyArray, Augmented, Batch, Take
 from medtune_jax.training.loss import Target, cross_entropy
 from medtune_jax.tuning import Optimizer, OptStates, StageRates
 
+_DRAW = 2**32 - 1  # no step has this number: its key draws dropout
 Gradients = tuple[Array, Params]
 """The loss, and its gradients by stage."""
 
@@ -32,7 +34,8 @@ class Task:
     """What is trained, and on what: all that a compiled step depends on but shapes.
 
     tuned: the trained stages. start: the stage that reads the inputs, by `take` (see `Inputs`). dtype: of the
-    activations. parts: every batch is computed in so many parts, one after another, to the same result.
+    activations. parts: every batch is computed in so many parts, one after another, to the same result. augmented: as
+    `take`, for patches to train on; None: those are read as they are.
     """
 
     network: Network
@@ -42,10 +45,23 @@ class Task:
     dtype: DTypeLike = jnp.float32
     optimizer: Optimizer = field(default_factory=Optimizer)
     parts: int = 1
+    augmented: Augmented | None = None
 
     def inputs(self, batch: Batch) -> Array:
         """What the first stage reads [B, ...]; of padding, any patch."""
-        return self.take(batch.arrays, jnp.maximum(batch.rows, 0)).astype(self.dtype)
+        rows = jnp.maximum(batch.rows, 0)
+        if self.augmented is None or batch.draw is None:
+            return self.take(batch.arrays, rows).astype(self.dtype)
+        # By the patch's number among all: its place in the batch says nothing.
+        numbers = rows if batch.numbers is None else jnp.asarray(batch.numbers)[rows]
+        keys = row_keys(batch.draw, numbers)
+        return self.augmented(batch.arrays, rows, keys).astype(self.dtype)
+
+    def draw(
+        self, epoch: Array, fold_in: Callable[..., Array] = jax.random.fold_in
+    ) -> Array | None:
+        """`Batch.draw` of an epoch from its key."""
+        return None if self.augmented is None else fold_in(epoch, np.uint32(_DRAW))
 
 
 class TrainState(NamedTuple):

@@ -215,6 +215,7 @@ def small_study(visit: Visit) -> None:
 
 def _study(data: str, output: str, dtype: str) -> None:
     config = study.default_config()
+    config.augment.depths = "none"
     config.data.dir, config.image_size = data, 67
     config.sweep.depths, config.sweep.seeds = "conv10,fire9,fire5,scratch", 2
     config.training.epochs, config.training.dtype = 2, dtype

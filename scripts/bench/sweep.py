@@ -177,6 +177,7 @@ def _rates(planned: Study, depth: tuning.Depth) -> tuple[float, float]:
 
 def _config(options, network: str, data: str) -> ConfigDict:
     config = study.default_config()
+    config.augment.depths = "none"  # as the other side
     config.network, config.weights = network, options.weights
     config.image_size = options.size
     config.data.dir = data

@@ -2,6 +2,7 @@
 
 import pytest
 
+from medtune_jax import applications
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, make_plan
 
@@ -69,7 +70,37 @@ def test_what_changes_no_result_changes_no_name(change):
 def test_fields_that_came_later_change_no_name_at_their_defaults():
     """Or no study of before could be continued. The names are those of the commit before `rates.search`."""
     assert names(plan())[0] == "conv10-f1-s0-5aaa36d3"
-    assert names(plan())[-1] == "scratch-f0.25-s1-1a09d9d1"
+    assert names(plan(**{"augment.depths": "none"}))[-1] == "scratch-f0.25-s1-1a09d9d1"
+
+
+def by_depth(found):
+    return {depth.name: [run.name for run in found.of_depth(depth)] for depth in found.depths}
+
+
+def test_augmentation_is_in_the_names_of_the_depths_that_it_changes():
+    plain, mild = by_depth(plan(**{"augment.depths": "none"})), by_depth(plan())
+    assert mild["conv10"] == plain["conv10"] and mild["fire9"] == plain["fire9"]
+    assert not set(mild["scratch"]) & set(plain["scratch"])
+    views = by_depth(plan(**{"augment.copies": 4}))
+    assert views["scratch"] == mild["scratch"] and views["fire9"] != mild["fire9"]
+    more = by_depth(plan(**{"augment.rotation": 20.0}))
+    assert more["fire9"] == plain["fire9"] and more["scratch"] != mild["scratch"]
+    assert plan().identity != plan(**{"augment.depths": "none"}).identity
+
+
+def test_amounts_that_nothing_uses_are_in_no_name():
+    off = {"augment.depths": "none"}
+    found = plan(**off, **{"augment.rotation": 20.0})
+    assert names(found) == names(plan(**off)) and found.identity == plan(**off).identity
+    nothing = dict.fromkeys(("rotation", "scale", "shift", "brightness", "contrast"), 0.0)
+    assert names(plan(**{f"augment.{name}": zero for name, zero in nothing.items()})) == names(
+        plan(**off)
+    )
+
+
+@pytest.mark.parametrize("name", applications.APPLICATIONS)
+def test_only_own_images_are_augmented_by_default(name):
+    assert default_config(name).augment.depths == ("pixels" if name == "image_folder" else "none")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +130,10 @@ def test_what_decides_the_result_is_in_every_name(change):
         ({"sweep.fractions": "1.5"}, "above 0 and at most 1"),
         ({"sweep.seeds": 0}, "sweep.seeds is 0"),
         ({"image_size": 32}, "at least 63 px, not 32"),
+        ({"augment.depths": "all"}, "augment.depths is 'all': give pixels or none"),
+        ({"augment.copies": 0}, "augment.copies is 0"),
+        ({"augment.depths": "none", "augment.copies": 4}, "set augment.depths=pixels too"),
+        ({"augment.flip": "yes"}, "augment.flip is 'yes'"),
         ({"network": "sqeezenet"}, "did you mean 'squeezenet'"),
     ],
 )

@@ -110,6 +110,20 @@ def test_the_same_seed_gives_the_same_bytes(images, finished, tmp_path):
             assert one.read_bytes() == other.read_bytes(), file
 
 
+def test_augmentation_changes_the_depths_that_it_names_and_no_other(images, finished, tmp_path):
+    """Down to the bytes; `copies` the others."""
+
+    def files_of(folder, depth):
+        (run,) = (name for name in results(folder) if name.startswith(depth))
+        return {file: (folder / "runs" / run / file).read_bytes() for file in FILES[1:]}
+
+    plain, views = tmp_path / "plain", tmp_path / "views"
+    sweep(config(images, "conv10,scratch", 1, **{"augment.depths": "none"}), plain, quiet=True)
+    sweep(config(images, "conv10,scratch", 1, **{"augment.copies": 4}), views, quiet=True)
+    assert files_of(plain, "conv10") == files_of(finished, "conv10") != files_of(views, "conv10")
+    assert files_of(plain, "scratch") != files_of(finished, "scratch") == files_of(views, "scratch")
+
+
 def test_a_second_sweep_skips_what_is_done(images, finished, monkeypatch):
     def never(*_, **__):
         raise AssertionError("trained again")

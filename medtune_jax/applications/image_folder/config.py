@@ -7,6 +7,7 @@ DEFAULTS = {
     "subgroups": "",  # further columns, whose values are sub-groups of the test set (site,sex); empty: those that fit
     # or with folders that say the class:
     "layout": "",  # what they are from the top, as in SPLIT/CLASS/PATIENT; empty: found by their names
+    "class_pattern": "",  # a regular expression on paths, group 1 is the class; empty: a folder is
     "patient_pattern": "",  # a regular expression on file names, group 1 is the patient
     "duplicates": "identical",  # pictures under two patients that join them: identical, near (copies too), none
     # or a data set that TFDS prepared under data.dir, in place of a folder of images:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from medtune_jax.applications.protocol import Copies
 from medtune_jax.errors import UserError
 from medtune_jax.words import count
 
@@ -19,6 +20,7 @@ NONE, IDENTICAL, NEAR = "none", "identical", "near"
 _SIDE = 16  # of the thumbnails that are compared
 _ALIKE = 0.99  # their correlation: copies reach 0.9998, other patients 0.976 (docs/data.md)
 _BLOCK = 2048
+_EXAMPLES = 3
 MOST = 50_000  # images that near-duplicates are looked for in: each is compared with each
 Pairs = NDArray[np.intp]
 
@@ -26,11 +28,20 @@ Pairs = NDArray[np.intp]
 @dataclass(frozen=True)
 class Together:
     """groups: str [N], joined where they share a picture. kept: bool [N], False for training images that are left out
-    because the given test set has them. notes: what to tell of it."""
+    because the given test set has them. notes: what to tell of it. copies: pairs of images of two groups, by how alike
+    they are; {} where they were not looked for."""
 
     groups: np.ndarray
     kept: np.ndarray
     notes: tuple[str, ...]
+    copies: Mapping[str, Pairs] = field(default_factory=dict)
+
+    def counted(self, names: np.ndarray) -> dict[str, Copies]:
+        """`copies` as numbers, and the first of them by the names str [N] of the images."""
+        return {
+            how: Copies(len(pairs), tuple(map(tuple, names[pairs[:_EXAMPLES]].tolist())))
+            for how, pairs in self.copies.items()
+        }
 
 
 def keep_together(
@@ -83,7 +94,10 @@ def keep_together(
                 f"{count(int((~kept).sum()), 'images')} of the given training set are left out: their {what} share "
                 "pictures with the test set"
             )
-    return Together(joined, kept, tuple(notes))
+    alike = (
+        {IDENTICAL: same} if len(pixels) > MOST else {IDENTICAL: same, NEAR: _without(near, same)}
+    )
+    return Together(joined, kept, tuple(notes), alike)
 
 
 def identical(pixels: np.ndarray) -> Pairs:
@@ -123,6 +137,12 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 def _across(pairs: Pairs, groups: np.ndarray) -> Pairs:
     """The pairs of two groups."""
     return pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
+
+
+def _without(pairs: Pairs, others: Pairs) -> Pairs:
+    """The pairs that are not among others."""
+    width = 1 + max(pairs.max(initial=0), others.max(initial=0))
+    return pairs[~np.isin(pairs @ (width, 1), others @ (width, 1))]
 
 
 def _joined(groups: np.ndarray, pairs: Pairs) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
 from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
@@ -19,28 +19,35 @@ _TIMES = 3
 Parts = tuple[str, ...]
 
 
-def read_folders(directory: Path, patient_pattern: str = "", layout: str = "") -> Table:
+def read_folders(
+    directory: Path, patient_pattern: str = "", layout: str = "", class_pattern: str = ""
+) -> Table:
     """One row an image below the folder, by the names of the folders that it lies in.
 
     patient_pattern: a regular expression whose first group in the file name is the patient. layout: the folders above
     an image from the top, as in "SPLIT/CLASS/PATIENT", * for one that says nothing; empty: found by the names.
+    class_pattern: a regular expression whose first group in the path from the folder is the class, in place of a level.
     Raises UserError where the names leave a doubt, and for folders that do not fit the layout given.
     """
     found = images_below(directory)
     passed, notes = Counter(found.passed_over), []
-    levels = _given(layout) if layout else None
+    levels = _given(layout, bool(class_pattern)) if layout else None
     if levels is None:
-        levels = _found(directory, [path.parent.parts for path in found.paths])
+        folders = [path.parent.parts for path in found.paths]
+        levels = _split_alone(folders) if class_pattern else _found(directory, folders)
         notes.append(f"folders are read as {'/'.join(levels) or 'nothing'} (--config.data.layout)")
     rows, beside = [], 0
     for path in found.paths:
         level = dict(zip(levels, path.parent.parts, strict=False))
         role = SPLITS.get(level.get(SPLIT, "").casefold(), "") if SPLIT in levels else ""
-        if CLASS not in level or (SPLIT in levels and not role):
+        if not (class_pattern or CLASS in level) or (SPLIT in levels and not role):
             beside += 1
             continue
-        patient = _patient(path, level, patient_pattern)
-        rows.append(Row(str(path), level[CLASS], patient, role))
+        label = _searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
+        patient = level.get(PATIENT, str(path))
+        if patient_pattern:
+            patient = _searched(patient_pattern, path.name, "patient")
+        rows.append(Row(str(path), label, patient, role))
     if beside:
         passed["images outside class folders"] = beside
     if not rows:
@@ -51,13 +58,13 @@ def read_folders(directory: Path, patient_pattern: str = "", layout: str = "") -
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
 
 
-def _given(layout: str) -> Parts:
+def _given(layout: str, class_elsewhere: bool) -> Parts:
     levels = tuple(layout.strip("/").split("/"))
     wrong = [level for level in levels if level not in LEVELS]
-    if wrong or CLASS not in levels:
+    if wrong or (CLASS in levels) == class_elsewhere:
         raise UserError(
             f"data.layout is '{layout}': name the folders above an image from the top, of {', '.join(LEVELS)}, with "
-            f"one {CLASS}, as in SPLIT/CLASS/PATIENT"
+            f"one {CLASS}, as in SPLIT/CLASS/PATIENT, or none with data.class_pattern"
         )
     return levels
 
@@ -77,6 +84,13 @@ def _found(directory: Path, folders: Sequence[Parts]) -> Parts:
     if split is not None:
         own.insert(split, SPLIT)
     return (*levels, *own)
+
+
+def _split_alone(folders: Sequence[Parts]) -> Parts:
+    """The levels down to the split, where there is one on top."""
+    above = _common(folders)
+    split = _is_split([parts[len(above) :] for parts in folders], 0)
+    return (*(ANY,) * len(above), SPLIT) if split else ()
 
 
 def _common(folders: Sequence[Parts]) -> Parts:
@@ -147,14 +161,13 @@ def _some(names: set[str]) -> str:
     return f"{first}, ... ({len(names)})" if len(names) > 3 else first
 
 
-def _patient(path: PurePosixPath, level: dict[str, str], pattern: str) -> str:
-    if not pattern:
-        return level.get(PATIENT, str(path))
-    match = re.search(pattern, path.name)
+def _searched(pattern: str, text: str, what: str) -> str:
+    """The first group of data.patient_pattern or data.class_pattern."""
+    match = re.search(pattern, text)
     if not match or not match.groups():
         raise UserError(
-            f"data.patient_pattern '{pattern}' finds no patient in {path.name}: "
-            f"give a regular expression whose first group is the patient"
+            f"data.{what}_pattern '{pattern}' finds no {what} in {text}: "
+            f"give a regular expression whose first group is the {what}"
         )
     return match.group(1)
 

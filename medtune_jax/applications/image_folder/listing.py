@@ -23,6 +23,7 @@ def read_listing(
     table: str = "",
     columns: str = "",
     subgroups: str = "",
+    class_pattern: str = "",
 ) -> Table:
     """From `labels.csv` (image,label,patient[,split]) or another table, else from the folders that images lie in.
 
@@ -39,7 +40,8 @@ def read_listing(
             raise UserError(
                 f"data.subgroups is '{subgroups}', but {directory} has no table: sub-groups are columns of labels.csv"
             )
-        found, where = read_folders(directory, patient_pattern, layout), str(directory)
+        found = read_folders(directory, patient_pattern, layout, class_pattern)
+        where = str(directory)
     check_classes(found.rows, where)
     check_sides(found.rows, where)
     return replace(found, notes=(*found.notes, *look_alikes(found.rows)))

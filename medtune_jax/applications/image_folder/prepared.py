@@ -6,12 +6,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from medtune_jax.applications.image_folder.duplicates import keep_together
+from medtune_jax.applications.image_folder.assemble import assembled
 from medtune_jax.applications.protocol import Dataset
-from medtune_jax.applications.splits import check_groups, share_note, test_split
-from medtune_jax.datasets.frames import check_classes, check_disjoint
+from medtune_jax.applications.splits import check_groups
+from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
-from medtune_jax.patches import Images
 
 
 def load_prepared(data: ConfigDict, size: int) -> Dataset:
@@ -47,19 +46,8 @@ def load_prepared(data: ConfigDict, size: int) -> Dataset:
         check_disjoint(groups[~given].tolist(), groups[given].tolist(), "patient")
     else:
         check_groups(labels, groups, classes, f"data set {data.tfds}")
-    found = keep_together(pixels, labels, groups, given, data.duplicates, bool(group))
-    kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
-    notes = list(found.notes)
-    if given is None:
-        test = test_split(labels, groups, data.test_fraction, data.split_seed)
-        notes += share_note(labels, groups, test, data.test_fraction)
-    else:
-        test = given[kept]
-    for side, chosen in (("training", ~test), ("test", test)):
-        present = [classes[k] for k in np.unique(labels[chosen])]
-        check_classes(present, classes, f"{data.tfds}, {side} set")
-    images, names = Images(pixels if kept.all() else pixels[kept]), names[kept]
-    return Dataset(images, labels, classes, groups, names, test, groups, bool(group), notes)
+    known = groups if group else None
+    return assembled(pixels, labels, classes, names, known, given, data, data.tfds)
 
 
 def _square(image: np.ndarray, size: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def read_labels(directory: Path, path: Path, columns: str = "", subgroups: str =
             f"data.columns is '{columns}': name the columns of image, label and patient, and of the split if there is "
             "one, as in image_id,dx,lesion_id"
         )
-    notes: list[str] = []
+    notes = [f"images, labels and patients are read from {path.name}"]
     cells = read_table(path, own[:3], own[3:], notes)
     rows = [(line, _row(line, [row[name] for name in own], own, path)) for line, row in cells]
     _all_have_a_split(rows, path)

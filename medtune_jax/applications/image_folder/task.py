@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from medtune_jax.applications.image_folder.arrays import load_arrays
 from medtune_jax.applications.image_folder.config import DEFAULTS
 from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.image_folder.listing import read_listing
@@ -21,15 +22,21 @@ from medtune_jax.patches import Images
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
-    """Read `config.data.dir`, or the prepared set `config.data.tfds` in it, and fix the test set by patient."""
+    """Read `config.data.dir`, a folder or a .npz file, or the prepared set `config.data.tfds` in it.
+
+    The test set is fixed by patient.
+    """
     data = config.data
     if data.tfds:
         return load_prepared(data, size)
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
+    if directory.suffix == ".npz":
+        return load_arrays(data, size)
     table = read_listing(
-        *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups)
+        *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups),
+        class_pattern=data.class_pattern,
     )
     classes = tuple(sorted({row.label for row in table.rows}))
     labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
@@ -60,8 +67,11 @@ def load(config: ConfigDict, size: int) -> Dataset:
         groups_known=table.patients_known,
         notes=notes,
         passed_over=table.passed_over,
+        copies=found.counted(np.array([row.image for row in table.rows])),
         files=subgroup_file(names[test], held),
     )
 
 
-IMAGE_FOLDER = Application(name="image_folder", defaults=DEFAULTS, load=load, show=show)
+IMAGE_FOLDER = Application(
+    name="image_folder", defaults=DEFAULTS, load=load, augments=True, show=show
+)

@@ -66,8 +66,10 @@ class Layout:
 
     def batch(self, batch: Batch) -> Batch:
         """A batch on every device, its rows spread over 'batch'."""
-        arrays, labels = self.everywhere((batch.arrays, batch.labels))
-        return Batch(arrays, labels, self._put(self._padded(batch.rows), PartitionSpec("batch")))
+        rows = self._put(self._padded(batch.rows), PartitionSpec("batch"))
+        whole = (batch.arrays, batch.labels, batch.numbers)
+        arrays, labels, numbers = self.everywhere(whole)
+        return Batch(arrays, labels, rows, numbers)
 
     def _padded(self, rows: AnyArray) -> np.ndarray:
         missing = -rows.shape[-1] % self.mesh.shape["batch"]

@@ -19,12 +19,22 @@ Take = Callable[[Arrays, Array], Array]
 """A pure function from arrays and row numbers int32 [B] to those rows as the input of a stage, [B, ...]."""
 
 
+Augmented = Callable[[Arrays, Array, Array], Array]
+"""As `Take`, with a key [B] for each row, by which its pixels are changed."""
+
+
 class Batch(NamedTuple):
-    """The data of one step: arrays, labels int32 [N], and the rows int32 [B] of both that it takes (-1 is padding)."""
+    """The data of one step: arrays, labels int32 [N], and the rows int32 [B] of both that it takes (-1 is padding).
+
+    numbers: int32 [N], of all patches which ones the arrays hold; None: all, in order. draw: the key of the epoch by
+    which patches are augmented; None: they are not.
+    """
 
     arrays: Arrays
     labels: AnyArray
     rows: AnyArray
+    numbers: AnyArray | None = None
+    draw: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from medtune_jax import compilation, signals
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.patches import PatchSet
+from medtune_jax.patches import Augment, PatchSet
 from medtune_jax.training.inputs.batch import Arrays, Inputs
 from medtune_jax.training.inputs.memory import Memory, within_memory
 from medtune_jax.training.inputs.places import (
@@ -65,6 +65,7 @@ class PrefixCache:
     dtype: DTypeLike = jnp.float32
     batch: int = 64
     preprocessing: Preprocessing | None = None  # the weights' own; None: the network's
+    augment: Augment | None = None  # what `augmented` does to patches
 
     def __post_init__(self) -> None:
         self._shapes = self.network.shapes(self.size)
@@ -87,6 +88,12 @@ class PrefixCache:
 
     def _preprocessed(self, arrays: Arrays, rows: Array) -> Array:
         return self._preprocessing(self.patches.take(arrays, rows), self.dtype)
+
+    def augmented(self, arrays: Arrays, rows: Array, keys: Array) -> Array:
+        """Patches as the first stage reads them, each changed by its key."""
+        assert self.augment
+        pixels = self.augment(self.patches.take(arrays, rows), keys)
+        return self._preprocessing(pixels, self.dtype)
 
     @property
     def _preprocessing(self) -> Preprocessing:

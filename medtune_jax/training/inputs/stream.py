@@ -35,4 +35,4 @@ class Streamed:
     def _batch(self, row: np.ndarray) -> Batch:
         patches = np.maximum(row, 0)
         renumbered = np.where(row < 0, -1, np.arange(len(row), dtype=np.int32))
-        return Batch(self.subset(patches), self.labels[patches], renumbered)
+        return Batch(self.subset(patches), self.labels[patches], renumbered, patches)
