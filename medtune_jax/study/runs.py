@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from medtune_jax import tuning, weights
@@ -37,6 +36,7 @@ from medtune_jax.training import (
     predict,
     runner_for,
 )
+from medtune_jax.training.devices import hosts
 from medtune_jax.tuning import Depth
 
 _FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
@@ -134,6 +134,7 @@ def _together(shared: _Depth, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
     try:
         results = _train(shared, group)
     except _FAILURES as error:
+        hosts.meet()
         if len(group) > 1:  # one of them may be to blame: each alone, so that the others go on
             for planned in group:
                 yield from _together(shared, [planned])
@@ -170,10 +171,10 @@ def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
         shared.inputs,
         study.settings_of(shared.depth),
         study.capacity,
-        lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
+        # Its last bit may differ between hosts, and decides when all of them stop.
+        lambda labels, logits: hosts.of_first(study.metric(labels, log_odds.of_logits(logits))),
         lambda number, epoch: shared.epoch(tries[number], epoch),
-        # Several hosts would not agree on when a write is due.
-        partials if jax.process_count() == 1 else (),
+        partials,
     )
     seconds = time.perf_counter() - began
     return [
@@ -184,7 +185,7 @@ def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
 
 def _keep(shared: _Depth, tries: Iterable[_Try], candidates: Iterable[Candidate]) -> None:
     """What is trained of an interrupted search waits on disk: nothing but its snapshot and epochs will be read."""
-    if jax.process_count() > 1:
+    if not hosts.first():
         return
     for tried, candidate in zip(tries, candidates, strict=False):
         state = TrainState.of(shared.runner.task, tried.run.params)
