@@ -134,12 +134,12 @@ def _together(shared: _Depth, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
     try:
         results = _train(shared, group)
     except _FAILURES as error:
-        hosts.meet()
+        reason = f"{type(error).__name__}: {str(error)}".splitlines()[0]
+        hosts.meet(reason)
         if len(group) > 1:  # one of them may be to blame: each alone, so that the others go on
             for planned in group:
                 yield from _together(shared, [planned])
             return
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         config = shared.study.config.to_dict()
         results = [Outcome(_result(shared.study, group[0], FAILED, reason), config=config)]
     yield from zip(group, results, strict=True)

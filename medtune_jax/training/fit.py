@@ -88,7 +88,7 @@ def predict(
 
 
 def _divide(runner: Runner, rows: int) -> str:
-    hosts.meet()
+    hosts.meet("the device is out of memory")
     if runner.task.parts >= rows:
         return ""
     runner.divide()

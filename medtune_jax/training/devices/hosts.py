@@ -22,7 +22,7 @@ from jax._src.distributed import global_state  # its key-value store has no publ
 from medtune_jax import signals
 from medtune_jax.errors import UserError
 
-START = 45  # seconds for all processes to come
+START = 40  # seconds for all processes to come
 HEARTBEAT = 30  # seconds of silence after which a process counts as lost
 _MEET = 30.0  # seconds after which who has not failed as this process did is taken to train on
 _LEAVE = 10  # seconds for the others to end too
@@ -35,8 +35,10 @@ _COUNTS_AND_NUMBERS = (
 _ADDRESS = "JAX_COORDINATOR_ADDRESS"
 _OPEN_MPI_ADDRESS = "OMPI_MCA_orte_hnp_uri"  # up to Open MPI 4
 _FATAL = 3  # of absl's severities
+_LOST = "has lost another one"
 
 _round = 0
+_here = ""
 _handler: Any = None
 
 
@@ -93,11 +95,12 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
     UserError where they do not all come. From here on a process that is lost ends this one, with a sentence and the
     exit code of `signals.AGAIN`.
     """
+    global _here
     place = Place.of(environment)
     if place is None or jax.distributed.is_initialized():
         return
-    here = f"process {place.number} of {place.count}"
-    _obey_abort(f"{here} did not find all others within {START} seconds")
+    _here = f"process {place.number} of {place.count}"
+    _obey_abort(f"did not find all others within {START} seconds")
     try:
         jax.distributed.initialize(
             place.address,
@@ -110,10 +113,10 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{here} cannot join the others ({reason}): start all {place.count} at the same time, "
+            f"{_here} cannot join the others ({reason}): start all {place.count} at the same time, "
             f"and let them reach {place.address or 'process 0'}"
         ) from error
-    _obey_abort(f"{here} has lost another one")
+    _obey_abort(_LOST)
 
 
 def leave() -> None:
@@ -134,8 +137,10 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def everyones(text: str, seconds: float | None = None) -> list[str]:
-    """What each process says here, in their order: all must come, if need be within so many seconds."""
+def everyones(text: str, seconds: float | None = None, otherwise: str = _LOST) -> list[str]:
+    """What each process says here, in their order. All must come, if need be within so many seconds, or this process
+    ends and says `otherwise`.
+    """
     global _round
     if not several():
         return [text]
@@ -146,8 +151,8 @@ def everyones(text: str, seconds: float | None = None) -> list[str]:
         said = [_said(_key(_round, number), until) for number in range(jax.process_count())]
         # Who speaks in this round has heard all of the one before.
         global_state.client.key_value_delete(_key(_round - 1, jax.process_index()))
-    except jax.errors.JaxRuntimeError as error:
-        signals.end(_sentence(f"a process has lost another one ({_line(error)})"), signals.AGAIN)
+    except jax.errors.JaxRuntimeError:
+        signals.end(_sentence(otherwise), signals.AGAIN)
     return said
 
 
@@ -166,9 +171,9 @@ def same(text: str) -> bool:
     return len(set(everyones(text))) == 1
 
 
-def meet() -> None:
-    """Go on only if all others come here too, soon: to be called where this process could not do what all do."""
-    everyones("", _MEET)
+def meet(reason: str) -> None:
+    """Where this process failed in what all do: go on only if the others come here too, soon."""
+    everyones("", _MEET, f"cannot go on with the others ({reason})")
 
 
 def asked() -> int:
@@ -204,24 +209,20 @@ def _key(number: int, process: int) -> str:
     return f"medtune/{number}/{process}"
 
 
-def _line(error: object) -> str:
-    return str(error).splitlines()[0][:100]
-
-
 def _sentence(what: str) -> str:
-    return f"{what}: finished runs are kept, start all again with the same command to go on"
+    return f"{_here} {what}: finished runs are kept, start all again with the same command to go on"
 
 
 def _obey_abort(what: str) -> None:
     """JAX's client aborts the process when another is lost, with a trace of C++: say a sentence in its place.
 
-    Its callback for this cannot be one of Python's (jaxlib fails to convert its argument). TF_CPP_MIN_LOG_LEVEL, where
-    it is set, still decides what C++ says.
+    Its callback for this cannot be one of Python's (jaxlib fails to convert its argument). With
+    TF_CPP_MIN_LOG_LEVEL=0 the trace is printed as well.
     """
     global _handler
     from jaxlib import utils
 
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":  # jax sets 1 where it is not set
         utils.absl_set_min_log_level(_FATAL + 1)
 
     def end(_: int) -> None:
