@@ -134,7 +134,7 @@ def _together(shared: _Depth, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
     try:
         results = _train(shared, group)
     except _FAILURES as error:
-        reason = f"{type(error).__name__}: {str(error)}".splitlines()[0]
+        reason = f"{type(error).__name__}: {error!s}".splitlines()[0]
         hosts.meet(reason)
         if len(group) > 1:  # one of them may be to blame: each alone, so that the others go on
             for planned in group:

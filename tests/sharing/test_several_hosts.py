@@ -18,6 +18,7 @@ from tests.sharing.launchers import ROOT, command, finished, launch, leftovers
 
 FIELDS = {"sweep__depths": "conv10,fire9", "sweep__fractions": "1.0", "training__epochs": 2}
 LONG = {
+    "sweep__fractions": "1.0",
     "sweep__depths": "conv10",
     "sweep__seeds": 1,
     "training__epochs": 1500,
@@ -165,6 +166,12 @@ def test_processes_that_plan_other_runs_are_refused(images, tmp_path):
     for code, said in map(finished, processes):
         assert code == 2
         assert "do not plan the same: start all with the same command" in said
+
+
+def test_an_executor_is_refused(images, tmp_path):
+    words = [*command(images, tmp_path / "study", **FIELDS), "--executor.workers=2"]
+    code, said = finished(launch(words, **places()[0]))
+    assert code == 2 and "leave out --executor, or start one process" in said
 
 
 def test_when_every_run_fails_all_processes_say_so(images, tmp_path):

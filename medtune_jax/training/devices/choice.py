@@ -24,8 +24,9 @@ _INSTALL = {"gpu": "pip install 'medtune-jax[cuda]'", "tpu": "pip install 'medtu
 def start(device: str = "auto") -> None:
     """Join the other hosts of a cluster job, if there are any, and check that JAX has the device asked for.
 
-    device: one of DEVICES. To be called before anything is computed. Raises UserError for an unknown device, for
-    other hosts that do not come, for an accelerator that JAX does not have, and for one that the machine has and JAX does not (with 'auto').
+    device: one of DEVICES. To be called before anything is computed. Raises UserError for an unknown device, for other
+    hosts that cannot be joined, for an accelerator that JAX does not have, and for one that the machine has and JAX
+    does not (with 'auto').
     """
     if device not in DEVICES:
         raise UserError(f"device is '{device}': give one of {', '.join(DEVICES)}")

@@ -101,6 +101,8 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
         return
     _here = f"process {place.number} of {place.count}"
     _obey_abort(f"did not find all others within {START} seconds")
+    # Its handler of SIGTERM would take the place of ours.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             place.address,
@@ -147,10 +149,10 @@ def everyones(text: str, seconds: float | None = None, otherwise: str = _LOST) -
     _round += 1
     until = None if seconds is None else time.monotonic() + seconds
     try:
-        global_state.client.key_value_set(_key(_round, jax.process_index()), text)
+        _store().key_value_set(_key(_round, jax.process_index()), text)
         said = [_said(_key(_round, number), until) for number in range(jax.process_count())]
         # Who speaks in this round has heard all of the one before.
-        global_state.client.key_value_delete(_key(_round - 1, jax.process_index()))
+        _store().key_value_delete(_key(_round - 1, jax.process_index()))
     except jax.errors.JaxRuntimeError:
         signals.end(_sentence(otherwise), signals.AGAIN)
     return said
@@ -194,10 +196,15 @@ def check() -> None:
         raise signals.Stop
 
 
+def _store() -> Any:
+    """The key-value store of all processes."""
+    return global_state.client
+
+
 def _said(key: str, until: float | None) -> str:
     while True:
         try:
-            said: str = global_state.client.blocking_key_value_get(key, _SLICE)
+            said: str = _store().blocking_key_value_get(key, _SLICE)
             return said
         except jax.errors.JaxRuntimeError as error:
             late = until is not None and time.monotonic() > until
