@@ -180,6 +180,8 @@ def meet(reason: str) -> None:
 
 def asked() -> int:
     """The signal that asked any of the processes to stop, 0 as long as none did; from here on all know of it."""
+    if not several():
+        return signals.asked()
     number = max(map(int, everyones(str(signals.asked()))))
     signals.adopt(number)
     return number
