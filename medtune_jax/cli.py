@@ -227,6 +227,7 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.sharing.cancel import obey_cancel, times_cancelled
     from medtune_jax.sharing.status import status
     from medtune_jax.study import report, sweep
+    from medtune_jax.training.devices import hosts
 
     keep_programs()
     executor = chosen(values.executor, _executor_options(values))
@@ -239,9 +240,11 @@ def _sweep(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if executor.in_process:
         obey_cancel(output, times_cancelled(output))
         study = sweep(values.config, output)
+        hosts.leave()
     else:
         study = launch(values.config, output, executor)
-    print(_reported(report(study)))
+    if hosts.first():
+        print(_reported(report(study)))
     found = status(study)
     if found.all_failed:
         reason = next(iter(found.failed.values()))

@@ -85,6 +85,21 @@ def json_by_sum(path: Path) -> dict[str, Any]:
     return content
 
 
+def manifest_by_sum(path: Path) -> dict[str, Any]:
+    """A study.json, as `json_by_sum`; ValueError also where a run's name would lead out of the study's `runs`."""
+    manifest = json_by_sum(path)
+    for run in manifest.get("runs", ()):
+        name = run.get("run") if isinstance(run, dict) else None
+        if (
+            not isinstance(name, str)
+            or not name
+            or name.startswith(".")
+            or set("/\\\0") & set(name)
+        ):
+            raise ValueError(f"{name!r} is no run's name")
+    return manifest
+
+
 def _json_sum(content: dict[str, Any]) -> str:
     plain = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

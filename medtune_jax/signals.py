@@ -15,8 +15,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from medtune_jax.paths import remove_unfinished
 
@@ -62,6 +64,25 @@ def check() -> None:
     """Raise Stop where a signal asked to."""
     if _asked:
         raise Stop
+
+
+def adopt(number: int) -> None:
+    """A signal that another process of the same run was sent; 0 is none."""
+    global _asked
+    _asked = _asked or number
+
+
+def end(sentence: str, code: int) -> NoReturn:
+    """From any thread: say why, and end the process at once."""
+    written = _saving.acquire(timeout=GRACE)
+    remove_unfinished()
+    if _speaking.acquire(blocking=False):
+        print(f"medtune: {sentence}", file=sys.stderr, flush=True)
+        os._exit(code)
+    if written:
+        _saving.release()
+    while True:  # another thread ends it
+        time.sleep(GRACE)
 
 
 def stop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
 from medtune_jax.study.sweep import progress_of, say_what_was_read
 from medtune_jax.training import devices
+from medtune_jax.training.devices.hosts import Place
 
 _LOOK = 0.5  # seconds between looks at the study
 _PATIENCE = 12.0  # seconds for cancelled workers to save their state
@@ -28,6 +30,10 @@ def launch(config: ConfigDict, output: str | Path, executor: Executor) -> Path:
     Returns when nothing is left to do; UserError where workers ended before, and for all that
     `sweep` refuses. Ctrl-C is a `signals.Stop` here; a sentence says what goes on.
     """
+    if Place.of(os.environ):
+        raise UserError(
+            "the processes of one run are their own workers: leave out --executor, or start one process"
+        )
     devices.start("cpu")  # this process trains nothing, and leaves the accelerators to the workers
     study = prepare(config, output)
     with progress_of(study) as progress:

@@ -43,9 +43,11 @@ def _work(folder: Path) -> None:
 
     from medtune_jax.compilation import keep_programs
     from medtune_jax.study import sweep
+    from medtune_jax.training.devices import hosts
 
     keep_programs()
     sweep(ConfigDict(submission.config), submission.study, before=submission.before)
+    hosts.leave()
 
 
 def die_with_parent() -> None:

@@ -23,7 +23,7 @@ from medtune_jax.evaluation.metric import AUC, Metric, chosen
 from medtune_jax.evaluation.operating import YOUDEN, Rule
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
 from medtune_jax.evaluation.subgroups import read_subgroups
-from medtune_jax.paths import damaged, json_by_sum
+from medtune_jax.paths import damaged, manifest_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 NO_VALIDATION = (
@@ -208,7 +208,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             f"{directory} holds no study.json: give the --output directory of a `medtune sweep`."
         )
     try:
-        manifest = json_by_sum(path)
+        manifest = manifest_by_sum(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): remove it and run the sweep again."

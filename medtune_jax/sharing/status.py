@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any
 
 from medtune_jax.errors import UserError
-from medtune_jax.paths import discard, json_by_sum
+from medtune_jax.paths import discard, manifest_by_sum
 from medtune_jax.progress import clock
 from medtune_jax.sharing.claims import PATIENCE, Lease, latest, read
 
@@ -120,7 +120,7 @@ def _planned(directory: Path) -> list[dict[str, Any]]:
             f"{directory} holds no study.json: give the --output directory of a `medtune sweep`"
         )
     try:
-        runs = json_by_sum(path)["runs"]
+        runs = manifest_by_sum(path)["runs"]
         return [{"run": str(run["run"]), "depth": str(run["depth"])} for run in runs]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: remove it and run the sweep again") from error

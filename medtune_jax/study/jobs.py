@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-import jax
-
 from medtune_jax.paths import written_to
-from medtune_jax.sharing.claims import Claims, Lease
+from medtune_jax.sharing.claims import Claims, Lease, LostError
 from medtune_jax.study.plan import Plan, PlannedRun
 from medtune_jax.study.store import Attempt, Store
+from medtune_jax.training.devices import hosts
 from medtune_jax.tuning import Depth
 
 _POLL = 1.0  # seconds between looks at what other launchers do
@@ -53,6 +52,9 @@ class Ours(Protocol):
 class Board:
     """The jobs of one sweep and what is left of each, whoever works at it.
 
+    Of several processes that train every run together process 0 claims jobs and looks at the disk; the others do as it
+    says, and call what they both call in the same order.
+
     skip: told of every run that needs no run here, be it done before or by another launcher meanwhile. note: a line
     for the user. before: which attempts had failed when all this was submitted; None: now. A run that failed since was
     tried, so that of many workers that begin one after another not each tries it again.
@@ -69,7 +71,6 @@ class Board:
     ) -> None:
         self._jobs, self._store, self._claims = jobs(plan), store, claims
         self._skip, self._note = skip, note
-        self._together = jax.process_count() > 1  # one launcher in several processes, in step
         self._noted = claims.settled()
         # Not settled: which attempt failed before this sweep. It is tried once more, by whoever comes first.
         self._open: dict[str, Attempt | None] = {}
@@ -93,30 +94,44 @@ class Board:
 
     def waiting(self, job: Job) -> list[PlannedRun]:
         """Its runs that nobody has done."""
-        self._look(job.runs)
-        return [run for run in job.runs if run.name in self._open]
+        names = hosts.of_first([run.name for run in self._waiting(job)] if hosts.first() else [])
+        return [run for run in job.runs if run.name in names]
 
     def close(self, run: PlannedRun) -> None:
         """Done here."""
-        del self._open[run.name]
+        self._open.pop(run.name, None)
 
     def claimed(self) -> Iterator[tuple[Job, Ours]]:
         """Jobs with something to do, each to be entered as a context and then asked anew what is `waiting`.
 
         Ends when no run is left, also of the jobs that other launchers have.
         """
+        if not hosts.several():
+            yield from self._claimed()
+            return
+        ours = iter(self._claimed() if hosts.first() else ())
+        by_name = {job.name: job for job in self._jobs}
+        while True:
+            job, claim = next(ours, (None, None))
+            if not (name := hosts.of_first(job.name if job else "")):
+                return
+            yield by_name[name], _InStep(claim)
+
+    def _claimed(self) -> Iterator[tuple[Job, Ours]]:
         left, depth = self._jobs, None
-        while left := [job for job in left if self.waiting(job)]:
+        while left := [job for job in left if self._waiting(job)]:
             if taken := self._take(left, depth):
                 depth = taken[0].depth
                 yield taken
             else:
                 self._wait(left)
 
+    def _waiting(self, job: Job) -> list[PlannedRun]:
+        self._look(job.runs)
+        return [run for run in job.runs if run.name in self._open]
+
     def _look(self, runs: Iterable[PlannedRun]) -> None:
         """Whether another launcher has done some of them meanwhile."""
-        if self._together:
-            return
         news = self._claims.settled() - self._noted
         for run in runs:
             if run.name in self._open and self._tried(run.name, news):
@@ -129,8 +144,6 @@ class Board:
 
     def _take(self, left: list[Job], depth: Depth | None) -> tuple[Job, Ours] | None:
         """The next job: of the depth whose features are here, else of one that nobody works at, else any."""
-        if self._together:
-            return left[0], _InStep()
         names = {lease.job for lease in self._claims.held()}
         busy = {job.depth for job in self._jobs if job.name in names}
         with written_to(self._store.directory):
@@ -151,16 +164,37 @@ class Board:
     def _changed(self, left: list[Job]) -> bool:
         """Whether a job is done, or free."""
         held = {lease.job for lease in self._claims.held()}
-        return any(job.name not in held or not self.waiting(job) for job in left)
+        return any(job.name not in held or not self._waiting(job) for job in left)
 
 
 class _InStep:
-    """In place of a claim where all processes of a launcher go through all jobs."""
+    """The claim that process 0 holds for all processes which train its job together."""
 
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-    def check(self) -> None: ...
-    def settle(self, run: str) -> None: ...
+    def __init__(self, claim: Ours | None) -> None:
+        self._claim = claim
+
+    def __enter__(self) -> None:
+        if self._claim:
+            self._claim.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        if self._claim:
+            self._claim.__exit__(*error)
+
+    def check(self) -> None:
+        """Raise LostError in all, where the job is another launcher's by now."""
+        lost = False
+        try:
+            if self._claim:
+                self._claim.check()
+        except LostError:
+            lost = True
+        if hosts.of_first(lost):
+            raise LostError
+
+    def settle(self, run: str) -> None:
+        if self._claim:
+            self._claim.settle(run)
 
 
 def place(lease: Lease) -> str:

@@ -28,6 +28,7 @@ from medtune_jax.study.augmentation import augment_of, reaches_pixels
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.disk import Disk
 from medtune_jax.tuning import Depth, Optimizer
 
@@ -208,6 +209,8 @@ def _memory(config: ConfigDict) -> Memory:
     patches, device, host, disk = (
         int(memory[f"{name}_gib"] * 2**30) for name in ("patches", "device", "host", "disk")
     )
+    if hosts.several():
+        disk = 0  # that refuses on one host would have all of them start from other features
     folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "features"
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from medtune_jax import tuning, weights
@@ -40,6 +39,7 @@ from medtune_jax.training import (
     predict,
     runner_for,
 )
+from medtune_jax.training.devices import hosts
 from medtune_jax.tuning import Depth
 
 FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
@@ -172,11 +172,12 @@ def _together(shared: Shared, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
     try:
         results = _train(shared, group)
     except FAILURES as error:
+        reason = f"{type(error).__name__}: {error!s}".splitlines()[0]
+        hosts.meet(reason)
         if len(group) > 1:  # one of them may be to blame: each alone, so that the others go on
             for planned in group:
                 yield from _together(shared, [planned])
             return
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         config = shared.study.config.to_dict()
         results = [Outcome(result_of(shared.study, group[0], FAILED, reason), config=config)]
     yield from zip(group, results, strict=True)
@@ -217,10 +218,10 @@ def fitted(
         shared.inputs,
         settings or study.settings_of(shared.depth),
         study.capacity,
-        lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
+        # Its last bit may differ between hosts, and decides when all of them stop.
+        lambda labels, logits: hosts.of_first(study.metric(labels, log_odds.of_logits(logits))),
         lambda number, epoch: shared.epoch(tries[number], epoch),
-        # Several hosts would not agree on when a write is due.
-        partials if jax.process_count() == 1 else (),
+        partials,
     )
     seconds = time.perf_counter() - began
     return [
@@ -231,7 +232,7 @@ def fitted(
 
 def _keep(shared: Shared, tries: Iterable[Try], candidates: Iterable[Candidate]) -> None:
     """What is trained of an interrupted search waits on disk: nothing but its snapshot and epochs will be read."""
-    if jax.process_count() > 1:
+    if not hosts.first():
         return
     for tried, candidate in zip(tries, candidates, strict=False):
         state = TrainState.of(shared.runner.task, tried.run.params)

@@ -22,8 +22,8 @@ from medtune_jax.paths import (
     csv_bytes,
     damaged,
     discard,
-    json_by_sum,
     json_with_sum,
+    manifest_by_sum,
     scratch_beside,
     seal,
     write_whole,
@@ -217,7 +217,7 @@ def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     try:
-        return json_by_sum(path)
+        return manifest_by_sum(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): remove it and run the sweep again, which writes it anew"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from medtune_jax import signals
+from medtune_jax.errors import UserError
 from medtune_jax.paths import written_to
 from medtune_jax.sharing.claims import Claims, LostError
 from medtune_jax.study.check import short_form
@@ -17,8 +20,9 @@ from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
 from medtune_jax.study.runs import outcomes
-from medtune_jax.study.store import Attempt
+from medtune_jax.study.store import Attempt, versions
 from medtune_jax.training import devices
+from medtune_jax.training.devices import hosts
 
 
 def sweep(
@@ -37,8 +41,9 @@ def sweep(
     """
     devices.start(config.device)
     study = prepare(config, output)
+    _check_same(study)
     plan, store = study.plan, study.store
-    with progress_of(study, quiet) as progress:
+    with progress_of(study, quiet or not hosts.first()) as progress:
         claims = Claims(store.directory / "claims", lambda: progress.doing)
         board = Board(plan, store, claims, progress.skip, progress.note, before)
         say_what_was_read(study, progress)
@@ -52,6 +57,16 @@ def sweep(
     return store.directory
 
 
+def _check_same(study: Study) -> None:
+    """All processes that train together must plan the same runs, of the same code."""
+    here = json.dumps([study.plan.identity, study.plan.manifest(), versions()])
+    if not hosts.same(hashlib.sha256(here.encode()).hexdigest()):
+        raise UserError(
+            "the processes of this run do not plan the same: start all with the same command, data, weights "
+            "and versions of all packages"
+        )
+
+
 def progress_of(study: Study, quiet: bool = False) -> Progress:
     """What counts the runs of a study and guesses when all will be done."""
     runs = study.plan.runs
@@ -61,8 +76,9 @@ def progress_of(study: Study, quiet: bool = False) -> Progress:
 def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) -> None:
     """What is left of a job. Raises LostError once it is another launcher's."""
     waiting = board.waiting(job)
-    for run in waiting:
-        study.store.clear(run.name)
+    if hosts.first():
+        for run in waiting:
+            study.store.clear(run.name)
     for run, outcome in outcomes(study, job.depth, waiting, progress, ours.check):
         ours.check()
         with signals.saving(), written_to(study.store.directory):
@@ -70,7 +86,7 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
         ours.settle(run.name)
         board.close(run)
         progress.finish(run, outcome.result)
-        signals.check()
+        hosts.check()
 
 
 def say_what_was_read(study: Study, progress: Progress) -> None:

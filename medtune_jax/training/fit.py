@@ -10,12 +10,13 @@ import numpy as np
 
 from medtune_jax import signals, tuning
 from medtune_jax.networks import Params
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import Capacity, EpochPlan, Run, Settings, in_rows
 from medtune_jax.training.history import Epoch, Fitted
 from medtune_jax.training.inputs.batch import Inputs
 from medtune_jax.training.inputs.memory import within_memory
-from medtune_jax.training.partial import Partial
+from medtune_jax.training.partial import Partial, digest
 from medtune_jax.training.runners import Runner
 from medtune_jax.training.stack import Stack
 from medtune_jax.training.step import TrainState
@@ -80,13 +81,14 @@ def predict(
     def score() -> np.ndarray:
         batches = map(layout.batch, laid.batches(rows))
         logits = layout.to_host(runner.scores(everywhere, batches))
-        signals.check()
+        hosts.check()
         return np.concatenate([batch[:width] for batch in logits])[: len(index)]
 
     return within_memory(score, lambda: _divide(runner, width))
 
 
 def _divide(runner: Runner, rows: int) -> str:
+    hosts.meet("the device is out of memory")
     if runner.task.parts >= rows:
         return ""
     runner.divide()
@@ -105,11 +107,12 @@ class _Member:
         self._state: TrainState | None = TrainState.of(runner.task, run.params)
         self.fitted = Fitted()
         self.begun = np.zeros(0, np.float32)  # losses of the steps of an epoch that was stopped
-        if (
-            partial
-            and (kept := partial.load(self._state))
-            and (runner.by_steps or not len(kept[2]))
-        ):
+        kept = partial.load(self._state) if partial else None
+        if kept and not runner.by_steps and len(kept[2]):
+            kept = None
+        if hosts.several() and not hosts.same(digest(kept)):
+            kept = None  # not every host sees the file yet that another one wrote
+        if kept:
             self._state, self.fitted, self.begun = kept
 
     def enter(self, stack: Stack, slot: int) -> None:
@@ -148,13 +151,16 @@ class _Member:
         best = self.fitted.best
         if best is None or self._settings.keep_last or figure > best.validation:
             self.fitted.best, self.fitted.params = epoch, self._stack.snapshot(self._slot)
-        if self._partial and (self._partial.due() or (self._partial.lasting and self.finished)):
+        due = self._partial and hosts.of_first(self._partial.due())
+        if self._partial and (due or (self._partial.lasting and self.finished)):
             self.keep()
         return epoch
 
     def keep(self) -> None:
         if self._partial:
-            self._partial.keep(self._stack.member(self._slot), self.fitted, self.begun)
+            state = self._stack.member(self._slot)
+            if hosts.first():
+                self._partial.keep(state, self.fitted, self.begun)
 
 
 def _epoch(
@@ -186,7 +192,7 @@ def _epoch(
         else:
             epoch = member.record(losses, monitor(labels[valid], scores))
             progress(member.number, epoch)
-    if signals.asked():
+    if hosts.asked():
         for member in members:
             member.keep()
         raise signals.Stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,15 @@ class Partial:
             return None
         chosen = next((epoch for epoch in history if epoch.epoch == record["best"]), None)
         return state, Fitted(best, history, chosen, record["failure"]), begun
+
+
+def digest(kept: tuple[TrainState, Fitted, np.ndarray] | None) -> str:
+    """What tells a kept state from another one, or from none."""
+    if kept is None:
+        return ""
+    state, fitted, begun = kept
+    sums = {name: zlib.crc32(array.tobytes()) for name, array in _arrays(state, fitted).items()}
+    return json.dumps([sums, _record(fitted, begun, 0.0)])
 
 
 def _arrays(state: TrainState, fitted: Fitted) -> dict[str, np.ndarray]:

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from medtune_jax import compilation, signals, tuning
+from medtune_jax import compilation, tuning
 from medtune_jax.networks import Params, parameter_count
 from medtune_jax.training import stages
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.devices.mesh import Layout
 from medtune_jax.training.epoch import EpochPlan
 from medtune_jax.training.inputs.batch import Arrays, Batch, Inputs
@@ -72,9 +73,10 @@ def _convolves(task: Task, params: Params) -> bool:
 
 
 def _free() -> int:
-    """Bytes of the device's memory that a stack may take."""
-    memory = jax.devices()[0].memory_stats() or {}
-    return int(_MEMORY_SHARE * (memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0)))
+    """Bytes of the device's memory that a stack may take; of several hosts the least."""
+    memory = jax.local_devices()[0].memory_stats() or {}
+    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0)
+    return hosts.least(int(_MEMORY_SHARE * free))
 
 
 def _bytes(task: Task, tuned: int, inputs: Inputs, batch: int) -> int:
@@ -137,7 +139,7 @@ class Runner(ABC):
         """
         logits: list[Array] = []
         for batch in batches:
-            if signals.asked():
+            if hosts.asked_here():
                 break
             logits.append(stages.scores(self.task, self._read, params, batch))
             _wait(logits)
@@ -215,7 +217,7 @@ class StepByStep(Runner):
         draw = self.task.draw(epoch_key, compilation.compiled(jax.random.fold_in))
         losses: list[Array] = []
         for number, batch in enumerate(inputs.batches(order[begun : int(plan.steps)]), begun):
-            if signals.asked():
+            if hosts.asked_here():
                 return state, losses, []
             key = compilation.compiled(jax.random.fold_in)(epoch_key, np.int32(number))
             laid = layout.batch(batch)._replace(draw=draw)

@@ -35,6 +35,10 @@ def check(words: Sequence[str]) -> None:
     match list(words):
         case ["taskset", "-c", _, *rest]:
             check(rest)
+        case ["srun" | "mpirun", *rest] if "medtune" in rest:
+            check(rest[rest.index("medtune") :])
+        case [variable, *rest] if variable.partition("=")[0].startswith("JAX_"):
+            check(rest)
         case ["medtune", *rest]:
             _check_medtune(rest)
         case ["python", "-m", module, *_]:

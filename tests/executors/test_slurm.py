@@ -1,6 +1,8 @@
 """A real Slurm: an array, its elements ended, requeued and warned in the middle; the same bytes as by one process."""
 
+import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -119,6 +121,23 @@ def test_the_job_file_is_accepted(node):
         text=True,
     )
     assert done.returncode == 0 and "to start at" in done.stderr, done.stderr
+
+
+def test_srun_starts_processes_that_train_together(node, images, alone, tmp_path):
+    """Two tasks of a step on this node: one result, and what each of them says goes through srun."""
+    study = tmp_path / "study"
+    words = [sys.executable, "-m", "medtune_jax.cli", *command(images, study, **TWELVE)]
+    done = subprocess.run(
+        ["srun", "--ntasks=2", "--cpus-per-task=1", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("[12/12]") == 1
+    assert sorted(results(study)) == sorted(alone)
 
 
 def test_what_slurm_refuses_is_one_sentence(node, images, tmp_path):

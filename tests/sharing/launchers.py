@@ -29,7 +29,7 @@ def command(images: Path, output: Path, **fields: object) -> list[str]:
     ]
 
 
-def launch(words: list[str]) -> subprocess.Popen[str]:
+def launch(words: list[str], **environment: str) -> subprocess.Popen[str]:
     """A process of its own; what it says goes through its stderr."""
     return subprocess.Popen(
         [sys.executable, "-m", "medtune_jax.cli", *words],
@@ -37,7 +37,7 @@ def launch(words: list[str]) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), **environment},
     )
 
 

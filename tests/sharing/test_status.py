@@ -10,9 +10,12 @@ import pytest
 from medtune_jax import cli
 from medtune_jax.errors import UserError
 from medtune_jax.paths import json_with_sum
+from medtune_jax.report.load import read_manifest
 from medtune_jax.sharing.claims import Claims
 from medtune_jax.sharing.status import described, retry_failed, status
+from medtune_jax.study.store import read_manifest as store_manifest
 
+OUTSIDE = ("../../precious", "/precious", "..", "a\\b", "", 7, None)
 REASON = "RuntimeError: out of memory"
 
 
@@ -101,3 +104,18 @@ def test_watching_ends_when_nothing_is_left(tmp_path, capsys, monkeypatch):
     assert cli.run(["status", str(tmp_path), "--watch"]) == 0
     said = capsys.readouterr().out
     assert looks == [1] and "1 of 2 runs done" in said and "2 of 2 runs done" in said
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_manifest_leads_nowhere_outside_the_study(tmp_path, name):
+    """Its sum is right: somebody made it so. `retry` would remove the folder of a failed run."""
+    (tmp_path / "a").mkdir()
+    folder, outside = study(tmp_path / "a" / "study"), tmp_path / "a" / "precious"
+    outside.mkdir()
+    (outside / "result.json").write_text(json.dumps({"status": "failed", "reason": REASON}))
+    runs = [{"run": name, "depth": "d0"}]
+    (folder / "study.json").write_bytes(json_with_sum({"runs": runs}))
+    for read in (status, retry_failed, read_manifest, lambda at: store_manifest(at / "study.json")):
+        with pytest.raises(UserError, match="is damaged"):
+            read(folder)
+    assert (outside / "result.json").is_file()

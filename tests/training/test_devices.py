@@ -47,21 +47,6 @@ def test_a_platform_of_the_environment_that_jax_does_not_have(monkeypatch):
         devices.start("auto")
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, False),
-        ({"JAX_COORDINATOR_ADDRESS": "node1:1234"}, True),
-        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
-        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
-        ({"SLURM_NTASKS": "4"}, False),  # a batch script outside srun is one process
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-    ],
-)
-def test_when_the_environment_speaks_of_several_hosts(environment, expected):
-    assert devices.spans_hosts(environment) is expected
-
-
 _FAULTS = """
 import resource, sys
 from medtune_jax.training.devices import keep_freed_memory

@@ -49,7 +49,7 @@ def test_a_stack_pays_on_an_accelerator_where_it_fits(data, monkeypatch):
     resident, streamed = (toy.cache(*data, m).inputs("first") for m in (0, Memory(patches=0)))
     for free, expected in ((2**30, True), (2**16, False)):
         device = SimpleNamespace(memory_stats=lambda free=free: {"bytes_limit": free})
-        monkeypatch.setattr(jax, "devices", lambda device=device: [device])
+        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
         runner = toy.chosen(resident, runs=3)
         assert type(runner) is WholeEpoch and runner.stacks is expected
         runner = toy.chosen(streamed, runs=3)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from medtune_jax.errors import UserError
+from medtune_jax.training.devices import hosts
 
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 _NVIDIA = Path("/dev/nvidia0")
@@ -23,15 +24,15 @@ _INSTALL = {"gpu": "pip install 'medtune-jax[cuda]'", "tpu": "pip install 'medtu
 def start(device: str = "auto") -> None:
     """Join the other hosts of a cluster job, if there are any, and check that JAX has the device asked for.
 
-    device: one of DEVICES. To be called before anything is computed. Raises UserError for an unknown device, for an
-    accelerator that JAX does not have, and for one that the machine has and JAX does not (with 'auto').
+    device: one of DEVICES. To be called before anything is computed. Raises UserError for an unknown device, for other
+    hosts that cannot be joined, for an accelerator that JAX does not have, and for one that the machine has and JAX
+    does not (with 'auto').
     """
     if device not in DEVICES:
         raise UserError(f"device is '{device}': give one of {', '.join(DEVICES)}")
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-    if spans_hosts(os.environ) and not jax.distributed.is_initialized():
-        jax.distributed.initialize()
+    hosts.join()
     keep_freed_memory()
     _check(device, _backend(device))
 
@@ -49,14 +50,6 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "gnu_get_libc_version"):
         for option, value in _MALLOC.items():
             libc.mallopt(option, value)
-
-
-def spans_hosts(environment: os._Environ[str] | dict[str, str]) -> bool:
-    """Whether the environment says that this process is one of several: JAX's own variables, srun's or mpirun's."""
-    if environment.get("JAX_COORDINATOR_ADDRESS"):
-        return True
-    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    return any(int(environment.get(name) or 1) > 1 for name in counts)
 
 
 def _backend(device: str) -> str:

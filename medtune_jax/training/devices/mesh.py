@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.epoch import EpochPlan
 from medtune_jax.training.inputs.batch import AnyArray, Batch, Inputs
 
@@ -80,11 +84,31 @@ class Layout:
         if self.single:
             return jax.device_put(tree)
         sharding = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+        put = _put_here if hosts.several() else jax.device_put
+        return jax.tree.map(lambda leaf: put(leaf, sharding), tree)
 
     def to_host(self, tree: Any) -> Any:
         """numpy arrays on every host."""
-        if jax.process_count() > 1:
-            whole = NamedSharding(self.mesh, PartitionSpec())
-            tree = jax.jit(lambda x: x, out_shardings=whole)(tree)
+        if hosts.several():
+            tree = _whole(self.mesh)(tree)
         return jax.device_get(tree)
+
+
+def _put_here(leaf: Any, sharding: NamedSharding) -> Array:
+    """On this process's devices, what of it is theirs. All processes hold the same leaf, or its parts already."""
+    if isinstance(leaf, Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put_here(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
+@cache
+def _whole(mesh: Mesh) -> Callable[[Any], Any]:
+    """A program that gathers arrays on every device."""
+    gathered: Callable[[Any], Any] = jax.jit(
+        lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
+    return gathered

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import jax
 
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.disk import Disk
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ class Memory:
         cls, patches: int = 0, device: int = 0, host: int = 0, disk: Disk | None = None
     ) -> Memory:
         """0 for patches and device: what the device has, in equal shares for patches, features and the step."""
-        share = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0) // _SHARE
+        stats = jax.local_devices()[0].memory_stats() or {}
+        share = hosts.least(stats.get("bytes_limit", 0)) // _SHARE
         beside = 0 if jax.default_backend() == "cpu" else host
         return cls(patches or share or EVERYTHING, device or share or _FEATURES, beside, disk)
 
