@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
+from medtune_jax.training.objectives import SOFTMAX, Objective
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
@@ -42,6 +43,7 @@ class Dataset:
     metric.
     extra: what `evaluate` needs beside the labels (the truth by lesion, say). files: name -> content, what the report
     needs of the data (truth, baseline scores, montages), kept in the study's directory under application/.
+    objective: what a network learns of the labels.
     """
 
     patches: PatchSet
@@ -58,6 +60,7 @@ class Dataset:
     also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    objective: Objective = SOFTMAX
 
     @cached_property
     def test_set(self) -> tuple[TestSet, np.ndarray]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from medtune_jax import balance as balances
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.errors import UserError
 from medtune_jax.words import Words, count
@@ -154,22 +155,28 @@ def by_class(dataset: Dataset) -> dict[str, dict[str, tuple[int, int]]]:
 
 @dataclass(frozen=True)
 class Subset:
-    """Indices of patches to train on (balanced) and to validate on."""
+    """Indices of patches to train on and to validate on; class weights of the former, where it is they that balance."""
 
     train: np.ndarray
     valid: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def training_subset(
-    dataset: Dataset, fraction: float, seed: int, valid_fraction: float, balance: bool = True
+    dataset: Dataset,
+    fraction: float,
+    seed: int,
+    valid_fraction: float,
+    balance: str | bool = balances.DOWNSAMPLE.name,
 ) -> Subset:
     """The training data of one (fraction, seed): whole units, nested over fractions, split by group, balanced.
 
-    valid_fraction: the share of the groups to validate on. A unit (by default the patient) is dropped whole
-    (docs/paper.md, "Data size"); for one seed the units of a smaller fraction are among those of a larger
-    one, in training and in validation alike.
-    Raises UserError when a class has nothing left to train or to validate on.
+    valid_fraction: the share of the groups to validate on. balance: a config's training.balance. A unit (by default
+    the patient) is dropped whole (docs/paper.md, "Data size"); for one seed the units of a smaller fraction are among
+    those of a larger one, in training and in validation alike.
+    Raises UserError when a class has nothing left to train or to validate on, and for an unknown balance.
     """
+    how = balances.chosen(balance)
     rng = np.random.default_rng([seed, 20160505])
     labels, groups, candidates = dataset.labels, dataset.groups, np.flatnonzero(~dataset.test)
     validating = _validation_groups(labels, groups, candidates, valid_fraction, rng)
@@ -186,8 +193,11 @@ def training_subset(
                 f"fraction {fraction} leaves no patch of class '{dataset.classes[lacking[0]]}' to {side} on "
                 f"(seed {seed}): use a larger fraction or more data"
             )
-    train = _balanced(labels, kept[0], rng) if balance else kept[0]
-    return Subset(np.sort(train), np.sort(kept[1]))
+    train = _balanced(labels, kept[0], rng) if how == balances.DOWNSAMPLE else kept[0]
+    weights = None
+    if how == balances.WEIGHTS:
+        weights = dataset.objective.weights(labels[train], len(dataset.classes))
+    return Subset(np.sort(train), np.sort(kept[1]), weights)
 
 
 def _shuffled_strata(

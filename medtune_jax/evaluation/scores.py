@@ -39,12 +39,12 @@ class TestSet:
         rows = first[order]
         return cls(names[rows], groups[rows], labels[rows], judged[rows]), rank[member]
 
-    def scores(self, logits: np.ndarray, member: np.ndarray) -> np.ndarray:
-        """Log-odds float32 [N, C] of the mean probability over each row's patches, from their logits [P, C].
+    def scores(self, of_patches: np.ndarray, member: np.ndarray) -> np.ndarray:
+        """Log-odds float32 [N, C] of the mean probability over each row's patches, from theirs [P, C].
 
         float32, as scores.csv keeps them: whoever reads them back ranks the very same numbers.
         """
-        means = log_odds.mean_by(log_odds.of_logits(logits), member, len(self.names))
+        means = log_odds.mean_by(of_patches, member, len(self.names))
         return means.astype(np.float32)
 
 

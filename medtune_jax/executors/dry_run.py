@@ -119,7 +119,15 @@ def _seconds_of_step(study: Study, depth: Depth) -> float:
     )
     inputs = few.inputs(start, pretrained=not depth.scratch)
     trained = trained_stages(study.network, depth, study.config)
-    task = Task(study.network, trained, inputs.start, inputs.take, few.dtype, study.optimizer)
+    task = Task(
+        study.network,
+        trained,
+        inputs.start,
+        inputs.take,
+        few.dtype,
+        study.optimizer,
+        objective=study.dataset.objective,
+    )
     shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
     runner = runner_for(task, shapes, inputs, 1, settings.batch)
     sides = study.config.training.auxiliary

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from medtune_jax import __version__
+from medtune_jax import __version__, balance
+from medtune_jax.balance import Balance
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.convergence import still_improving
@@ -145,6 +146,12 @@ class StudyResults:
     def answer(self) -> dict[str, float]:
         """The margins that the config sets: `validation_margin`, `margin` (0: the figure's own)."""
         return dict(self.manifest.get("config", {}).get("answer", {}))
+
+    @property
+    def balance(self) -> Balance | None:
+        """What was done about rare classes; None of a study that does not say."""
+        value = self.manifest.get("config", {}).get("training", {}).get("balance")
+        return None if value is None else balance.chosen(value)
 
     @property
     def groups_known(self) -> bool:

@@ -99,6 +99,7 @@ def provenance(evidence: Evidence) -> Section:
         "network": f"{network['name']}, input {network.get('input_size')} px",
         **{f"weights: {k}": v for k, v in flat(network.get("weights", {})).items()},
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
+        **({"class balance": f"in training {study.balance.done}"} if study.balance else {}),
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }

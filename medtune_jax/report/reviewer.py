@@ -121,11 +121,11 @@ def calibration(evidence: Evidence) -> Section | None:
         f"{words.cases} have which probability. The calibration error is the mean distance from the line; even a "
         f"perfect network has some by chance, more with fewer {words.cases}."
     )
-    note = Markup("")
-    if evidence.study.manifest.get("config", {}).get("training", {}).get("balance"):
+    note, balance = Markup(""), evidence.study.balance
+    if balance:
         note = markup.paragraph(
-            "The networks were trained on each class equally often (training.balance), so their probabilities are "
-            "of that mix: where the prevalence in the test set is another, curves lie off the line for this reason "
+            f"In training {balance.done} (training.balance={balance.name}), so that probabilities are of "
+            f"{balance.mix}: where the prevalence in the test set is another, curves lie off the line for this reason "
             "alone.",
             "note",
         )

@@ -52,7 +52,7 @@ def shared_fields() -> ConfigDict:
                     "patience": 0,
                 },
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
-                "balance": True,  # down-sample the majority class
+                "balance": "downsample",  # rare classes: downsample the others, weights in the loss, or none
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
                 "keep_weights": False,  # write each run's trained network beside its result
@@ -89,6 +89,7 @@ def shared_fields() -> ConfigDict:
 
 
 MEANINGS = {
+    "training.balance": "rare classes: downsample the others, weights in the loss, or none",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
     "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
     "training.scratch.patience": "patience from scratch; 0: training.patience",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from medtune_jax import networks, tuning
+from medtune_jax import balance, networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
@@ -123,6 +123,7 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
         key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
     }
     plain["training"].pop("keep_weights", None)  # does not change the result
+    plain["training"]["balance"] = balance.recorded(plain["training"]["balance"])
     for (section, field), before in _ADDED.items():
         if plain[section].get(field) == before:
             del plain[section][field]

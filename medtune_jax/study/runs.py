@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from medtune_jax import tuning, weights
-from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.study import search
@@ -85,7 +84,7 @@ class _Depth:
         trained = self.runner.task.tuned
         rates = starting_rates(network, self.depth, study.config, new, trained)
         subset = study.subsets[planned.fraction, seed]
-        return Run(params, rates, subset.train, subset.valid, seed)
+        return Run(params, rates, subset.train, subset.valid, seed, subset.weights)
 
 
 def outcomes(
@@ -119,7 +118,13 @@ def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
     """
     trained = trained_stages(study.network, depth, study.config)
     task = Task(
-        study.network, trained, inputs.start, inputs.take, study.cache.dtype, study.optimizer
+        study.network,
+        trained,
+        inputs.start,
+        inputs.take,
+        study.cache.dtype,
+        study.optimizer,
+        objective=study.dataset.objective,
     )
     if task not in study.runners:
         shapes = study.network.abstract_params(study.plan.size, auxiliary=True)
@@ -170,7 +175,7 @@ def _fitted(shared: _Depth, tries: Sequence[_Try]) -> list[Candidate]:
         shared.inputs,
         study.settings_of(shared.depth),
         study.capacity,
-        lambda labels, logits: study.metric(labels, log_odds.of_logits(logits)),
+        lambda labels, logits: study.metric(labels, study.dataset.objective.log_odds(logits)),
         lambda number, epoch: shared.epoch(tries[number], epoch),
         # Several hosts would not agree on when a write is due.
         partials if jax.process_count() == 1 else (),
@@ -225,7 +230,7 @@ def _judged(shared: _Depth, planned: PlannedRun, candidates: Sequence[Candidate]
     def scored(patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
         logits = predict(shared.runner, params, shared.inputs, patches, study.settings)
         judged, member = study.dataset.judged_by(patches)
-        return judged, judged.scores(logits, member)
+        return judged, judged.scores(study.dataset.objective.log_odds(logits), member)
 
     test, scores = scored(study.test)
     result = {

@@ -27,13 +27,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run does not share: start parameters, rates, patches to train on and to validate on, seed."""
+    """What one run does not share: start parameters, rates, patches to train on and to validate on, seed.
+
+    weights: of the classes (`Objective.weights`); None: all count alike.
+    """
 
     params: Params
     rates: dict[str, StageRates]
     train: np.ndarray
     valid: np.ndarray
     seed: int
+    weights: np.ndarray | None = None
 
     def rates_at(self, decay: float) -> dict[str, StageRates]:
         """The rates times a factor, as a program takes them."""
@@ -59,7 +63,8 @@ Count = np.integer | Array
 
 
 class EpochPlan(NamedTuple):
-    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key.
+    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key; the
+    class weights of the run, where it has any.
 
     Index -1 is padding: of rows in the end, and rows of nothing else are no steps.
     """
@@ -67,6 +72,7 @@ class EpochPlan(NamedTuple):
     order: AnyArray
     score: AnyArray
     key: Array
+    weights: AnyArray | None = None
 
     @property
     def steps(self) -> Count:
@@ -86,6 +92,7 @@ class EpochPlan(NamedTuple):
             in_rows(order, settings.batch, capacity.steps),
             in_rows(run.valid, settings.score_batch, capacity.score_batches),
             jax.random.fold_in(key, epoch),
+            run.weights,
         )
 
 

@@ -181,7 +181,7 @@ def _train_and_validate(
 ) -> tuple[TrainState, Array, Array]:
     def train(number: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
-        batch = Batch(arrays, labels, plan.order[number])
+        batch = Batch(arrays, labels, plan.order[number], plan.weights)
         key = jax.random.fold_in(plan.key, number)
         state, loss = step(task, state, frozen, rates, batch, key)
         return state, losses.at[number].set(loss)
@@ -216,7 +216,8 @@ class StepByStep(Runner):
             if signals.asked():
                 return state, losses, []
             key = compilation.compiled(jax.random.fold_in)(epoch_key, np.int32(number))
-            state, loss = self._step(state, frozen, rates, layout.batch(batch), key)
+            batch = layout.batch(batch._replace(weights=plan.weights))
+            state, loss = self._step(state, frozen, rates, batch, key)
             losses.append(loss)
             _wait(losses)
         validation = map(layout.batch, inputs.batches(score[: int(plan.batches)]))

@@ -62,12 +62,14 @@ class Layout:
             self._put(self._padded(plan.order), spec),
             self._put(self._padded(plan.score), spec),
             self.by_run(plan.key),
+            self.by_run(plan.weights),
         )
 
     def batch(self, batch: Batch) -> Batch:
         """A batch on every device, its rows spread over 'batch'."""
-        arrays, labels = self.everywhere((batch.arrays, batch.labels))
-        return Batch(arrays, labels, self._put(self._padded(batch.rows), PartitionSpec("batch")))
+        rows = self._put(self._padded(batch.rows), PartitionSpec("batch"))
+        arrays, labels, weights = self.everywhere((batch.arrays, batch.labels, batch.weights))
+        return Batch(arrays, labels, rows, weights)
 
     def _padded(self, rows: AnyArray) -> np.ndarray:
         missing = -rows.shape[-1] % self.mesh.shape["batch"]

@@ -20,11 +20,15 @@ Take = Callable[[Arrays, Array], Array]
 
 
 class Batch(NamedTuple):
-    """The data of one step: arrays, labels int32 [N], and the rows int32 [B] of both that it takes (-1 is padding)."""
+    """The data of one step: arrays, labels int32 [N], and the rows int32 [B] of both that it takes (-1 is padding).
+
+    weights: of the classes (`Objective.weights`), which are the run's own; None: all count alike.
+    """
 
     arrays: Arrays
     labels: AnyArray
     rows: AnyArray
+    weights: AnyArray | None = None
 
 
 @dataclass(frozen=True)
