@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
 class Dataset:
     """All patches of a study, training and test.
 
-    labels: int32 [N], positions in `classes`. groups: str [N], what never crosses a split (patient, video, subject).
+    labels: int32 [N], positions in `classes`, or [N, C] of several findings an image (`evaluation.labels`).
+    groups: str [N], what never crosses a split (patient, video, subject).
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.

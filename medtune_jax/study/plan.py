@@ -21,7 +21,13 @@ _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold", "answer")
 _NOT_OF_THE_DATA = ("dir", "subgroups")
 
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
-_ADDED = {("rates", "search"): 1, ("training", "scratch"): {"epochs": 0, "patience": 0}}
+_ADDED = {
+    ("rates", "search"): 1,
+    ("training", "scratch"): {"epochs": 0, "patience": 0},
+    ("data", "findings"): "",
+    ("data", "uncertain"): "ignore",
+    ("data", "blank"): "negative",
+}
 
 
 @dataclass(frozen=True)
