@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from medtune_jax import signals
 from medtune_jax.applications.splits import by_class
+from medtune_jax.evaluation.labels import several
 from medtune_jax.folders import named
 from medtune_jax.paths import written_to
 from medtune_jax.sharing.claims import Claims, LostError
@@ -85,12 +86,12 @@ def say_what_was_read(study: Study, progress: Progress) -> None:
         progress.note(f"data: {note}")
     if dataset.passed_over:
         progress.note(f"data: passed over {named(dataset.passed_over)}")
-    table = by_class(dataset)
+    table, noun = by_class(dataset), "finding" if several(dataset.labels) else "class"
     for name, sides in list(table.items())[:_CLASSES]:
         train, test = (count(sides[side][0], who) for side in ("train", "test"))
-        progress.note(f"class {name}: {train} to train and validate on, {test} to test")
+        progress.note(f"{noun} {name}: {train} to train and validate on, {test} to test")
     if len(table) > _CLASSES:
-        progress.note(f"... and {len(table) - _CLASSES} more classes: study.json has all")
+        progress.note(f"... and {len(table) - _CLASSES} more: study.json has all")
 
 
 def _expect(study: Study, board: Board, progress: Progress) -> None:

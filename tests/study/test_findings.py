@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, report, sweep
 
-SIDE, PATIENTS, EACH = 64, 60, 2
+SIDE, PATIENTS, EACH = 64, 60, 3
 FINDINGS = ("Edema", "Mass")
 
 
@@ -22,7 +22,7 @@ def images(tmp_path_factory):
     rows = ["image,patient,Edema,Mass"]
     for number in range(EACH * PATIENTS):
         edema, mass = rng.integers(0, 2, 2)
-        pixels = rng.normal(90, 40, (SIDE, SIDE, 3)) + [50 * edema, 0, 50 * mass]
+        pixels = rng.normal([90 + 50 * edema, 90, 90 + 50 * mass], 60, (SIDE, SIDE, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
         told = "-1" if number % 7 == 0 else str(mass)
         rows.append(f"{number}.png,p{number // EACH},{edema},{told}")
