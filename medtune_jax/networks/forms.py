@@ -4,7 +4,7 @@ traced (docs/benchmarks.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
@@ -16,6 +16,8 @@ class Forms:
     space_to_depth: a strided convolution of few channels, as of an image's colours, as one of stride 1 over blocks of
     pixels: tensor cores multiply by eights, and three colours leave most of them idle.
     keep_powers: local response normalisation keeps its float32 powers for the gradient, or else computes them anew.
+    window_products: its sums over channels as products with a matrix of ones beside the diagonal, which a compiler for
+    matrix units merges with what comes before and after.
     pool_in_halves: the winners of max pooling are made in two halves, or else XLA may make them anew in every use.
     """
 
@@ -23,6 +25,7 @@ class Forms:
     split_groups: bool
     space_to_depth: bool
     keep_powers: bool
+    window_products: bool
     pool_in_halves: bool
 
 
@@ -32,6 +35,7 @@ CPU = Forms(
     split_groups=True,
     space_to_depth=False,
     keep_powers=True,
+    window_products=False,
     pool_in_halves=True,
 )
 ACCELERATOR = Forms(
@@ -39,9 +43,11 @@ ACCELERATOR = Forms(
     split_groups=True,
     space_to_depth=True,
     keep_powers=False,
+    window_products=False,
     pool_in_halves=False,
 )
-BY_BACKEND = {"cpu": CPU, "gpu": ACCELERATOR, "tpu": ACCELERATOR}
+TPU = replace(ACCELERATOR, window_products=True)
+BY_BACKEND = {"cpu": CPU, "gpu": ACCELERATOR, "tpu": TPU}
 
 
 def forms() -> Forms:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from medtune_jax.networks.convolutions import convolution
 from medtune_jax.networks.forms import forms
@@ -82,8 +83,16 @@ class Dense(nn.Module):
 _LRN_SIZE, _LRN_ALPHA, _LRN_BETA = 5, 1e-4, 0.75  # k = 1: the values of every network here
 
 
-def _channel_window_sum(x: Array) -> Array:
+def _channel_window_sum(x: Array, dtype: DTypeLike) -> Array:
+    """The sum over n=5 neighbouring channels, float32; of values that need no more digits than `dtype` has."""
     half = _LRN_SIZE // 2
+    if forms().window_products:
+        channel = np.arange(x.shape[-1])
+        near = jnp.asarray(abs(channel[:, None] - channel) <= half, dtype)
+        precision = lax.Precision.HIGHEST if dtype == jnp.float32 else None
+        return jnp.matmul(
+            x.astype(dtype), near, precision=precision, preferred_element_type=jnp.float32
+        )
     window = (1,) * (x.ndim - 1) + (_LRN_SIZE,)
     padding = [(0, 0)] * (x.ndim - 1) + [(half, half)]
     return lax.reduce_window(x, np.zeros((), x.dtype)[()], lax.add, window, (1,) * x.ndim, padding)
@@ -103,8 +112,8 @@ def _lrn_forward(x: Array) -> tuple[Array, tuple[Array, ...]]:
 
 def _lrn_powers(x: Array) -> tuple[Array, Array]:
     """1 + alpha/n sum x^2, and its power of -beta, both float32."""
-    x = x.astype(jnp.float32)
-    scale = 1 + (_LRN_ALPHA / _LRN_SIZE) * _channel_window_sum(x * x)
+    wide = x.astype(jnp.float32)
+    scale = 1 + (_LRN_ALPHA / _LRN_SIZE) * _channel_window_sum(wide * wide, x.dtype)
     root = lax.rsqrt(scale)
     return scale, root * jnp.sqrt(root)  # scale ** -0.75 without a call to pow
 
@@ -117,7 +126,7 @@ def _lrn_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array]:
     shared = (g * x * power / scale).astype(x.dtype)
     if not kept:  # or else XLA would write it in float32
         shared = lax.optimization_barrier(shared)
-    cross = x * _channel_window_sum(shared.astype(jnp.float32))
+    cross = x * _channel_window_sum(shared.astype(jnp.float32), x.dtype)
     return ((g * power - (2 * _LRN_BETA * _LRN_ALPHA / _LRN_SIZE) * cross).astype(x.dtype),)
 
 

@@ -153,7 +153,7 @@ class WholeEpoch(Runner):
 
     def _compile(self) -> None:
         super()._compile()
-        alone = partial(_train_and_validate, self.task)
+        alone = partial(train_and_validate, self.task)
         self._alone = _program(alone, donated=0)
         axes = (0, None, 0, None, None, 0)
         self._stacked = _program(jax.vmap(alone, in_axes=axes), donated=0)
@@ -170,7 +170,7 @@ class WholeEpoch(Runner):
         return trained
 
 
-def _train_and_validate(
+def train_and_validate(
     task: Task,
     state: TrainState,
     frozen: Params,

@@ -147,13 +147,9 @@ def _torch_run(planned: Study, depth: tuning.Depth, pixels: np.ndarray) -> Score
             ("test", planned.test),
         )
     }
-    mean = torch.tensor(network.preprocessing.mean).view(1, 3, 1, 1)
-    std = torch.tensor(network.preprocessing.std).view(1, 3, 1, 1)
 
     def prepared(x: torch.Tensor) -> torch.Tensor:
-        x = x.permute(0, 3, 1, 2).float()
-        x = x.flip(1) if network.preprocessing.order == "BGR" else x
-        return trainer.place((x * network.preprocessing.scale - mean) / std)
+        return trainer.place(torch_side.preprocessed(network, x.to(torch_side.DEVICE)))
 
     def auc(name: str) -> float:
         scores = torch.cat([trainer.predict(prepared(x)) for x, _ in batches[name]])

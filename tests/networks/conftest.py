@@ -5,9 +5,9 @@ import pytest
 from medtune_jax.networks import forms
 
 
-@pytest.fixture(params=["cpu", "accelerator"])
+@pytest.fixture(params=["cpu", "gpu", "tpu"])
 def every_form(request, monkeypatch):
-    """The forms of either kind of backend, on this one."""
-    chosen = forms.CPU if request.param == "cpu" else forms.ACCELERATOR
+    """The forms of every backend, on this one."""
+    chosen = forms.BY_BACKEND[request.param]
     for backend in forms.BY_BACKEND:
         monkeypatch.setitem(forms.BY_BACKEND, backend, chosen)

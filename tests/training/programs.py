@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import jax
 
-EPOCH, STEP = "_train_and_validate", "step"
+EPOCH, STEP = "train_and_validate", "step"
 
 
 @contextmanager
