@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from medtune_jax.evaluation.metric import AUC, Metric
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.patches import PatchSet
+from medtune_jax.training.objectives import SOFTMAX, Objective
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
@@ -38,7 +39,8 @@ class Copies(NamedTuple):
 class Dataset:
     """All patches of a study, training and test.
 
-    labels: int32 [N], positions in `classes`. groups: str [N], what never crosses a split (patient, video, subject).
+    labels: int32 [N], positions in `classes`, or [N, C] of several findings an image (`evaluation.labels`).
+    groups: str [N], what never crosses a split (patient, video, subject).
     names: str [N], the image (frame, candidate) a patch belongs to. test: bool [N], the fixed test set.
     units: str [N], what is dropped whole when the training set shrinks (by default the group).
     groups_known: False where the data name no patients, so that every image is its own group.
@@ -50,6 +52,7 @@ class Dataset:
     metric.
     extra: what `evaluate` needs beside the labels (the truth by lesion, say). files: name -> content, what the report
     needs of the data (truth, baseline scores, montages), kept in the study's directory under application/.
+    objective: what a network learns of the labels.
     """
 
     patches: PatchSet
@@ -67,6 +70,7 @@ class Dataset:
     also: dict[str, tuple[int, int]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    objective: Objective = SOFTMAX
 
     @cached_property
     def test_set(self) -> tuple[TestSet, np.ndarray]:

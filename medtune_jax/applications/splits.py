@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from medtune_jax import balance as balances
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.labels import kinds, several, sides, strata
 from medtune_jax.words import Words, count
 
 _DRAWS = 20  # shuffles tried for a test set with every class
@@ -42,7 +44,7 @@ def share_note(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, asked: 
     off = min(abs(of_groups - asked), abs(test.mean() - asked))
     if off <= _SHARE:
         return []
-    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    fewest = min(len(np.unique(groups[kind])) for kind in kinds(labels))
     return [
         f"the test set has {of_groups:.0%} of the patients and {test.mean():.0%} of the images, not the {asked:.0%} "
         f"asked for: patients stay whole, each class is on both sides, and one has {fewest} patients only"
@@ -55,17 +57,18 @@ def _folds(labels: np.ndarray, groups: np.ndarray, fraction: float) -> tuple[int
     folds, taken = next(
         ((n, k) for n, k in near if k and abs(k / n - fraction) < 0.01), (round(1 / fraction), 1)
     )
-    most = max(2, min(len(np.unique(groups)), int(np.bincount(labels).max())))
+    most = max(2, min(len(np.unique(groups)), int(np.bincount(strata(labels)).max())))
     return (folds, taken) if folds <= most else (most, max(1, round(most * fraction)))
 
 
 def _drawn(labels: np.ndarray, groups: np.ndarray, folds: int, taken: int, seed: int) -> np.ndarray:
+    kept = strata(labels)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with (
         warnings.catch_warnings()
     ):  # of classes smaller than the folds, which are looked after here
         warnings.simplefilter("ignore", UserWarning)
-        parts = itertools.islice(splitter.split(labels, labels, groups), taken)
+        parts = itertools.islice(splitter.split(kept, kept, groups), taken)
         test = np.zeros(len(labels), bool)
         for _, index in parts:
             test[index] = True
@@ -76,10 +79,10 @@ def _counts(labels: np.ndarray, groups: np.ndarray, side: np.ndarray) -> list[tu
     """Of each class, its groups on a side and on the other."""
     return [
         (
-            len(np.unique(groups[(labels == label) & side])),
-            len(np.unique(groups[(labels == label) & ~side])),
+            len(np.unique(groups[kind & side])),
+            len(np.unique(groups[kind & ~side])),
         )
-        for label in np.unique(labels)
+        for kind in kinds(labels)
     ]
 
 
@@ -88,17 +91,20 @@ def _with_every_class(
 ) -> np.ndarray:
     """A side (bool [N], whole groups) with each class that has groups for both sides: groups change the side, those
     that take no class from where they are, small ones first."""
-    side = side.copy()
-    for label in np.unique(labels):
+    side, needed = side.copy(), kinds(labels)
+    for kind in needed:
         for lacking in (True, False):  # on the side, then on the other
-            if (labels[side == lacking] == label).any():
+            if kind[side == lacking].any():
                 continue
-            there = np.unique(groups[labels == label])
+            there = np.unique(groups[kind])
             sizes = [int((groups == group).sum()) for group in there]
             for place in sorted(rng.permutation(len(there)), key=lambda p: sizes[p]):
                 moved = np.where(groups == there[place], lacking, side)
-                left = np.unique(labels[side != lacking])
-                if np.isin(left, labels[moved != lacking]).all():
+                if all(
+                    other[moved != lacking].any()
+                    for other in needed
+                    if other[side != lacking].any()
+                ):
                     side = moved
                     break
     return side
@@ -122,54 +128,77 @@ def check_groups(
 
 
 def check_split(dataset: Dataset, words: Words) -> None:
-    """UserError, with all counts, unless each class has groups to test on and two to train and validate on."""
-    table = by_class(dataset)
-    wrong = [name for name, sides in table.items() if sides["train"][0] < 2 or not sides["test"][0]]
+    """UserError, with all counts, unless each class has groups to test on and two to train and validate on.
+
+    Of several findings an image: with and without each.
+    """
+    findings = several(dataset.labels)
+    table = by_class(dataset) | (_by_side(dataset, "no {}", 1) if findings else {})
+    wrong = [name for name, part in table.items() if part["train"][0] < 2 or not part["test"][0]]
     if not wrong:
         return
     rows = (
-        f"\n  {name}: {count(sides['train'][0], words.groups)} to train and validate on, {sides['test'][0]} to test"
-        for name, sides in table.items()
+        f"\n  {name}: {count(part['train'][0], words.groups)} to train and validate on, {part['test'][0]} to test"
+        for name, part in table.items()
     )
     said = "".join(f"\n  {note}" for note in dataset.notes)
+    noun = "finding" if findings else "class"
     raise UserError(
-        f"class '{wrong[0]}' needs one {words.group} in the test set and two in the training set, one of them to "
-        f"validate on: add some, leave the class out, or split otherwise (data.split_seed, data.test_fraction, or a "
+        f"{noun} '{wrong[0]}' needs one {words.group} in the test set and two in the training set, one of them to "
+        f"validate on: add some, leave the {noun} out, or split otherwise (data.split_seed, data.test_fraction, or a "
         f"given split):{''.join(rows)}{said}"
     )
 
 
 def by_class(dataset: Dataset) -> dict[str, dict[str, tuple[int, int]]]:
     """class -> side (train: training and validation, test: what is judged) -> (groups, patches)."""
-    sides = {"train": ~dataset.test, "test": dataset.test & dataset.is_judged}
+    return _by_side(dataset, "{}", 0)
+
+
+def _by_side(dataset: Dataset, name: str, side: int) -> dict[str, dict[str, tuple[int, int]]]:
+    """`by_class` of the images with each class (side 0) or without (side 1), by `name` of the class."""
+    parts = {"train": ~dataset.test, "test": dataset.test & dataset.is_judged}
 
     def counted(index: np.ndarray) -> tuple[int, int]:
         return len(np.unique(dataset.groups[index])), int(index.sum())
 
     return {
-        name: {side: counted((dataset.labels == label) & here) for side, here in sides.items()}
-        for label, name in enumerate(dataset.classes)
+        name.format(known): {
+            part: counted(sides(dataset.labels, (c,))[side] & here) for part, here in parts.items()
+        }
+        for c, known in enumerate(dataset.classes)
     }
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Indices of patches to train on (balanced) and to validate on."""
+    """Indices of patches to train on and to validate on; class weights of the former, where it is they that balance."""
 
     train: np.ndarray
     valid: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def training_subset(
-    dataset: Dataset, fraction: float, seed: int, valid_fraction: float, balance: bool = True
+    dataset: Dataset,
+    fraction: float,
+    seed: int,
+    valid_fraction: float,
+    balance: str | bool = balances.DOWNSAMPLE.name,
 ) -> Subset:
     """The training data of one (fraction, seed): whole units, nested over fractions, split by group, balanced.
 
-    valid_fraction: the share of the groups to validate on. A unit (by default the patient) is dropped whole
-    (docs/paper.md, "Data size"); for one seed the units of a smaller fraction are among those of a larger
-    one, in training and in validation alike.
-    Raises UserError when a class has nothing left to train or to validate on.
+    valid_fraction: the share of the groups to validate on. balance: a config's training.balance. A unit (by default
+    the patient) is dropped whole (docs/paper.md, "Data size"); for one seed the units of a smaller fraction are among
+    those of a larger one, in training and in validation alike.
+    Raises UserError when a class has nothing left to train or to validate on, and for an unknown balance.
     """
+    how = balances.chosen(balance)
+    if several(dataset.labels) and how == balances.DOWNSAMPLE:
+        raise UserError(
+            "training.balance is 'downsample', which thins out classes, but these images have several findings each: "
+            "give weights or none"
+        )
     rng = np.random.default_rng([seed, 20160505])
     labels, groups, candidates = dataset.labels, dataset.groups, np.flatnonzero(~dataset.test)
     validating = _validation_groups(labels, groups, candidates, valid_fraction, rng)
@@ -180,14 +209,27 @@ def training_subset(
         for fewest, side in enumerate((candidates[~held[candidates]], candidates[held[candidates]]))
     ]
     for side, index in zip(("train", "validate"), kept, strict=True):
-        lacking = np.setdiff1d(np.arange(len(dataset.classes)), labels[index])
-        if lacking.size:
+        if lacking := _lacking(dataset, index):
             raise UserError(
-                f"fraction {fraction} leaves no patch of class '{dataset.classes[lacking[0]]}' to {side} on "
-                f"(seed {seed}): use a larger fraction or more data"
+                f"fraction {fraction} leaves no patch {lacking} to {side} on (seed {seed}): use a larger fraction or "
+                "more data"
             )
-    train = _balanced(labels, kept[0], rng) if balance else kept[0]
-    return Subset(np.sort(train), np.sort(kept[1]))
+    train = _balanced(labels, kept[0], rng) if how == balances.DOWNSAMPLE else kept[0]
+    weights = None
+    if how == balances.WEIGHTS:
+        weights = dataset.objective.weights(labels[train], len(dataset.classes))
+    return Subset(np.sort(train), np.sort(kept[1]), weights)
+
+
+def _lacking(dataset: Dataset, index: np.ndarray) -> str:
+    """The first class that some patches have no patch of, or finding that all or none of them have; '' for none."""
+    for c, name in enumerate(dataset.classes):
+        there, not_there = sides(dataset.labels[index], (c,))
+        if not there.any():
+            return f"{'with finding' if several(dataset.labels) else 'of class'} '{name}'"
+        if several(dataset.labels) and not not_there.any():
+            return f"without finding '{name}'"
+    return ""
 
 
 def whole_subset(dataset: Dataset, seed: int, balance: bool = True) -> np.ndarray:
@@ -202,12 +244,12 @@ def _shuffled_strata(
 ) -> list[np.ndarray]:
     """The members of each set of classes: patients with two kinds of image are a stratum of their own."""
     classes: dict[str, set[int]] = {}
-    for member, label in zip(members[index], labels[index], strict=True):
+    for member, label in zip(members[index], strata(labels)[index], strict=True):
         classes.setdefault(member, set()).add(int(label))
-    strata: dict[tuple[int, ...], list[str]] = {}
+    alike: dict[tuple[int, ...], list[str]] = {}
     for member in sorted(classes):
-        strata.setdefault(tuple(sorted(classes[member])), []).append(member)
-    return [rng.permutation(strata[kind]) for kind in sorted(strata)]
+        alike.setdefault(tuple(sorted(classes[member])), []).append(member)
+    return [rng.permutation(alike[kind]) for kind in sorted(alike)]
 
 
 def _validation_groups(

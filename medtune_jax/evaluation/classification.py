@@ -16,6 +16,7 @@ import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import intervals, log_odds, readers
+from medtune_jax.evaluation.labels import several, sides
 from medtune_jax.evaluation.metric import AUC, Metric, task_score
 from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.sweep import Statistic, area_under, average_precision, estimate
@@ -64,8 +65,9 @@ class Bin(NamedTuple):
 class Classification:
     """Images under S runs of one method.
 
-    labels: int [N]. scores: log-odds [S, N, C]. groups: [N], patients. thresholds: [S, K] log-odds of the K binary
-    tasks of `metric`, from validation (`operating`); None without, and `no_threshold` says why.
+    labels: int [N], or [N, C] of several findings. scores: log-odds [S, N, C]. groups: [N], patients. thresholds:
+    [S, K] log-odds of the K binary tasks of `metric`, from validation (`operating`); None without, and `no_threshold`
+    says why.
     """
 
     labels: np.ndarray
@@ -94,9 +96,23 @@ class Classification:
         """The positive classes of each of the K binary tasks."""
         return self.metric.tasks(self.classes)
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether an image is of one class; else it may have several findings, and no class is decided on."""
+        return not several(self.labels)
+
     def positive(self, task: int) -> np.ndarray:
         """bool [N]."""
-        return np.isin(self.labels, self.tasks[task])
+        return sides(self.labels, self.tasks[task])[0]
+
+    def negative(self, task: int) -> np.ndarray:
+        """bool [N]."""
+        return sides(self.labels, self.tasks[task])[1]
+
+    def prevalence(self, task: int) -> float:
+        """Share of the positives among the images of which it is known."""
+        positive, negative = self.positive(task).sum(), self.negative(task).sum()
+        return float(positive / max(positive + negative, 1))
 
     def score(self, task: int) -> np.ndarray:
         """Log-odds [S, N]."""
@@ -109,8 +125,13 @@ class Classification:
 
     @property
     def names(self) -> list[str]:
-        """Figures of a binary task. Of several tasks no balanced accuracy, which is that of the decision."""
-        return [name for name in TITLES if name != "balanced_accuracy" or len(self.tasks) == 1]
+        """Figures of a binary task. Of several classes no balanced accuracy, which is that of the decision."""
+        return [name for name in TITLES if name != "balanced_accuracy" or self._alone]
+
+    @property
+    def _alone(self) -> bool:
+        """Whether a binary task is decided for itself."""
+        return len(self.tasks) == 1 or not self.exclusive
 
     def of_task(self, task: int) -> dict[str, Figure]:
         """By name, of one binary task."""
@@ -132,7 +153,7 @@ class Classification:
             )
             for t, name in enumerate(self.names)
         }
-        if len(self.tasks) > 1:
+        if not self._alone:
             found["balanced_accuracy"] = self.decided()["balanced_accuracy"]
         return {name: found[name] for name in TITLES}
 
@@ -159,7 +180,7 @@ class Classification:
         for task in range(len(self.tasks)) if tasks is None else tasks:
             positive = self.positive(task)
             found += [] if name in _OF_NEGATIVES else [positive]
-            found += [] if name in _OF_POSITIVES else [~positive]
+            found += [] if name in _OF_POSITIVES else [self.negative(task)]
         return found
 
     @cached_property
@@ -180,14 +201,14 @@ class Classification:
 
     def _readings(self, statistic: Statistic) -> Readings:
         if self._too_few:
-            as_is = estimate(statistic, self.labels.size)
+            as_is = estimate(statistic, len(self.labels))
             return Readings(as_is, np.empty((0, *as_is.shape)), np.empty(0, int))
         kinds = self.metric.needed(self.labels, self.scores)
         return readers.read(statistic, self.groups, kinds)
 
     def statistic(self, task: int) -> Statistic:
         """weights [R, N] -> [R, S, T] of `names`."""
-        positive, score = self.positive(task), self.score(task)
+        positive, negative, score = self.positive(task), self.negative(task), self.score(task)
         curves = replace(self.metric, area=_areas, tasks=lambda classes: [self.tasks[task]])
         areas = curves.statistic(self.labels, self.scores)
         probability = log_odds.probabilities(score)
@@ -197,17 +218,17 @@ class Classification:
             called = score >= self.thresholds[:, task, None]
         parts: dict[str, Statistic] = {
             "sensitivity": _share(called, positive),
-            "specificity": _share(~called, ~positive),
-            "brier": _share((probability - positive) ** 2, np.ones(len(positive), bool)),
-            "calibration_error": _calibration_error(probability, positive),
+            "specificity": _share(~called, negative),
+            "brier": _share((probability - positive) ** 2, positive | negative),
+            "calibration_error": _calibration_error(probability, positive, negative),
         }
-        single = len(self.tasks) == 1
+        alone = self._alone
 
         def figures(weights: np.ndarray) -> np.ndarray:
             found = {name: part(weights) for name, part in parts.items()}
             of_areas = areas(weights)
             found |= {"auc": of_areas[..., 0], "auprc": of_areas[..., 1]}
-            if single:
+            if alone:
                 found["balanced_accuracy"] = (found["sensitivity"] + found["specificity"]) / 2
             return np.stack([found[name] for name in self.names], axis=-1)
 
@@ -215,11 +236,12 @@ class Classification:
 
     @cached_property
     def decisions(self) -> np.ndarray | None:
-        """int [S, N]: the class that each run calls each image; None where two classes have no threshold.
+        """int [S, N]: the class that each run calls each image; None where two classes have no threshold, and of
+        findings.
 
         Of two classes by the threshold, of several the class of the highest probability.
         """
-        if self.undefined:
+        if self.undefined or not self.exclusive:
             return None
         if self.classes > 2:
             return np.asarray(self.scores.argmax(axis=-1))
@@ -266,8 +288,8 @@ class Classification:
         if self.undefined:
             return []
         probability, positive = log_odds.probabilities(self.score(task)), self.positive(task)
-        place = _bins(probability)
-        return [self._bin(b, probability, positive, place == b) for b in range(BINS)]
+        place, known = _bins(probability), positive | self.negative(task)
+        return [self._bin(b, probability, positive, (place == b) & known) for b in range(BINS)]
 
     def _bin(self, b: int, probability: np.ndarray, positive: np.ndarray, here: np.ndarray) -> Bin:
         used = here.any(axis=1)  # runs with images in it
@@ -373,10 +395,13 @@ def _bins(probability: np.ndarray) -> np.ndarray:
     return np.minimum((probability * BINS).astype(int), BINS - 1)
 
 
-def _calibration_error(probability: np.ndarray, positive: np.ndarray) -> Statistic:
+def _calibration_error(
+    probability: np.ndarray, positive: np.ndarray, negative: np.ndarray
+) -> Statistic:
     """[R, S]: share of the images in a bin x distance of its mean probability and its share of positives, summed."""
-    gap, place = positive - probability, _bins(probability)
+    known = positive | negative
+    gap, place = known * (positive - probability), _bins(probability)
     parts = [(gap * (place == b)).T for b in range(BINS)]
     return lambda weights: np.asarray(
-        sum(np.abs(weights @ part) for part in parts) / weights.sum(axis=1, keepdims=True)
+        sum(np.abs(weights @ part) for part in parts) / (weights @ known)[:, None]
     )

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.labels import sides
 from medtune_jax.evaluation.sweep import (
     Statistic,
     ThresholdSweep,
@@ -26,6 +27,11 @@ def one_vs_rest(classes: int) -> list[tuple[int, ...]]:
     return [(1,)] if classes == 2 else [(c,) for c in range(classes)]
 
 
+def each(classes: int) -> list[tuple[int, ...]]:
+    """The same of findings that do not exclude each other: every one in turn, with and without."""
+    return [(c,) for c in range(classes)]
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure in 0..1, higher is better, of labels and log-odds.
@@ -40,7 +46,9 @@ class Metric:
     tasks: Callable[[int], list[tuple[int, ...]]] = one_vs_rest
 
     def __call__(self, labels: np.ndarray, scores: np.ndarray) -> float:
-        """labels: int [N]. scores: log-odds [N, C], or [S, N, C] of S seeds, whose figures are averaged."""
+        """labels: int [N], or [N, C] of several findings an image (`evaluation.labels`). scores: log-odds [N, C], or
+        [S, N, C] of S seeds, whose figures are averaged.
+        """
         labels = np.asarray(labels)
         statistic = self.statistic(labels, scores)
         if not all(mask.any() for mask in self.needed(labels, scores)):
@@ -59,20 +67,20 @@ class Metric:
             raise UserError(
                 f"Scores hold NaN or infinity: the {self.title} of a diverged run is undefined."
             )
-        if scores.shape[-2] != labels.size:
+        if scores.shape[-2] != len(labels):
             raise UserError(
-                f"Scores of {scores.shape[-2]} images cannot be judged by {labels.size} labels: give one label "
+                f"Scores of {scores.shape[-2]} images cannot be judged by {len(labels)} labels: give one label "
                 "per image."
             )
-        pairs = self.binary(labels, scores)
-        sweeps = [(ThresholdSweep(score), positive) for score, positive in pairs]
+        tasks = self.binary(labels, scores)
+        sweeps = [(ThresholdSweep(score), with_, without) for score, with_, without in tasks]
         runs = 1 if scores.ndim == 2 else len(scores)
 
         def figures(weights: np.ndarray) -> np.ndarray:
             areas = np.stack(
                 [
-                    self.area(sweep.counts(weights * positive), sweep.counts(weights * ~positive))
-                    for sweep, positive in sweeps
+                    self.area(sweep.counts(weights * positive), sweep.counts(weights * negative))
+                    for sweep, positive, negative in sweeps
                 ],
                 axis=1,
             )
@@ -81,19 +89,21 @@ class Metric:
 
         return figures
 
-    def binary(self, labels: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(score float [N], positive bool [N]) of each seed and binary task; arguments as of a call."""
+    def binary(
+        self, labels: np.ndarray, scores: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(score float [N], positive, negative bool [N]) of each seed and binary task; arguments as of a call."""
         seeds = np.asarray(scores, float).reshape(-1, *np.shape(scores)[-2:])
         return [
-            (task_score(seed, positive), np.isin(labels, positive))
+            (task_score(seed, positive), *sides(labels, positive))
             for seed in seeds
             for positive in self.tasks(np.shape(scores)[-1])
         ]
 
     def needed(self, labels: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
         """The sets of images bool [N] of which none may be empty; arguments as of a call."""
-        sides = [np.isin(labels, positive) for positive in self.tasks(np.shape(scores)[-1])]
-        return [mask for side in sides for mask in (side, ~side)]
+        tasks = self.tasks(np.shape(scores)[-1])
+        return [side for positive in tasks for side in sides(labels, positive)]
 
 
 def task_score(scores: np.ndarray, positive: Sequence[int]) -> np.ndarray:
@@ -114,7 +124,8 @@ METRICS = {metric.name: metric for metric in (AUC, AUPRC)}
 def chosen(name: str, own: Metric) -> Metric:
     """The metric of a config's `metric`: empty for the application's own; UserError with the nearest name.
 
-    Another metric judges the same binary tasks as the application's own.
+    Another metric judges the same binary tasks as the application's own. Of findings that do not exclude each other:
+    `of_findings`.
     """
     if not name:
         return own
@@ -124,3 +135,8 @@ def chosen(name: str, own: Metric) -> Metric:
             f"unknown metric '{name}'; did you mean '{near}'? (metrics: {', '.join(METRICS)})"
         )
     return replace(METRICS[name], tasks=own.tasks)
+
+
+def of_findings(metric: Metric) -> Metric:
+    """The metric's mean over findings that do not exclude each other."""
+    return replace(metric, tasks=each)

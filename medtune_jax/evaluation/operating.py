@@ -14,6 +14,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.labels import sides
 from medtune_jax.evaluation.metric import task_score
 from medtune_jax.evaluation.sweep import ThresholdSweep
 
@@ -103,8 +104,11 @@ class Rule:
     def thresholds(
         self, labels: np.ndarray, scores: np.ndarray, tasks: Sequence[tuple[int, ...]]
     ) -> np.ndarray:
-        """[K] of the K binary tasks, from labels int [N] and log-odds [N, C]; raises as `threshold`."""
+        """[K] of the K binary tasks, from labels (`evaluation.labels`) and log-odds [N, C]; raises as `threshold`."""
         scores = np.asarray(scores, float)
-        return np.array(
-            [self.threshold(np.isin(labels, task), task_score(scores, task)) for task in tasks]
-        )
+        found = []
+        for task in tasks:
+            positive, negative = sides(labels, task)
+            known = positive | negative
+            found.append(self.threshold(positive[known], task_score(scores[known], task)))
+        return np.array(found)

@@ -24,7 +24,10 @@ def mean_roc(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np.ndarr
 
     labels, scores: as a metric is called on. The area under the curve is the AUC of the same tasks.
     """
-    curves = [roc_curve(positive, score)[:2] for score, positive in metric.binary(labels, scores)]
+    curves = []
+    for score, positive, negative in metric.binary(labels, scores):
+        known = positive | negative
+        curves.append(roc_curve(positive[known], score[known])[:2])
     return np.mean([np.interp(GRID, *curve) for curve in curves], axis=0)
 
 
@@ -34,11 +37,11 @@ def mean_precision(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np
     At each sensitivity the precision of the highest threshold that reaches it: steps, no interpolation.
     """
     curves = []
-    for score, positive in metric.binary(labels, scores):
+    for score, *sides in metric.binary(labels, scores):
         sweep = ThresholdSweep(score)
-        hits, alarms = (sweep.counts(side.astype(float))[1:] for side in (positive, ~positive))
+        hits, alarms = (sweep.counts(side.astype(float))[1:] for side in sides)
         reached = np.searchsorted(hits, GRID * hits[-1])
-        curves.append((hits / (hits + alarms))[reached])
+        curves.append((hits / np.maximum(hits + alarms, 1))[reached])
     return np.mean(curves, axis=0)
 
 

@@ -71,7 +71,12 @@ def _curves(evidence: Evidence, kind: figures.Curve) -> Section | None:
     if evidence.main_fraction is None:
         return None
     drawing = figures.curves(evidence, kind)
-    caption = f"Mean over seeds, {_tasks(study.classes, study.metric.tasks(len(study.classes)))}."
+    told = (
+        "and over the findings"
+        if study.findings
+        else _tasks(study.classes, study.metric.tasks(len(study.classes)))
+    )
+    caption = f"Mean over seeds, {told}."
     if study.metric.name == kind.metric:
         caption += f" The legend gives the test {study.metric.title}, the area under the curve."
     return Section(kind.title, markup.figure(drawing, caption), [drawing])

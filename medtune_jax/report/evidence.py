@@ -80,7 +80,7 @@ class Evidence:
         if not self.too_few:
             return intervals.readings(metric, labels, scores, self.groups)
         # Without one of very few groups there may be no figure at all, and nothing is made of it.
-        figures = estimate(metric.statistic(labels, scores), labels.size)
+        figures = estimate(metric.statistic(labels, scores), len(labels))
         return readers.without_any(figures)
 
     def seeds(self, cell: Cell) -> list[int]:

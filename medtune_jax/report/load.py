@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from medtune_jax import __version__
+from medtune_jax import __version__, balance
+from medtune_jax.balance import Balance
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.convergence import still_improving
-from medtune_jax.evaluation.metric import AUC, Metric, chosen
+from medtune_jax.evaluation.metric import AUC, Metric, chosen, of_findings
 from medtune_jax.evaluation.operating import YOUDEN, Rule
-from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, score_columns
+from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, label_of, score_columns
 from medtune_jax.evaluation.subgroups import read_subgroups
 from medtune_jax.paths import damaged, manifest_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
@@ -133,6 +134,11 @@ class StudyResults:
         return list(self.manifest["classes"])
 
     @property
+    def findings(self) -> bool:
+        """Whether the classes are findings, of which an image may have several."""
+        return bool(self.manifest.get("findings", False))
+
+    @property
     def stages(self) -> list[str]:
         return [stage["name"] for stage in self.manifest["network"]["stages"]]
 
@@ -145,6 +151,12 @@ class StudyResults:
     def answer(self) -> dict[str, float]:
         """The margins that the config sets: `validation_margin`, `margin` (0: the figure's own)."""
         return dict(self.manifest.get("config", {}).get("answer", {}))
+
+    @property
+    def balance(self) -> Balance | None:
+        """What was done about rare classes; None of a study that does not say."""
+        value = self.manifest.get("config", {}).get("training", {}).get("balance")
+        return None if value is None else balance.chosen(value)
 
     @property
     def groups_known(self) -> bool:
@@ -233,6 +245,7 @@ def load_study(
     directory = Path(directory)
     manifest = read_manifest(directory)
     metric = chosen(manifest.get("metric", ""), metric)
+    metric = of_findings(metric) if manifest.get("findings") else metric
     try:
         depths = _depths(manifest)
         order = {name: i for i, name in enumerate(depths)}
@@ -349,9 +362,8 @@ class _Reader:
         rows = _rows(path, (*TEST_COLUMNS, *probabilities))
         logged = bool(rows) and logits[0] in rows[0]
         rows.sort(key=lambda row: row["image"])
-        index = {name: i for i, name in enumerate(self._classes)}
         try:
-            labels = np.array([index[row["label"]] for row in rows], dtype=int)
+            labels = np.array([label_of(row, self._classes) for row in rows], dtype=int)
             scored = logits if logged else probabilities
             values = np.array([[float(row[c]) for c in scored] for row in rows])
         except (KeyError, ValueError) as error:

@@ -100,6 +100,7 @@ def provenance(evidence: Evidence) -> Section:
         **{f"weights: {k}": v for k, v in flat(network.get("weights", {})).items()},
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "augmentation": _augmentation(manifest.get("config", {})),
+        **({"class balance": f"in training {study.balance.done}"} if study.balance else {}),
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }

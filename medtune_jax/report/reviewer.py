@@ -42,20 +42,28 @@ def figures(evidence: Evidence) -> Section | None:
     if len(best.tasks) > 1:
         each = [best.of_task(task) for task in range(len(best.tasks))]
         given += [figure.estimate for found in each for figure in found.values()]
-        head = ("Class", "Prevalence", *(TITLES[name] for name in best.names))
+        head = (_noun(evidence).capitalize(), "Prevalence", *(TITLES[name] for name in best.names))
         by_class = [
             (
                 _task_name(evidence, best, task),
-                f"{best.positive(task).mean():.3f}",
+                f"{best.prevalence(task):.3f}",
                 *_cells(found),
             )
             for task, found in enumerate(each)
         ]
-        title = f"Each class against the rest, of {evidence.study.label(shown[0].depth)}"
+        title = f"Each {_against(evidence)}, of {evidence.study.label(shown[0].depth)}"
         table = markup.table(head, by_class, "numbers stacked")
         parts.append(markup.details(title, table) if len(each) > 6 else _titled(title, table))
     title = "Beside the AUC" if evidence.study.metric.name == "auc" else "Other figures"
     return Section.of(title, *parts, markup.lacking(given))
+
+
+def _noun(evidence: Evidence) -> str:
+    return "finding" if evidence.study.findings else "class"
+
+
+def _against(evidence: Evidence) -> str:
+    return "finding for itself" if evidence.study.findings else "class against the rest"
 
 
 def _titled(title: str, table: Markup) -> Markup:
@@ -70,14 +78,20 @@ def _explained(evidence: Evidence, fraction: float) -> Iterator[str]:
     study, words = evidence.study, evidence.study.words
     best = evidence.classification((evidence.recommendations[fraction].depth, fraction))
     said = f"With {fraction_name(fraction)} of the training data; 95% intervals over {words.groups} and training runs. "
-    if len(best.tasks) > 1:
+    if not best.exclusive:
+        said += (
+            f"Means over the {len(best.tasks)} findings, each for itself: an {words.case} may have several, and counts "
+            "in no figure of a finding of which the data do not say whether it is there. A guess has an AUPRC of the "
+            "prevalence. "
+        )
+    elif len(best.tasks) > 1:
         said += (
             f"Means over the {len(best.tasks)} classes, each against the rest; the balanced accuracy is the mean "
             f"recall where each {words.case} is called the class of the highest probability. "
         )
     else:
         said += (
-            f"{best.positive(0).mean():.1%} of the {count(len(best.labels), words.cases)} in the test set are "
+            f"{best.prevalence(0):.1%} of the {count(len(best.labels), words.cases)} in the test set are "
             f"{_task_name(evidence, best, 0)} (the prevalence): a guess has that AUPRC. "
         )
     yield said + (
@@ -111,7 +125,7 @@ def calibration(evidence: Evidence) -> Section | None:
     drawing = reviewer_figures.reliability(evidence, fraction)
     several = len(evidence.study.metric.tasks(len(evidence.study.classes))) > 1
     bars = (
-        "The classes together, each against the rest."
+        f"All together, each {_against(evidence)}."
         if several
         else f"Bars are 95% intervals, where a bin has enough {words.groups}."
     )
@@ -121,11 +135,11 @@ def calibration(evidence: Evidence) -> Section | None:
         f"{words.cases} have which probability. The calibration error is the mean distance from the line; even a "
         f"perfect network has some by chance, more with fewer {words.cases}."
     )
-    note = Markup("")
-    if evidence.study.manifest.get("config", {}).get("training", {}).get("balance"):
+    note, balance = Markup(""), evidence.study.balance
+    if balance:
         note = markup.paragraph(
-            "The networks were trained on each class equally often (training.balance), so their probabilities are "
-            "of that mix: where the prevalence in the test set is another, curves lie off the line for this reason "
+            f"In training {balance.done} (training.balance={balance.name}), so that probabilities are of "
+            f"{balance.mix}: where the prevalence in the test set is another, curves lie off the line for this reason "
             "alone.",
             "note",
         )
@@ -141,6 +155,8 @@ def confusion(evidence: Evidence) -> Section | None:
     depth = evidence.recommendations[fraction].depth
     best = evidence.classification((depth, fraction))
     matrix = best.confusion()
+    if not best.exclusive:
+        return None
     if matrix is None:
         text = f"No confusion matrix can be given: {best.undefined or best.no_threshold}."
         return Section.of("Confusion matrix", markup.paragraph(text, "note"))
@@ -234,7 +250,7 @@ def _subgroup_table(
     rows = []
     for value, (part, figures) in found.items():
         size = [f"{len(part.labels):,} ({len(np.unique(part.groups)):,})"]
-        size += [f"{part.positive(0).mean():.3f}"] if single else []
+        size += [f"{part.prevalence(0):.3f}"] if single else []
         rows.append((value, *size, *(markup.interval(figures[name].estimate) for name in names)))
     table = markup.table([*head, *(TITLES[n] for n in names)], rows, "numbers stacked")
     reasons: dict[str, list[str]] = {}
@@ -336,7 +352,7 @@ def _classification(evidence: Evidence) -> Iterator[tuple[Any, ...]]:
             for task in range(len(whole.tasks)):
                 name, positives = _task_name(evidence, whole, task), int(whole.positive(task).sum())
                 yield from _figure_rows(cell, ("", ""), name, whole, whole.of_task(task), positives)
-        if whole.classes > 2:
+        if whole.classes > 2 and whole.exclusive:
             yield from _decided_rows(evidence, cell, whole)
         if cell in shown:
             for column, value, part in _parts(evidence, whole):

@@ -78,7 +78,8 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
 def subtitle(study: StudyResults) -> str:
     """'squeezenet on no polyp / polyp: 29 videos (20 to train on, 9 to test), 612 frames (420, 192)'."""
     data = study.manifest.get("data", {})
-    name = f"{study.manifest['network']['name']} on {' / '.join(study.classes)}"
+    apart = ", " if study.findings else " / "
+    name = f"{study.manifest['network']['name']} on {apart.join(study.classes)}"
     if "contents" in data:
         passed = named(data.get("passed_over", {}))
         return f"{name}: {contents(data['contents'])}" + (

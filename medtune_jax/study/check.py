@@ -20,6 +20,7 @@ from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, by_class
 from medtune_jax.datasets.sheet import captioned
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.labels import several
 from medtune_jax.folders import files_below, named
 from medtune_jax.headers import Header, read_header
 from medtune_jax.paths import csv_bytes, write_whole
@@ -59,10 +60,10 @@ def short_form(dataset: Dataset, words: Words) -> list[str]:
     lines = [f"data: {note}" for note in dataset.notes]
     if dataset.passed_over:
         lines.append(f"data: passed over {named(dataset.passed_over)}")
-    table = by_class(dataset)
+    table, noun = by_class(dataset), "finding" if several(dataset.labels) else "class"
     for name, sides in list(table.items())[:_CLASSES]:
         train, test = (_who(*sides[side], dataset, words) for side in ("train", "test"))
-        lines.append(f"class {name}: {train} to train and validate on, {test} to test")
+        lines.append(f"{noun} {name}: {train} to train and validate on, {test} to test")
     if len(table) > _CLASSES:
         lines.append(f"... and {len(table) - _CLASSES} more classes: study.json has all")
     return lines + [f"warning: {text}" for text in _warnings(dataset, words)]

@@ -54,7 +54,7 @@ def shared_fields() -> ConfigDict:
                     "patience": 0,
                 },
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
-                "balance": True,  # down-sample the majority class
+                "balance": "downsample",  # rare classes: downsample the others, weights in the loss, or none
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
                 "keep_weights": False,  # write each run's trained network beside its result
@@ -103,6 +103,7 @@ def shared_fields() -> ConfigDict:
 MEANINGS = {
     "augment.depths": "pixels: training images of depths that tune the first stage are augmented; none: none are",
     "augment.copies": "fixed augmented views of each image for the other depths; 1: the image as it is",
+    "training.balance": "rare classes: downsample the others, weights in the loss, or none",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
     "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
     "training.scratch.patience": "patience from scratch; 0: training.patience",

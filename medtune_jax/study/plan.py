@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from medtune_jax import networks, tuning
+from medtune_jax import balance, networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network
@@ -26,6 +26,9 @@ _ADDED: dict[tuple[str, str], Any] = {
     ("rates", "search"): 1,
     ("training", "scratch"): {"epochs": 0, "patience": 0},
     ("data", "class_pattern"): "",
+    ("data", "findings"): "",
+    ("data", "uncertain"): "ignore",
+    ("data", "blank"): "negative",
 }
 
 
@@ -130,6 +133,7 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
     }
     plain["training"].pop("keep_weights", None)  # does not change the result
     del plain["augment"]  # decides the results of some depths only (`augmentation.decides`)
+    plain["training"]["balance"] = balance.recorded(plain["training"]["balance"])
     for (section, field), before in _ADDED.items():
         if plain[section].get(field) == before:
             del plain[section][field]

@@ -18,7 +18,8 @@ from medtune_jax import applications, networks, tuning, weights
 from medtune_jax.applications import Dataset, Words
 from medtune_jax.applications.splits import Subset, by_class, check_split, training_subset
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.metric import Metric, chosen
+from medtune_jax.evaluation.labels import several, sides
+from medtune_jax.evaluation.metric import Metric, chosen, of_findings
 from medtune_jax.evaluation.operating import Rule
 from medtune_jax.folders import walk
 from medtune_jax.networks import Network
@@ -61,7 +62,8 @@ class Study:
     @cached_property
     def metric(self) -> Metric:
         """The application's figure of merit, or the one that the config names."""
-        return chosen(self.config.metric, self.application.metric)
+        metric = chosen(self.config.metric, self.application.metric)
+        return of_findings(metric) if several(self.dataset.labels) else metric
 
     @cached_property
     def factors(self) -> tuple[float, ...]:
@@ -249,6 +251,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
             "weights": study.source.provenance,
         },
         "classes": list(dataset.classes),
+        "findings": several(dataset.labels),
         "words": study.application.words._asdict(),
         "data": _data_summary(dataset, study.application.words),
         "config": study.config.to_dict(),
@@ -257,7 +260,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
 
 
 def _data_summary(dataset: Dataset, words: Words) -> dict[str, Any]:
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    counts = [sides(dataset.labels, (c,))[0].sum() for c in range(len(dataset.classes))]
     return {
         "fingerprint": dataset.fingerprint(),
         "cases": len(np.unique(dataset.names)),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medtune_jax import tuning, weights
-from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.networks import Params
@@ -92,7 +91,7 @@ class Shared:
         study = self.study
         logits = predict(self.runner, params, self.inputs, patches, study.settings)
         judged, member = study.dataset.judged_by(patches)
-        return judged, judged.scores(logits, member)
+        return judged, judged.scores(study.dataset.objective.log_odds(logits), member)
 
     def _run(self, planned: PlannedRun) -> Run:
         study, seed = self.study, planned.seed
@@ -102,7 +101,8 @@ class Shared:
         rates = starting_rates(network, self.depth, study.config, new, trained)
         subset = study.subsets[planned.fraction, seed]
         views, patches = study.views(self.depth), len(study.dataset.labels)
-        return Run(params, rates, subset.train, subset.valid, seed, views, patches)
+        own = (subset.train, subset.valid, seed, views, patches, subset.weights)
+        return Run(params, rates, *own)
 
 
 def outcomes(
@@ -149,6 +149,7 @@ def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> T
         cache.dtype,
         study.optimizer,
         augmented=cache.augmented if study.augments(depth) else None,
+        objective=study.dataset.objective,
     )
 
 
@@ -219,7 +220,9 @@ def fitted(
         settings or study.settings_of(shared.depth),
         study.capacity,
         # Its last bit may differ between hosts, and decides when all of them stop.
-        lambda labels, logits: hosts.of_first(study.metric(labels, log_odds.of_logits(logits))),
+        lambda labels, logits: hosts.of_first(
+            study.metric(labels, study.dataset.objective.log_odds(logits))
+        ),
         lambda number, epoch: shared.epoch(tries[number], epoch),
         partials,
     )

@@ -36,7 +36,7 @@ class Run:
     """What one run does not share: start parameters, rates, patches to train on and to validate on, seed.
 
     views: how many fixed views there are of each patch, `patches` rows apart (`patches.Views`); an epoch takes one of
-    them, drawn from (seed, epoch, patch).
+    them, drawn from (seed, epoch, patch). weights: of the classes (`Objective.weights`); None: all count alike.
     """
 
     params: Params
@@ -46,6 +46,7 @@ class Run:
     seed: int
     views: int = 1
     patches: int = 0
+    weights: np.ndarray | None = None
 
     def order(self, epoch: int) -> np.ndarray:
         """The rows int [n] to train on in an epoch, in an order drawn from (seed, epoch)."""
@@ -79,7 +80,8 @@ Count = np.integer | Array
 
 
 class EpochPlan(NamedTuple):
-    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key.
+    """The patches of every step int32 [S, B] and of every batch to score after them [E, B']; the epoch's key; the
+    class weights of the run, where it has any.
 
     Index -1 is padding: of rows in the end, and rows of nothing else are no steps.
     """
@@ -87,6 +89,7 @@ class EpochPlan(NamedTuple):
     order: AnyArray
     score: AnyArray
     key: Array
+    weights: AnyArray | None = None
 
     @property
     def steps(self) -> Count:
@@ -105,6 +108,7 @@ class EpochPlan(NamedTuple):
             in_rows(run.order(epoch), settings.batch, capacity.steps),
             in_rows(run.valid, settings.score_batch, capacity.score_batches),
             jax.random.fold_in(key, epoch),
+            run.weights,
         )
 
 

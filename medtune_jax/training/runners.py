@@ -183,7 +183,7 @@ def train_and_validate(
 ) -> tuple[TrainState, Array, Array]:
     def train(number: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
-        batch = Batch(arrays, labels, plan.order[number], draw=draw)
+        batch = Batch(arrays, labels, plan.order[number], draw=draw, weights=plan.weights)
         key = jax.random.fold_in(plan.key, number)
         state, loss = step(task, state, frozen, rates, batch, key)
         return state, losses.at[number].set(loss)
@@ -220,7 +220,7 @@ class StepByStep(Runner):
             if hosts.asked_here():
                 return state, losses, []
             key = compilation.compiled(jax.random.fold_in)(epoch_key, np.int32(number))
-            laid = layout.batch(batch)._replace(draw=draw)
+            laid = layout.batch(batch._replace(weights=plan.weights))._replace(draw=draw)
             state, loss = self._step(state, frozen, rates, laid, key)
             losses.append(loss)
             _wait(losses)

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from medtune_jax import compilation, tuning
-from medtune_jax.networks import Network, Params, Stage
+from medtune_jax.networks import Params, Stage
 from medtune_jax.networks.layers import row_keys
 from medtune_jax.networks.stages import Auxiliary
 from medtune_jax.training.inputs.batch import Batch
-from medtune_jax.training.loss import Target, cross_entropy
+from medtune_jax.training.objectives import Objective, Target
+from medtune_jax.training.objectives import loss as loss_of
 from medtune_jax.training.step import Gradients, Task, TrainState, counted, in_parts
 from medtune_jax.tuning import StageRates
 
@@ -42,9 +43,9 @@ def step(
 
     def gradients_of(rows: Array, keys: Array, target: Target) -> Gradients:
         x = read(batch._replace(rows=rows))
-        return loss_and_gradients(task.network, state.params, frozen, x, task.start, keys, target)
+        return loss_and_gradients(task, state.params, frozen, x, keys, target)
 
-    parts = _parts(task.parts, batch.labels, batch.rows, key)
+    parts = _parts(task.parts, batch._replace(arrays={}), key)
     loss, gradients = reduce(compilation.compiled(_add), (gradients_of(*part) for part in parts))
     update = compilation.compiled(tuning.update_stage, static=(0,), donated=(1, 2))
     moved = tuning.update(task.optimizer, state.params, state.optimizer, rates, gradients, update)
@@ -65,11 +66,12 @@ def scores(task: Task, read: ReadInputs, params: Params, batch: Batch) -> Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _parts(count: int, labels: Array, rows: Array, key: Array) -> list[tuple[Array, Array, Target]]:
+def _parts(count: int, batch: Batch, key: Array) -> list[tuple[Array, Array, Target]]:
     """(rows, their keys, what they should be scored as) of every part of a batch."""
-    total, rows = counted(rows), in_parts(rows, count)
+    total, rows = counted(batch.rows), in_parts(batch.rows, count)
     keys = row_keys(key, jnp.arange(rows.size)).reshape(rows.shape)
-    return [(rows[i], keys[i], Target.of(labels, rows[i], total)) for i in range(count)]
+    targets = [Target.of(batch._replace(rows=part), total) for part in rows]
+    return list(zip(rows, keys, targets, strict=True))
 
 
 def _add(one: Gradients, other: Gradients) -> Gradients:
@@ -78,26 +80,21 @@ def _add(one: Gradients, other: Gradients) -> Gradients:
 
 
 def loss_and_gradients(
-    network: Network,
-    tuned: Params,
-    frozen: Params,
-    x: Array,
-    start: str,
-    keys: Array,
-    target: Target,
+    task: Task, tuned: Params, frozen: Params, x: Array, keys: Array, target: Target
 ) -> Gradients:
     """The loss of `Network.training_outputs` and its gradients with respect to `tuned`.
 
-    x: input of stage `start`. keys: PRNG keys [B], one a row, for dropout.
+    x: input of the task's first stage. keys: PRNG keys [B], one a row, for dropout.
     """
-    programs = (compilation.compiled(part, static=(0,)) for part in (_forward, _backward, _side))
-    forward, backward, side_loss = programs
+    forward, backward = (compilation.compiled(part, static=(0,)) for part in (_forward, _backward))
+    side_loss = compilation.compiled(_side, static=(0, 1))
+    network, objective = task.network, task.objective
     params = {**tuned, **frozen}
     passed: list[tuple[str, Residuals, tuple[Params, Array]]] = []
     losses: list[Array] = []
     gradients: Params = {}
     behind_side: dict[str, Array] = {}
-    for position in range(network.index(start), len(network.stages)):
+    for position in range(network.index(task.start), len(network.stages)):
         stage = network.stages[position]
         arguments = params[stage.name], x
         if stage.name in tuned:
@@ -108,10 +105,10 @@ def loss_and_gradients(
         for number, side in network.sides(params):
             if side.after == stage.name:
                 name = side.stage.name
-                loss, by = side_loss(side, params[name], x, keys, number, target)
+                loss, by = side_loss(objective, side, params[name], x, keys, number, target)
                 losses.append(loss)
                 gradients[name], behind_side[stage.name] = by
-    loss, behind = _head(x, target)
+    loss, behind = _head(objective, x, target)
     while passed:  # from the last stage to the first, each letting go of what it has kept
         name, residuals, arguments = passed.pop()
         if name in behind_side:
@@ -155,7 +152,7 @@ class Residuals:
         return function
 
 
-# Each of these is compiled with its first argument static.
+# Each of these is compiled with its objective and its stage static.
 
 
 def _forward(
@@ -174,17 +171,23 @@ def _backward(
 
 
 def _side(
-    side: Auxiliary, params: Params, x: Array, keys: Array, number: int, target: Target
+    objective: Objective,
+    side: Auxiliary,
+    params: Params,
+    x: Array,
+    keys: Array,
+    number: int,
+    target: Target,
 ) -> tuple[Array, tuple[Params, Array]]:
     """A side head's part of the loss and its gradients by the head's parameters and by its input."""
 
     def loss(params: Params, x: Array) -> Array:
-        return side.weight * cross_entropy(side(params, x, keys, number), target)
+        return side.weight * loss_of(objective, side(params, x, keys, number), target)
 
     return jax.value_and_grad(loss, argnums=(0, 1))(params, x)
 
 
-@jax.jit
-def _head(x: Array, target: Target) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnums=0)
+def _head(objective: Objective, x: Array, target: Target) -> tuple[Array, Array]:
     """The loss and its gradient by the last stage's output, of any shape [B, ...]."""
-    return jax.value_and_grad(lambda x: cross_entropy(x.reshape(len(x), -1), target))(x)
+    return jax.value_and_grad(lambda x: loss_of(objective, x.reshape(len(x), -1), target))(x)

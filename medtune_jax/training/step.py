@@ -21,7 +21,7 @@ from medtune_jax import tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.layers import row_keys
 from medtune_jax.training.inputs.batch import AnyArray, Augmented, Batch, Take
-from medtune_jax.training.loss import Target, cross_entropy
+from medtune_jax.training.objectives import SOFTMAX, Objective, Target, loss
 from medtune_jax.tuning import Optimizer, OptStates, StageRates
 
 _DRAW = 2**32 - 1  # no step has this number: its key draws dropout
@@ -35,7 +35,7 @@ class Task:
 
     tuned: the trained stages. start: the stage that reads the inputs, by `take` (see `Inputs`). dtype: of the
     activations. parts: every batch is computed in so many parts, one after another, to the same result. augmented: as
-    `take`, for patches to train on; None: those are read as they are.
+    `take`, for patches to train on; None: those are read as they are. objective: what the outputs mean and cost.
     """
 
     network: Network
@@ -46,6 +46,7 @@ class Task:
     optimizer: Optimizer = field(default_factory=Optimizer)
     parts: int = 1
     augmented: Augmented | None = None
+    objective: Objective = SOFTMAX
 
     def inputs(self, batch: Batch) -> Array:
         """What the first stage reads [B, ...]; of padding, any patch."""
@@ -124,9 +125,9 @@ def _loss(
 ) -> Array:
     """Of a part, `total` patches in its batch: the main head's and, weighted, the side heads'."""
     x = task.inputs(batch)
-    target = Target.of(batch.labels, batch.rows, total)
+    target = Target.of(batch, total)
     outputs = task.network.training_outputs({**params, **frozen}, x, task.start, keys)
-    losses = (weight * cross_entropy(logits, target) for weight, logits in outputs)
+    losses = (weight * loss(task.objective, logits, target) for weight, logits in outputs)
     return sum(losses, jnp.zeros(()))
 
 

@@ -148,3 +148,11 @@ def test_an_unknown_field_names_the_nearest():
         config.training.epoch = 3
     with pytest.raises(KeyError, match="fractions"):
         config.update_from_flattened_dict({"sweep.fraction": "1.0"})
+
+
+def test_words_for_the_balance_of_classes_change_no_name_of_before():
+    """`False` is how studies of before say none; the name is that of the commit before the words came."""
+    assert names(plan(**{"training.balance": "True"})) == names(plan())
+    assert names(plan(**{"training.balance": "none"}))[0] == "conv10-f1-s0-ac4b745a"
+    assert names(plan(**{"training.balance": "False"}))[0] == "conv10-f1-s0-ac4b745a"
+    assert not set(names(plan(**{"training.balance": "weights"}))) & set(names(plan()))

@@ -9,8 +9,8 @@ from flax import linen as nn
 from medtune_jax import compilation, networks, tuning
 from medtune_jax.networks.layers import Conv, Dense, dropout, max_pool, row_keys
 from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
-from medtune_jax.training import stages
-from medtune_jax.training.loss import Target, cross_entropy
+from medtune_jax.training import Batch, Task, stages
+from medtune_jax.training.objectives import SOFTMAX, Target, loss
 
 ROWS, SIZE = 6, 9
 
@@ -44,7 +44,8 @@ def batch(start):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(ROWS, SIZE, SIZE, 3)), jnp.float32)
     index = jnp.array([3, 1, 0, 2, 4, -1])
-    target = Target.of(jnp.array([0, 1, 2, 1, 0]), index, jnp.array(5))
+    weights = jnp.array([0.5, 2.0, 1.5])
+    target = Target.of(Batch({}, jnp.array([0, 1, 2, 1, 0]), index, weights), jnp.array(5))
     x = NETWORK.apply(params(), x, stop=start) if start != "one" else x
     return x, row_keys(jax.random.key(1), jnp.arange(ROWS)), target
 
@@ -53,12 +54,16 @@ def params(sides=False):
     return networks.initial_params(NETWORK, jax.random.key(0), "xavier", SIZE, auxiliary=sides)
 
 
-def by_whole(tuned, frozen, x, start, keys, target):
-    def loss(tuned):
-        outputs = NETWORK.training_outputs({**tuned, **frozen}, x, start, keys)
-        return sum(weight * cross_entropy(scores, target) for weight, scores in outputs)
+def task(start):
+    return Task(NETWORK, (), start, lambda arrays, rows: rows)
 
-    return jax.jit(jax.value_and_grad(loss))(tuned)
+
+def by_whole(tuned, frozen, x, start, keys, target):
+    def of_all(tuned):
+        outputs = NETWORK.training_outputs({**tuned, **frozen}, x, start, keys)
+        return sum(weight * loss(SOFTMAX, scores, target) for weight, scores in outputs)
+
+    return jax.jit(jax.value_and_grad(of_all))(tuned)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_the_same_as_of_the_whole_loss(first, start, sides):
     wanted = {name: everything[name] for name in (*NETWORK.names, *present)}
     tuned, frozen = tuning.split(wanted, (*names, *present))
     x, keys, target = batch(start)
-    got = stages.loss_and_gradients(NETWORK, tuned, frozen, x, start, keys, target)
+    got = stages.loss_and_gradients(task(start), tuned, frozen, x, keys, target)
     want = by_whole(tuned, frozen, x, start, keys, target)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
@@ -96,7 +101,7 @@ def test_a_further_depth_compiles_only_its_first_stage():
         tuned, frozen = tuning.split(params(), tuning.parse(NETWORK, first).tuned)
         x, keys, target = batch(first)
         for _ in range(2):
-            stages.loss_and_gradients(NETWORK, tuned, frozen, x, first, keys, target)
+            stages.loss_and_gradients(task(first), tuned, frozen, x, keys, target)
         return np.array([program._cache_size() for program in programs])
 
     jax.clear_caches()

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from medtune_jax.applications.protocol import Copies
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.labels import several
 from medtune_jax.words import count
 
 NONE, IDENTICAL, NEAR = "none", "identical", "near"
@@ -69,9 +70,11 @@ def keep_together(
     notes = []
     if len(pixels) > MOST:
         notes.append(f"near-duplicates are not looked for in more than {MOST:,} images")
-    contradictory = len({*same[labels[same[:, 0]] != labels[same[:, 1]]].flat})
+    each = labels.reshape(len(labels), -1)
+    contradictory = len({*same[(each[same[:, 0]] != each[same[:, 1]]).any(axis=1)].flat})
     if contradictory:
-        notes.append(f"{count(contradictory, 'images')} with identical pixels have two classes")
+        what_two = "different findings" if several(labels) else "two classes"
+        notes.append(f"{count(contradictory, 'images')} with identical pixels have {what_two}")
     pairs = same if how == IDENTICAL else np.concatenate([same, near])
     joined = _joined(groups, pairs)
     if len(pairs):

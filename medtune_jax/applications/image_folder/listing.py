@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.layout import read_folders
 from medtune_jax.applications.image_folder.rows import (
     Table,
@@ -24,6 +25,7 @@ def read_listing(
     columns: str = "",
     subgroups: str = "",
     class_pattern: str = "",
+    wanted: Wanted | None = None,
 ) -> Table:
     """From `labels.csv` (image,label,patient[,split]) or another table, else from the folders that images lie in.
 
@@ -33,15 +35,23 @@ def read_listing(
     if not directory.is_dir():
         raise UserError(f"there is no folder {directory}: set --config.data.dir to your images")
     labels = find_table(directory, table)
+    wanted = wanted if wanted and wanted.findings else None
     if labels:
-        found, where = read_labels(directory, labels, columns, subgroups), str(labels)
+        found = read_labels(directory, labels, columns, subgroups, wanted, patient_pattern)
+        where = str(labels)
     else:
+        if wanted:
+            raise UserError(
+                f"data.findings is '{wanted.findings}', but {directory} has no table: findings are words or columns of "
+                "labels.csv, or of data.table"
+            )
         if subgroups:
             raise UserError(
                 f"data.subgroups is '{subgroups}', but {directory} has no table: sub-groups are columns of labels.csv"
             )
         found = read_folders(directory, patient_pattern, layout, class_pattern)
         where = str(directory)
-    check_classes(found.rows, where)
+    if not found.findings:  # of findings it is the split that is checked, with and without each
+        check_classes(found.rows, where)
     check_sides(found.rows, where)
     return replace(found, notes=(*found.notes, *look_alikes(found.rows)))

@@ -18,24 +18,30 @@ SPLITS = {
 
 
 class Row(NamedTuple):
-    """One image: path from the folder, class, patient, and 'train' or 'test' where the user fixed the split."""
+    """One image: path from the folder, class, patient, and 'train' or 'test' where the user fixed the split.
+
+    findings: 1, 0 or -1 (not known) of each of a table's findings, in place of a class.
+    """
 
     image: str
     label: str
     patient: str
     split: str = ""
+    findings: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
     """All images. notes: what a user should know of how they were read. passed_over: what of the folder is not used,
-    number by kind. subgroups: further column -> image -> its value, '' where there is none."""
+    number by kind. subgroups: further column -> image -> its value, '' where there is none. findings: their names,
+    where an image may have several."""
 
     rows: tuple[Row, ...]
     patients_known: bool
     notes: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
     subgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
 
 
 def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:

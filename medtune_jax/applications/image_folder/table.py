@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from medtune_jax.applications.image_folder.findings import Wanted, read_findings
 from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.scores import BETWEEN
 from medtune_jax.fields import items
 from medtune_jax.folders import entries
 
@@ -39,23 +41,29 @@ def find_table(directory: Path, name: str = "") -> Path | None:
     return found
 
 
-def read_labels(directory: Path, path: Path, columns: str = "", subgroups: str = "") -> Table:
+def read_labels(
+    directory: Path,
+    path: Path,
+    columns: str = "",
+    subgroups: str = "",
+    wanted: Wanted | None = None,
+    patient_pattern: str = "",
+) -> Table:
     """A row an image that the table names and the folder holds; see `read_listing`.
 
     columns: the table's own names for image, label, patient and split, as in "image_id,dx,lesion_id". subgroups: the
-    further columns to keep, as in "site,sex"; empty: those that `further_columns` finds fit.
+    further columns to keep, as in "site,sex"; empty: those that `further_columns` finds fit. wanted: several findings
+    an image in place of a class; columns and patient_pattern are then as of `read_findings`.
     Raises UserError, naming rows, for cells without a value, images that are not there, and rows that contradict
     each other.
     """
-    own = items(columns) or list(NAMES)
-    if len(own) not in (3, 4):
-        raise UserError(
-            f"data.columns is '{columns}': name the columns of image, label and patient, and of the split if there is "
-            "one, as in image_id,dx,lesion_id"
-        )
-    notes = [f"images, labels and patients are read from {path.name}"]
-    cells = read_table(path, own[:3], own[3:], notes)
-    rows = [(line, _row(line, [row[name] for name in own], own, path)) for line, row in cells]
+    notes: list[str] = []
+    findings: tuple[str, ...] = ()
+    if wanted:
+        findings, rows, own = read_findings(path, columns, wanted, patient_pattern, notes)
+        rows = [(line, _with_split(line, row, path)) for line, row in rows]
+    else:
+        rows, own = _one_class(path, columns, notes)
     _all_have_a_split(rows, path)
     images = images_below(directory)
     rows = _located(rows, images.paths, path, notes)
@@ -69,7 +77,27 @@ def read_labels(directory: Path, path: Path, columns: str = "", subgroups: str =
         passed[f"images that {path.name} does not name"] = unnamed
     suffix = path.suffix.lower()
     passed = {kind: n - (kind == suffix) for kind, n in passed.items() if n - (kind == suffix)}
-    return Table(tuple(sided), True, tuple(notes), passed, further)
+    return Table(tuple(sided), True, tuple(notes), passed, further, findings)
+
+
+def _one_class(
+    path: Path, columns: str, notes: list[str]
+) -> tuple[list[tuple[int, Row]], list[str]]:
+    """The rows of a table with one class an image, and its own columns."""
+    own = items(columns) or list(NAMES)
+    if len(own) not in (3, 4):
+        raise UserError(
+            f"data.columns is '{columns}': name the columns of image, label and patient, and of the split if there is "
+            "one, as in image_id,dx,lesion_id"
+        )
+    cells = read_table(path, own[:3], own[3:], notes)
+    rows = [(line, _row(line, [row[name] for name in own], own, path)) for line, row in cells]
+    if any(BETWEEN in row.label for _, row in rows):
+        notes.append(
+            f"labels of {path.name} hold '{BETWEEN}', and each combination is a class: --config.data.findings=all "
+            "reads several findings an image"
+        )
+    return rows, own
 
 
 def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) -> Row:
@@ -82,11 +110,15 @@ def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) ->
             raise UserError(
                 f"{path} row {line} has no '{name}' but '{cell}': fill it in or remove the row"
             )
-    split = cells[3] if len(cells) > 3 else ""
-    if split and split.casefold() not in SPLITS:
-        raise UserError(f"{path} row {line}: split '{split}' must be train, val, test or empty")
     image, label, patient = cells[:3]
-    return Row(image, label, patient, SPLITS.get(split.casefold(), ""))
+    return _with_split(line, Row(image, label, patient, "".join(cells[3:4])), path)
+
+
+def _with_split(line: int, row: Row, path: Path) -> Row:
+    """A row whose split is in our words."""
+    if row.split and row.split.casefold() not in SPLITS:
+        raise UserError(f"{path} row {line}: split '{row.split}' must be train, val, test or empty")
+    return row._replace(split=SPLITS.get(row.split.casefold(), ""))
 
 
 def _all_have_a_split(rows: Sequence[tuple[int, Row]], path: Path) -> None:
@@ -190,7 +222,7 @@ def _each_once(rows: Sequence[tuple[int, Row]], path: Path, notes: list[str]) ->
     for line, row in rows:
         before, same = first.setdefault(row.image, (line, row))
         if same != row:
-            what = next(n for n, a, b in zip(NAMES, same, row, strict=True) if a != b)
+            what = next(n for n, a, b in zip(Row._fields, same, row, strict=True) if a != b)
             raise UserError(
                 f"{path} rows {before} and {line}: {row.image} has two values of '{what}', "
                 f"'{getattr(same, what)}' and '{getattr(row, what)}': keep the right row"

@@ -10,15 +10,18 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.image_folder.arrays import load_arrays
 from medtune_jax.applications.image_folder.config import DEFAULTS
 from medtune_jax.applications.image_folder.duplicates import keep_together
+from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import read_images
+from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
 from medtune_jax.applications.protocol import Application, Dataset
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.subgroups import subgroup_file
 from medtune_jax.patches import Images
+from medtune_jax.training.objectives import SIGMOID, SOFTMAX
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
@@ -37,9 +40,9 @@ def load(config: ConfigDict, size: int) -> Dataset:
     table = read_listing(
         *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups),
         class_pattern=data.class_pattern,
+        wanted=Wanted(data.findings, data.uncertain, data.blank),
     )
-    classes = tuple(sorted({row.label for row in table.rows}))
-    labels = np.array([classes.index(row.label) for row in table.rows], np.int32)
+    classes, labels = _labels(table)
     groups = np.array([row.patient for row in table.rows])
     given = np.array([row.split == "test" for row in table.rows]) if table.rows[0].split else None
     pixels = read_images([directory / row.image for row in table.rows], size)
@@ -69,7 +72,16 @@ def load(config: ConfigDict, size: int) -> Dataset:
         passed_over=table.passed_over,
         copies=found.counted(np.array([row.image for row in table.rows])),
         files=subgroup_file(names[test], held),
+        objective=SIGMOID if table.findings else SOFTMAX,
     )
+
+
+def _labels(table: Table) -> tuple[tuple[str, ...], np.ndarray]:
+    """(classes, labels) as a `Dataset` has them."""
+    if table.findings:
+        return table.findings, np.array([row.findings for row in table.rows], np.int32)
+    classes = tuple(sorted({row.label for row in table.rows}))
+    return classes, np.array([classes.index(row.label) for row in table.rows], np.int32)
 
 
 IMAGE_FOLDER = Application(

@@ -66,14 +66,15 @@ class Layout:
             self._put(self._padded(plan.order), spec),
             self._put(self._padded(plan.score), spec),
             self.by_run(plan.key),
+            self.by_run(plan.weights),
         )
 
     def batch(self, batch: Batch) -> Batch:
         """A batch on every device, its rows spread over 'batch'."""
         rows = self._put(self._padded(batch.rows), PartitionSpec("batch"))
-        whole = (batch.arrays, batch.labels, batch.numbers)
-        arrays, labels, numbers = self.everywhere(whole)
-        return Batch(arrays, labels, rows, numbers)
+        whole = (batch.arrays, batch.labels, batch.numbers, batch.weights)
+        arrays, labels, numbers, weights = self.everywhere(whole)
+        return Batch(arrays, labels, rows, numbers, weights=weights)
 
     def _padded(self, rows: AnyArray) -> np.ndarray:
         missing = -rows.shape[-1] % self.mesh.shape["batch"]

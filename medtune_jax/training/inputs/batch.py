@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     """The data of one step: arrays, labels int32 [N], and the rows int32 [B] of both that it takes (-1 is padding).
 
     numbers: int32 [N], of all patches which ones the arrays hold; None: all, in order. draw: the key of the epoch by
-    which patches are augmented; None: they are not.
+    which patches are augmented; None: they are not. weights: of the classes (`Objective.weights`), which are the run's
+    own; None: all count alike.
     """
 
     arrays: Arrays
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     rows: AnyArray
     numbers: AnyArray | None = None
     draw: Array | None = None
+    weights: AnyArray | None = None
 
 
 @dataclass(frozen=True)
