@@ -61,7 +61,7 @@ def score_columns(classes: Sequence[str]) -> tuple[list[str], list[str]]:
     A class that is called as another column, "patient" say, has probability_CLASS: no two columns share a name.
     """
     logits = [f"logit_{name}" for name in classes]
-    taken = {*TEST_COLUMNS, JUDGED, UNCERTAIN, *logits}
+    taken = {*TEST_COLUMNS, JUDGED, *logits}
     names: list[str] = []
     for name in classes:
         while name in taken:
@@ -100,7 +100,7 @@ def _words(label: np.ndarray, classes: Sequence[str]) -> tuple[str, str]:
 def label_of(row: Mapping[str, str], classes: Sequence[str]) -> int | list[int]:
     """The label that a row of scores.csv states; KeyError for a class that is none of these."""
     place = {name: c for c, name in enumerate(classes)}
-    if UNCERTAIN not in row:
+    if UNCERTAIN not in row or UNCERTAIN in classes:  # no finding is called so, but a class may be
         return place[row["label"]]
     label = [0] * len(classes)
     for column, value in (("label", 1), (UNCERTAIN, UNKNOWN)):

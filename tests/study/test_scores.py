@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.scores import label_of
 from medtune_jax.study import default_config, report, sweep
 
 
@@ -110,3 +111,9 @@ def test_a_study_of_another_metric_is_of_it_from_validation_to_interval(images, 
     with (study / "results.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["metric"] == "auprc" and float(row["test"]) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_class_called_uncertain_is_a_class():
+    """Also in studies of before there were findings, whose column of uncertain ones has that name."""
+    assert label_of({"label": "uncertain", "uncertain": "0.7"}, ["benign", "uncertain"]) == 1
+    assert label_of({"label": "A", "uncertain": "B"}, ["A", "B", "C"]) == [1, -1, 0]

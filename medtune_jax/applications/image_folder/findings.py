@@ -13,7 +13,7 @@ from medtune_jax.applications.image_folder.rows import Row
 from medtune_jax.datasets.tables import columns_of, read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.labels import UNKNOWN
-from medtune_jax.evaluation.scores import BETWEEN
+from medtune_jax.evaluation.scores import BETWEEN, UNCERTAIN
 from medtune_jax.fields import items
 
 _ALL = "all"
@@ -65,8 +65,10 @@ def read_findings(
             f"data.findings is '{wanted.findings}': give two or more; one finding is a study of two classes, a label "
             "for each image"
         )
-    if odd := [name for name in read.findings if BETWEEN in name]:
-        raise UserError(f"finding '{odd[0]}' of {path} has a '{BETWEEN}' in its name: rename it")
+    if odd := [name for name in read.findings if BETWEEN in name or name == UNCERTAIN]:
+        raise UserError(
+            f"finding '{odd[0]}' of {path} has a '{BETWEEN}' in its name or is called '{UNCERTAIN}': rename it"
+        )
     return read
 
 
