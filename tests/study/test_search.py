@@ -7,6 +7,7 @@ import signal
 import time
 from importlib import import_module
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -107,7 +108,7 @@ def test_the_search_compiles_nothing_more(images, tmp_path):
     counts = []
     for number in (1, 3):
         wanted = config(images, "conv10,fire9", 1, **{"rates.search": number})
-        MODULE.jax.clear_caches()
+        jax.clear_caches()
         with pytest.MonkeyPatch.context() as patch, programs.compiled() as names:
             patch.setattr(MODULE, "runner_for", runner_by_kind)
             sweep(wanted, tmp_path / str(number), quiet=True)
@@ -157,7 +158,8 @@ def test_the_test_set_is_scored_once_a_run(images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(MODULE, "predict", counted)
     sweep(config(images, "conv10", 2, **SEARCH), tmp_path, quiet=True)
-    assert [len(rows) for rows in scored] == [16, 16]
+    # Of each run the test set, and beside it its own validation set.
+    assert [len(rows) for rows in scored] == [16, 8, 16, 8]
 
 
 def test_test_data_play_no_part(images, searched, tmp_path):
@@ -207,7 +209,7 @@ def test_an_interrupted_search_ends_in_the_same_bytes(images, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         if pays:
-            patch.setattr(MODULE, "Partial", lambda path: Partial(path, interval=0))
+            patch.setattr(MODULE, "Partial", lambda path, **own: Partial(path, interval=0, **own))
         patch.setattr(Progress, "epoch", stopping((3.0, 3)))
         with pytest.raises(KeyboardInterrupt):
             sweep(wanted, folder, quiet=True)
@@ -227,7 +229,7 @@ def test_a_search_whose_launcher_is_stopped_ends_in_the_same_bytes(images, tmp_p
     """By a signal, between two steps of some rate: fire9 convolves and takes single steps on a CPU."""
     fields = {
         "sweep__depths": "fire9", "sweep__fractions": "1.0", "sweep__seeds": 1, "rates__search": 3,
-        "training__epochs": 12, "training__patience": 12, "training__batch": 4,
+        "training__epochs": 40, "training__patience": 40, "training__batch": 4,
     }  # fmt: skip
     whole, study = tmp_path / "whole", tmp_path / "study"
     code, said = finished(launch(command(images, whole, **fields)))
@@ -235,7 +237,7 @@ def test_a_search_whose_launcher_is_stopped_ends_in_the_same_bytes(images, tmp_p
     process = launch(command(images, study, **fields))
     while not list(study.glob("claims/*.0001")) and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(3.0)
+    time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     code, said = finished(process)
     assert code == 75, said

@@ -208,7 +208,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(images, tmp_path,
     whole, folder = tmp_path / "whole", tmp_path / "resumed"
     sweep(wanted, whole, quiet=True)
     with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "Partial", lambda path: Partial(path, interval=0))
+        patch.setattr(MODULE, "Partial", lambda path, **own: Partial(path, interval=0, **own))
         patch.setattr(Progress, "epoch", interrupted_after(2))
         with pytest.raises(KeyboardInterrupt):
             sweep(wanted, folder, quiet=True)

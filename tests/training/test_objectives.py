@@ -31,7 +31,7 @@ def by_hand(weights=None):
 
 @pytest.mark.parametrize("weights", [None, np.array([[0.5, 2.0], [1.0, 1.0], [0.7, 1.3]])])
 def test_the_cost_is_the_mean_over_the_known_findings(weights):
-    batch = Batch({}, LABELS, np.array([0, 2, -1]), weights)
+    batch = Batch({}, LABELS, np.array([0, 2, -1]), weights=weights)
     outputs = jnp.asarray(OUTPUTS[[0, 2, 1]])
     got = loss(SIGMOID, outputs, Target.of(batch, jnp.array(2)))
     assert float(got) == pytest.approx(by_hand(weights), rel=1e-5)

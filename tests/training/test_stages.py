@@ -45,7 +45,7 @@ def batch(start):
     x = jnp.asarray(rng.normal(size=(ROWS, SIZE, SIZE, 3)), jnp.float32)
     index = jnp.array([3, 1, 0, 2, 4, -1])
     weights = jnp.array([0.5, 2.0, 1.5])
-    target = Target.of(Batch({}, jnp.array([0, 1, 2, 1, 0]), index, weights), jnp.array(5))
+    target = Target.of(Batch({}, jnp.array([0, 1, 2, 1, 0]), index, weights=weights), jnp.array(5))
     x = NETWORK.apply(params(), x, stop=start) if start != "one" else x
     return x, row_keys(jax.random.key(1), jnp.arange(ROWS)), target
 

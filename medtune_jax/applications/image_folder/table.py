@@ -57,7 +57,7 @@ def read_labels(
     Raises UserError, naming rows, for cells without a value, images that are not there, and rows that contradict
     each other.
     """
-    notes: list[str] = []
+    notes = [f"images, labels and patients are read from {path.name}"]
     findings: tuple[str, ...] = ()
     if wanted:
         findings, rows, own = read_findings(path, columns, wanted, patient_pattern, notes)
