@@ -70,6 +70,7 @@ def main() -> None:
     try:
         signals.listen()
         code = run(sys.argv[1:])
+        signals.over()
     except KeyboardInterrupt:  # before `run` or behind it
         code = signals.farewell()
     sys.exit(code)

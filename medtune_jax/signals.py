@@ -126,6 +126,12 @@ def farewell() -> int:
     return CODES[number]
 
 
+def over() -> None:
+    """All is done: a signal that comes while the interpreter ends changes nothing."""
+    for number in CODES:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _handle(number: int, _: object) -> None:
     global _asked
     _asked = _asked or number

@@ -7,13 +7,13 @@ python=${PYTHON:-python3}
 [ -d .venv ] || "$python" -m venv .venv
 # shellcheck disable=SC1091
 source .venv/bin/activate
-stamp=.venv/.installed-${1:-run}
+stamp=.venv/.installed-${1:-run}${TEST_ALL:+-all}
 wanted=$(cat pyproject.toml requirements*.lock | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   echo "installing into .venv (a few minutes the first time)"
   pip install --quiet --disable-pip-version-check -r requirements.lock
   if [ "${1:-run}" = test ]; then
-    pip install --quiet --disable-pip-version-check -r requirements-test.lock -r requirements-cluster.lock
+    pip install --quiet --disable-pip-version-check -r requirements-test.lock ${TEST_ALL:+-r requirements-cluster.lock}
   fi
   pip install --quiet --disable-pip-version-check --no-deps -e .
   echo "$wanted" > "$stamp"

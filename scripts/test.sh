@@ -6,4 +6,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "$@"
+# Those that start many processes or a cluster take minutes: TEST_ALL=1 runs them, too.
+chosen=(-m "not slow")
+[ -z "${TEST_ALL:-}" ] || chosen=()
+python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "${chosen[@]}" "$@"

@@ -60,6 +60,7 @@ def test_a_worker_killed_in_the_middle_costs_no_bit(images, alone, tmp_path):
     assert not leftovers(study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
     study = tmp_path / "study"
@@ -77,6 +78,7 @@ def test_workers_end_with_their_launcher(images, alone, tmp_path, sent):
     assert results(study) == alone
 
 
+@pytest.mark.slow
 def test_cancel_ends_workers_and_plain_launchers(images, tmp_path):
     study = tmp_path / "study"
     words = command(

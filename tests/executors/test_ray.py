@@ -12,6 +12,7 @@ from tests.executors.conftest import TWELVE, lives
 from tests.sharing.launchers import command, finished, launch, leftovers, results
 
 pytest.importorskip("ray", reason="no Ray: install the extra 'cluster'")
+pytestmark = pytest.mark.slow
 
 
 def tasks(images, study):

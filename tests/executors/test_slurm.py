@@ -12,6 +12,8 @@ from tests.executors.conftest import TWELVE
 from tests.executors.slurm_node import slurm
 from tests.sharing.launchers import ROOT, command, finished, launch, leftovers, results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):

@@ -108,6 +108,7 @@ def test_two_processes_train_to_the_result_of_one(images, alone, tmp_path):
     assert_equal_to(tmp_path / "study", alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_process_ends_the_other_and_the_study_goes_on(images, alone, tmp_path, victim):
     """Killed when the first run is done; one process finishes what two began, and two."""
@@ -130,6 +131,7 @@ def test_a_lost_process_ends_the_other_and_the_study_goes_on(images, alone, tmp_
     assert not leftovers(study)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_both_and_its_state_is_kept(images, tmp_path):
     """In the middle of a run, which then goes on to what it would have been."""
     whole, study = tmp_path / "whole", tmp_path / "study"
@@ -147,6 +149,7 @@ def test_a_signal_to_one_stops_both_and_its_state_is_kept(images, tmp_path):
     assert_equal_to(study, whole)
 
 
+@pytest.mark.slow
 def test_a_process_that_never_comes_ends_the_other():
     start = "from medtune_jax.training.devices import hosts; hosts.START = 3; hosts.join()"
     environment = {**os.environ, **places()[0], "JAX_PLATFORMS": "cpu"}
@@ -174,6 +177,7 @@ def test_an_executor_is_refused(images, tmp_path):
     assert code == 2 and "leave out --executor, or start one process" in said
 
 
+@pytest.mark.slow
 def test_when_every_run_fails_all_processes_say_so(images, tmp_path):
     """Each run diverges, at a rate that no network stands."""
     fields = {"sweep__depths": "conv10", "rates__head": 1e9, "rates__tuned": 1e9}

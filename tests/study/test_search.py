@@ -225,6 +225,7 @@ def test_an_interrupted_search_ends_in_the_same_bytes(images, tmp_path, monkeypa
         assert (run / file).read_bytes() == (whole / "runs" / run.name / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_search_whose_launcher_is_stopped_ends_in_the_same_bytes(images, tmp_path):
     """By a signal, between two steps of some rate: fire9 convolves and takes single steps on a CPU."""
     fields = {
