@@ -118,7 +118,7 @@ def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after:
     if tested:
         parts = [
             f"{_named(evidence, c)} ({merit.number(c.difference.estimate or 0, True)}, "
-            f"{_bounds(evidence, c.difference)}, p {markup.equals(c.holm_p or 0.0)})"
+            f"{_bounds(evidence, c.difference)}, Holm-corrected p {markup.equals(c.holm_p or 0.0)})"
             for c in tested
         ]
         found.append(f"{begin}: whether it differs from {', or from '.join(parts)}.")

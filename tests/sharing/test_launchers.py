@@ -55,6 +55,7 @@ def test_what_a_killed_launcher_had_is_taken_over(images, alone, tmp_path):
     assert not leftovers(study)
 
 
+@pytest.mark.slow
 def test_signals_at_any_moment_are_obeyed_and_cost_no_bit(images, alone, tmp_path):
     """The first ones come while Python still imports, the later ones in the middle of training."""
     study, draw = tmp_path / "study", random.Random(0)

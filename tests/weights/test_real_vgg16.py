@@ -32,6 +32,7 @@ def test_the_stated_preprocessing_is_in_the_checkpoint(vgg16):
     assert implied.scale != said.scale  # what the names alone would have brought
 
 
+@pytest.mark.slow
 def test_the_stated_preprocessing_is_the_right_one(vgg16, shared):
     """Against pixels / 255; docs/weights.md has others, on more images."""
     import probe_preprocessing as probe
@@ -46,6 +47,7 @@ def test_the_stated_preprocessing_is_the_right_one(vgg16, shared):
     assert right > probe.accuracy(stored, wrong, pixels, truth) + 0.1
 
 
+@pytest.mark.slow
 def test_a_sweep_of_depths_that_tune_the_new_layers(vgg16, tmp_path, write_images):
     (tmp_path / "images").mkdir()
     config = default_config()
