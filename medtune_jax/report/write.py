@@ -17,6 +17,7 @@ from medtune_jax.report.conclusion import conclusion
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import StudyResults, load_study
 from medtune_jax.report.merit import Merit
+from medtune_jax.report.pairs import write_pairs
 from medtune_jax.report.results import write_results
 from medtune_jax.report.reviewer import by_run, write_tables
 from medtune_jax.report.section import Section, SectionMaker
@@ -53,6 +54,7 @@ def write_report(
     evidence = Evidence(study, merit)
     write_results(study, by_run(evidence))
     write_tables(evidence)
+    write_pairs(evidence)
     made = [section for make in sections if (section := make(evidence))]
     for section in made:
         for drawing in section.drawings:

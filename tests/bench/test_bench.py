@@ -70,3 +70,14 @@ def test_flattened_weights_follow_the_order_of_the_twin():
     torch_networks._load_stage(twin, {"kernel": kernel, "bias": np.zeros(7)}, (3, 4, 5))
     theirs = twin(torch.tensor(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
     np.testing.assert_allclose(theirs, x.reshape(2, 60) @ kernel, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["device", "correct", "step", "depth", "big_study", "roofline"])
+def test_a_visit_to_a_gpu_is_rehearsed_on_the_cpu(part, tmp_path, monkeypatch):
+    gpu = import_module("gpu")
+    monkeypatch.setattr(sys, "argv", ["gpu", part, "--toy", "--out", str(tmp_path)])
+    gpu.main()
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert rows and all({"part", "device"} <= row.keys() for row in rows)
+    assert not [row for row in rows if "failed" in row]

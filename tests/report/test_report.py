@@ -434,3 +434,19 @@ def test_depths_without_a_common_seed_are_not_compared(tmp_path):
     )
     text = text_of(write_report(directory).read_text())
     assert "no seed has finished in both" in text and not re.search(r"\bnan\b|None", text)
+
+
+def test_every_pair_of_depths_has_its_row(study_dir):
+    with (study_dir / "pairs.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    evidence = Evidence(load_study(study_dir))
+    for fraction in evidence.study.fractions:
+        own = [row for row in rows if float(row["fraction"]) == fraction]
+        depths = [depth for depth, f in evidence.cells if f == fraction]
+        assert len(own) == len(depths) * (len(depths) - 1) // 2
+        assert len({frozenset((row["depth"], row["other"])) for row in own}) == len(own)
+    row = next(r for r in rows if (r["depth"], r["other"]) == ("conv10", "fire6"))
+    wanted = evidence.merit.minus(("conv10", 1.0), ("fire6", 1.0))
+    assert float(row["difference"]) == pytest.approx(wanted.estimate)
+    assert float(row["low"]) == pytest.approx(wanted.low)
+    assert float(row["holm_p"]) >= float(row["p"]) == pytest.approx(wanted.p)
