@@ -131,13 +131,29 @@ def _planned(subset: Subset, dataset: Dataset, words: Words) -> str:
     """'NORMAL 16 patients (30 images) to train on, 4 patients (8 images) to validate on; ...'."""
 
     def side(index: np.ndarray, label: int) -> str:
-        rows = index[dataset.labels[index] == label]
+        rows = index[_is_of(dataset, label)[index]]
         return _who(len(np.unique(dataset.groups[rows])), len(rows), dataset, words)
 
     return "; ".join(
         f"{name} {side(subset.train, label)} to train on, {side(subset.valid, label)} to validate on"
         for label, name in enumerate(dataset.classes[:_CLASSES])
     )
+
+
+def _is_of(dataset: Dataset, label: int) -> np.ndarray:
+    """bool [N]: which patches are of a class, or have a finding."""
+    labels = dataset.labels
+    return np.asarray(labels[:, label] == 1 if several(labels) else labels == label)
+
+
+def _label(dataset: Dataset, row: int) -> str:
+    """The class of a patch, or its findings as A|B."""
+    if not several(dataset.labels):
+        return dataset.classes[dataset.labels[row]]
+    present = [
+        n for n, there in zip(dataset.classes, dataset.labels[row], strict=True) if there == 1
+    ]
+    return "|".join(present) or "No Finding"  # which is read back as none
 
 
 def _headers(dataset: Dataset, directory: str) -> dict[str, Header]:
@@ -185,7 +201,7 @@ def _of_headers(dataset: Dataset, headers: dict[str, Header], size: int) -> Iter
     small = [name for name, h in headers.items() if min(h.width, h.height) < size]
     if small:
         yield f"{count(len(small), 'files')} smaller than the network's {size} px are enlarged ({_examples(small)})"
-    label = dict(zip(dataset.names.tolist(), dataset.labels.tolist(), strict=True))
+    label = {str(name): _label(dataset, row) for row, name in enumerate(dataset.names)}
     known = {name: h for name, h in headers.items() if name in label}
     properties: dict[str, Callable[[Header], Any]] = {
         "format": lambda h: h.format,
@@ -194,7 +210,7 @@ def _of_headers(dataset: Dataset, headers: dict[str, Header], size: int) -> Iter
         "colour": lambda h: h.colour,
     }
     for what, of in properties.items():
-        classes: dict[Any, set[int]] = {}
+        classes: dict[Any, set[str]] = {}
         for name, header in known.items():
             classes.setdefault(of(header), set()).add(label[name])
         few = 1 < len(classes) <= len(known) / _TELLING
@@ -216,7 +232,7 @@ def _write(study: Study, folder: Path, lines: list[str]) -> None:
     lines.append(f"written: {folder / REPORT}, {folder / SHEET}, {folder / SPLITS}")
     rows = zip(
         dataset.names,
-        np.array(dataset.classes)[dataset.labels],
+        [_label(dataset, row) for row in range(len(dataset.labels))],
         dataset.groups,
         np.where(dataset.test, "test", "train"),
         strict=True,
@@ -250,7 +266,7 @@ def sheet(dataset: Dataset) -> Image.Image:
 
 def _few(dataset: Dataset, label: int) -> list[int]:
     """Patches of a class, evenly from all its groups, training before test; -1 fills the row."""
-    index = np.flatnonzero(dataset.labels == label)
+    index = np.flatnonzero(_is_of(dataset, label))
     first = index[np.unique(dataset.groups[index], return_index=True)[1]]
     pool = first if len(first) >= _TILES else index
     picked = pool[np.unique(np.linspace(0, len(pool) - 1, _TILES).astype(int))]
@@ -262,4 +278,4 @@ def _caption(dataset: Dataset, row: int) -> tuple[str, str]:
     if row < 0:
         return "", ""
     side = "test" if dataset.test[row] else "train"
-    return str(dataset.names[row]), f"{side}: {dataset.classes[dataset.labels[row]]}"
+    return str(dataset.names[row]), f"{side}: {_label(dataset, row)}"

@@ -166,3 +166,19 @@ def test_fields_of_a_config(folder, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "seed 1" in text and "seed 2" not in text and "nearly" not in text
     assert cli.run([*given, "--config.data.duplicates=some"]) == 2
+
+
+def test_several_findings_an_image(tmp_path):
+    rng, said = np.random.default_rng(0), ("Effusion", "Mass", "Effusion|Mass", "No Finding")
+    rows = ["image,label,patient"]
+    for n in range(60):
+        Image.fromarray(rng.integers(0, 255, (SIDE, SIDE), np.uint8)).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,{said[n % 4]},p{n // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    config = config_of(tmp_path)
+    config.data.findings, config.training.balance = "all", "none"
+    text = check(config, tmp_path / "check")
+    assert "finding Effusion: 24 patients" in text
+    with (tmp_path / "check" / "splits.csv").open(newline="") as stream:
+        labels = [row["label"] for row in csv.DictReader(stream)]
+    assert [labels.count(label) for label in said] == [15, 15, 15, 15]
