@@ -85,17 +85,20 @@ def json_by_sum(path: Path) -> dict[str, Any]:
     return content
 
 
+class LayoutError(ValueError):
+    """A whole file, of another layout than this version's."""
+
+
 def manifest_by_sum(path: Path) -> dict[str, Any]:
-    """A study.json, as `json_by_sum`; ValueError also where a run's name would lead out of the study's `runs`."""
+    """A study.json, as `json_by_sum`; ValueError also where a run's name would lead out of the study's `runs`, and
+    LayoutError where runs are something else.
+    """
     manifest = json_by_sum(path)
     for run in manifest.get("runs", ()):
-        name = run.get("run") if isinstance(run, dict) else None
-        if (
-            not isinstance(name, str)
-            or not name
-            or name.startswith(".")
-            or set("/\\\0") & set(name)
-        ):
+        if not isinstance(run, dict):
+            raise LayoutError("its runs have no fields")
+        name = run.get("run")
+        if not isinstance(name, str) or not name or name[0] == "." or set("/\\\0") & set(name):
             raise ValueError(f"{name!r} is no run's name")
     return manifest
 

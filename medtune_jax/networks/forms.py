@@ -1,5 +1,7 @@
-"""Which of several forms of the same arithmetic a backend runs fastest: one measured table, read while a program is
-traced (docs/benchmarks.md).
+"""Which of several forms of the same arithmetic a backend takes: one table, read while a program is traced.
+
+A CPU's were measured, and a GPU's but for space_to_depth; that, and all of a TPU's, follow from a profile and from what
+compilers say (docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from medtune_jax.evaluation.metric import AUC, Metric, chosen, of_findings
 from medtune_jax.evaluation.operating import YOUDEN, Rule
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, label_of, score_columns
 from medtune_jax.evaluation.subgroups import read_subgroups
-from medtune_jax.paths import damaged, manifest_by_sum
+from medtune_jax.paths import LayoutError, damaged, manifest_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 NO_VALIDATION = (
@@ -221,6 +221,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         )
     try:
         manifest = manifest_by_sum(path)
+    except LayoutError as error:
+        raise _of_another_version(directory, error) from error
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): remove it and run the sweep again."
@@ -229,6 +231,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path} has no field '{missing[0]}': run the sweep again.")
     return manifest
+
+
+def _of_another_version(directory: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{directory} has a layout that medtune_jax {__version__} cannot read ({error!r}): make its report with "
+        "the version that its runs' versions.json name, or run the sweep again."
+    )
 
 
 def load_study(
@@ -257,10 +266,7 @@ def load_study(
         reader = _Reader(directory / "runs", manifest["classes"], metric, rule)
         runs = tuple(reader.run(entry) for entry in planned)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{directory} has a layout that medtune_jax {__version__} cannot read ({error!r}): make its report with "
-            "the version that its runs' versions.json name, or run the sweep again."
-        ) from error
+        raise _of_another_version(directory, error) from error
     return StudyResults(
         *(directory, manifest, runs, reader.test, depths, metric, named, reader.saturated, rule),
         {} if reader.test is None else read_subgroups(directory, reader.test.names),

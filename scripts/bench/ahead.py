@@ -32,7 +32,7 @@ from jax.sharding import SingleDeviceSharding
 
 from medtune_jax import networks, tuning
 from medtune_jax.patches import Images
-from medtune_jax.training import Batch, EpochPlan, Task, TrainState
+from medtune_jax.training import EpochPlan, Task, TrainState
 from medtune_jax.training.runners import train_and_validate
 
 MIB = 2**20
@@ -157,11 +157,10 @@ def compiled(name: str, device: Any, batch: int, size: int = 0) -> jax.stages.Co
         lambda _: jax.ShapeDtypeStruct((), np.float32), tuning.stage_rates(network, depth)
     )
     plan = EpochPlan(integers((4, batch)), integers((2, 2 * batch)), key)
-    data = Batch({"pixels": pixels}, integers((4 * batch,)), None)
     place = SingleDeviceSharding(device)
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        (state, {}, rates, data.arrays, data.labels, plan),
+        (state, {}, rates, {"pixels": pixels}, integers((4 * batch,)), plan),
     )
     program = jax.jit(partial(train_and_validate, task), donate_argnums=0)
     # Without a device no algorithm can be tried.
@@ -171,11 +170,8 @@ def compiled(name: str, device: Any, batch: int, size: int = 0) -> jax.stages.Co
 
 def loop_of(text: str) -> str:
     """The largest computation of a compiled program that runs kernels: the body of its loop over steps."""
-    bodies = re.split(r"\n(?=%|ENTRY)", text)
-    return max(
-        bodies,
-        key=lambda body: sum(k.megabytes for k in kernels(body)) * ("fused" not in body[:12]),
-    )
+    bodies = [body for body in re.split(r"\n(?=%|ENTRY)", text) if not body.startswith("%fused")]
+    return max(bodies, key=lambda body: sum(kernel.megabytes for kernel in kernels(body)))
 
 
 def kernels(computation: str) -> Iterator[Kernel]:

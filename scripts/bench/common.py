@@ -220,6 +220,20 @@ def timed(call: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
     return own if isinstance(own, float) else clock() - began
 
 
+def dispatched(
+    call: Callable[[], Any], repeats: int, clock: Clock, inner: int
+) -> tuple[float, float]:
+    """(median seconds of a call, spread in percent), `inner` dispatches at a time."""
+
+    def several() -> None:
+        for _ in range(inner):
+            result = call()
+        jax.block_until_ready(result)
+
+    seconds = alternate({"": several}, repeats, clock)[""]
+    return statistics.median(seconds) / inner, spread(seconds)
+
+
 def compare(network: str, case: str, images: int, seconds: Seconds) -> Row:
     """Images a second of medtune against the best of the other candidates (by median)."""
     others = {name: values for name, values in seconds.items() if name != "medtune"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 
 import common
@@ -36,16 +36,12 @@ def main() -> None:
     common.report(f"Training by depth, batch {options.batch}", rows, options.json)
 
 
-def rows_of(
-    name: str, options, clock: common.Clock, known: Callable[[common.Row], None] = lambda row: None
-) -> list[common.Row]:
-    """known: told of every row as soon as it is measured."""
+def rows_of(name: str, options, clock: common.Clock) -> Iterator[common.Row]:
     network, params, size = common.network_and_params(name, options.size)
     patches, labels = common.random_patches(options.batch * options.steps, size)
     few = options.batch * options.whole_steps
     cached = common.cache_of(network, params, patches, labels, size, options.cache_gib)
     plain = common.cache_of(network, params, patches, labels, size, 0)
-    rows = []
     # Shallow to deep, as a sweep goes; one pass makes the features of all that fit.
     depths = common.depths_of(network, options.depths)[::-1]
     cached.expect(depths)
@@ -81,10 +77,8 @@ def rows_of(
                     clock,
                     count,
                 )
-                rows.append(_row(name, depth, label, count, few, seconds, made))
-                known(rows[-1])
-    rows.append(_second_seed(name, network, params, size, patches, labels, options))
-    return rows
+                yield _row(name, depth, label, count, few, seconds, made)
+    yield _second_seed(name, network, params, size, patches, labels, options)
 
 
 def _second_seed(name, network, params, size, patches, labels, options) -> common.Row:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import statistics
@@ -18,8 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,6 @@ import numpy as np
 import roofline
 import stacking
 import step
-import torch_side
 
 from medtune_jax import networks, study, tuning
 from medtune_jax.networks import forms
@@ -86,6 +86,7 @@ def device(visit: Visit) -> None:
     card = jax.devices()[0]
     memory = (card.memory_stats() or {}).get("bytes_limit", 0) / 2**30
     visit.write("device", kind=card.device_kind, jax=jax.__version__, memory_gib=memory)
+    timed = partial(common.dispatched, repeats=5, clock=time.perf_counter, inner=10)
     side = 256 if visit.toy else 8192
     for name, dtype, precision in (
         ("bfloat16", jnp.bfloat16, None),
@@ -94,27 +95,15 @@ def device(visit: Visit) -> None:
     ):
         a = jax.random.normal(jax.random.key(0), (side, side), dtype)
         product = jax.jit(partial(jnp.matmul, precision=precision))
-        seconds, spread = _timed(lambda product=product, a=a: product(a, a))
+        seconds, spread = timed(lambda product=product, a=a: product(a, a))
         visit.write(
             "device", case=f"product {name}", tflops=2 * side**3 / seconds / 1e12, spread=spread
         )
     count = 2**20 if visit.toy else 2**30
     scale = jax.jit(lambda a: 2 * a)
     held = jnp.ones(count, jnp.float32)
-    seconds, spread = _timed(lambda: scale(held))
+    seconds, spread = timed(lambda: scale(held))
     visit.write("device", case="copy", gb_per_s=8 * count / seconds / GIGA, spread=spread)
-
-
-def _timed(call: Callable[[], Any], inner: int = 10, repeats: int = 5) -> tuple[float, float]:
-    """(median seconds of a call, spread in percent), `inner` dispatches at a time."""
-
-    def several() -> None:
-        for _ in range(inner):
-            result = call()
-        jax.block_until_ready(result)
-
-    seconds = common.alternate({"": several}, repeats)[""]
-    return statistics.median(seconds) / inner, common.spread(seconds)
 
 
 def correct(visit: Visit) -> None:
@@ -125,9 +114,8 @@ def correct(visit: Visit) -> None:
     for name in visit.networks:
         network, params, size = common.network_and_params(name, visit.size(name))
         pixels, labels = common.random_patches(4, size)
-        x = (
-            np.asarray(network.preprocessing(pixels.pixels)) / 64
-        )  # such noise is wilder than images
+        # The benchmarks' weights divide pixels by 64; norms do something only where activations are as large as pixels.
+        x = 64 * np.asarray(network.preprocessing(pixels.pixels))
         with jax.default_device(cpu):
             exact = jax.device_get(_outputs(network, jnp.float32)(params, x, labels))
         for case, dtype, precision in (
@@ -136,7 +124,7 @@ def correct(visit: Visit) -> None:
             ("bfloat16", jnp.bfloat16, None),
         ):
             began = time.perf_counter()
-            with jax.default_matmul_precision(precision) if precision else _nothing():
+            with jax.default_matmul_precision(precision) if precision else nullcontext():
                 found = jax.device_get(_outputs(network, dtype)(params, x, labels))
             outputs, gradients = (
                 {key: _distance(found[i][key], exact[i][key]) for key in exact[i]} for i in (0, 1)
@@ -153,11 +141,6 @@ def correct(visit: Visit) -> None:
                 loss=_distance(found[2], exact[2]),
                 seconds=time.perf_counter() - began,
             )
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _outputs(network: networks.Network, dtype) -> Callable[..., Any]:
@@ -227,7 +210,8 @@ def _study_scores(output: Path) -> dict[str, np.ndarray]:
     found = {}
     for file in sorted(output.glob("runs/*/scores.csv")):
         with file.open(newline="") as lines:
-            found[file.parent.name] = np.array(
+            run = file.parent.name.rpartition("-")[0]  # without the digest, which knows the dtype
+            found[run] = np.array(
                 [
                     [float(v) for k, v in row.items() if k.startswith("logit_")]
                     for row in csv.DictReader(lines)
@@ -236,39 +220,13 @@ def _study_scores(output: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def warm(visit: Visit) -> None:
-    """Let PyTorch compile what it will need, side by side, into the cache of its compiler."""
-    name = visit.networks[0]
-    wanted = [(network, networks.get(network, 2).names[0]) for network in visit.networks]
-    wanted += [(name, depth) for depth in _depths(visit)]
-    command = [sys.executable, __file__, "_warm"]
-    arguments = [(n, str(visit.size(n)), depth, str(visit.batch)) for n, depth in wanted]
-    cpu = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    running = {a: subprocess.Popen([*command, *a], env=cpu) for a in arguments}
-    for case, process in running.items():
-        visit.write("warm", case=" ".join(case), rc=process.wait())
-
-
-def _warm(network: str, size: str, first: str, batch: str) -> None:
-    cases = "training,forward" if first == networks.get(network, 2).names[0] else "training"
-    size_, batch_ = int(size), int(batch)
-    made = torch_side.calls_by_case(cases, network, size_, first, batch_, batch_)
-    for key, call in made.items():
-        if "compiled" in key:
-            call()
-
-
 def steps(visit: Visit) -> None:
     """Whole networks against PyTorch's best, training and forward."""
     for name in visit.networks:
         options = visit.options(
-            steps=2 if visit.toy else 16, size=visit.size(name), cases="training,forward"
+            steps=2 if visit.toy else 8, size=visit.size(name), cases="training,forward"
         )
         _guarded(visit, "step", lambda name=name, options=options: step.rows_of(name, options))
-
-
-def _depths(visit: Visit) -> tuple[str, ...]:
-    return ("fire9", "conv10") if visit.toy else ("fc6", "fc7", "fc8")
 
 
 def _guarded(visit: Visit, part: str, rows: Callable[[], Iterable[common.Row]]) -> None:
@@ -319,15 +277,20 @@ def profile(visit: Visit) -> None:
         patches, labels = common.random_patches(count, size)
         cache = common.cache_of(network, params, patches, labels, size, 0)
         with tempfile.TemporaryDirectory() as folder:
+            ended = itertools.count(1)
 
-            def once(started=[], folder=folder):  # noqa: B006
-                """Begin with the last epoch."""
-                started.append(0)
-                if len(started) == 3:
+            def begin_with_the_last(ended=ended, folder=folder):
+                if next(ended) == 3:
                     jax.profiler.start_trace(folder)
 
             common.epochs_of_fit(
-                network, params, network.names[0], cache, visit.batch, 3, {"trace": once}
+                network,
+                params,
+                network.names[0],
+                cache,
+                visit.batch,
+                3,
+                {"trace": begin_with_the_last},
             )
             jax.profiler.stop_trace()
             kernels, total = _kernels(Path(folder))
@@ -371,7 +334,7 @@ def depths(visit: Visit) -> None:
     """AlexNet at every depth, features cached and not, against PyTorch's frozen step."""
     name = "squeezenet" if visit.toy else "alexnet"
     options = visit.options(
-        depths=",".join(_depths(visit)),
+        depths="fire9,conv10" if visit.toy else "fc6,fc7,fc8",
         steps=4 if visit.toy else 32,
         whole_steps=2 if visit.toy else 8,
         cache_gib=20.0,
@@ -379,11 +342,7 @@ def depths(visit: Visit) -> None:
         repeats=3,
     )
     clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
-    _guarded(visit, "depth", lambda: depth.rows_of(name, options, clock, partial(_show, visit)))
-
-
-def _show(visit: Visit, row: common.Row) -> None:
-    visit.write("depth now", **asdict(row))
+    _guarded(visit, "depth", lambda: depth.rows_of(name, options, clock))
 
 
 def big_study(visit: Visit) -> None:
@@ -467,7 +426,6 @@ def stacks(visit: Visit) -> None:
 
 PARTS: dict[str, Callable[[Visit], None]] = {
     "device": device,
-    "warm": warm,
     "correct": correct,
     "small_study": small_study,
     "step": steps,
@@ -481,9 +439,8 @@ PARTS: dict[str, Callable[[Visit], None]] = {
 
 
 def main() -> None:
-    own = {"_study": _study, "_warm": _warm}.get(sys.argv[1]) if sys.argv[1:] else None
-    if own:
-        own(*sys.argv[2:])
+    if sys.argv[1:2] == ["_study"]:
+        _study(*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

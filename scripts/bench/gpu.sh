@@ -6,7 +6,6 @@
 #
 # OUT: where results go (gpu-visit). TOY=--toy: a rehearsal on a CPU. LIMIT: seconds that a part may take.
 # CACHE: where PyTorch's compiler keeps what it makes, for several calls.
-# What is not timed goes first, side by side with PyTorch's compiler, which takes longest.
 set -u
 cd "$(dirname "$0")/../.." || exit
 OUT=${OUT:-gpu-visit} LIMIT=${LIMIT:-120} PYTHON=${PYTHON:-python3}
@@ -31,7 +30,8 @@ part() { # PART[:OPTIONS], share of the device's memory; nothing for what it tak
     echo "== $1: $((SECONDS - began)) s" | tee -a "$OUT/log.txt"
 }
 
-[ $# -gt 0 ] || set -- device warm+correct+small_study step profile forms depth big_study roofline stacking
+[ $# -gt 0 ] || set -- device step:--networks=alexnet depth big_study step:--networks=squeezenet step:--networks=googlenet \
+    step:--networks=vgg16 forms profile correct+small_study roofline stacking
 for parts in "$@"; do
     case $parts in
     *+*)

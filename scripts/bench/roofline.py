@@ -9,7 +9,6 @@ FLOPs at the first and its bytes at the second, both from XLA's cost analysis of
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -92,21 +91,10 @@ def _gradient(stage: Stage, params: Params, x: Array, first: bool):
 
 
 def _timing_of(options) -> Timing:
-    cores = common.use_all_allowed_cores()
-    return partial(_timing, repeats=options.repeats, clock=common.CLOCKS[options.clock](cores))
-
-
-def _timing(call, repeats: int, clock: common.Clock) -> tuple[float, float]:
-    """(median seconds, spread in percent). On an accelerator ten dispatches at a time, or else they would count."""
+    """On an accelerator ten dispatches at a time, or else they would count."""
+    clock = common.CLOCKS[options.clock](common.use_all_allowed_cores())
     inner = 1 if jax.default_backend() == "cpu" else 10
-
-    def several() -> None:
-        for _ in range(inner):
-            result = call()
-        jax.block_until_ready(result)
-
-    seconds = common.alternate({"": several}, repeats, clock)[""]
-    return statistics.median(seconds) / inner, common.spread(seconds)
+    return partial(common.dispatched, repeats=options.repeats, clock=clock, inner=inner)
 
 
 def _matmul_ceiling(timing: Timing) -> float:

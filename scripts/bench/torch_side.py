@@ -213,18 +213,9 @@ def _serve(
         pipe.send(common.timed(found[name], own))
 
 
-def calls(
-    case: str,
-    name: str,
-    size: int,
-    first_tuned: str,
-    batch: int,
-    count: int,
-    compiled: bool = False,
-    amp: bool = False,
-) -> dict[str, Callable[[], None]]:
-    """'forward' or 'training' of `count` random patches in every setting."""
-    found = calls_by_case(case, name, size, first_tuned, batch, count, compiled, amp)
+def calls(case: str, *arguments: Any, **options: Any) -> dict[str, Callable[[], None]]:
+    """`calls_by_case` of one case, {SETTING: call}."""
+    found = calls_by_case(case, *arguments, **options)
     return {key.removeprefix(f"{case}: "): run for key, run in found.items()}
 
 
@@ -238,7 +229,10 @@ def calls_by_case(
     compiled: bool = False,
     amp: bool = False,
 ) -> dict[str, Callable[[], None]]:
-    """{"CASE: SETTING": call} of several cases, comma-separated, which share their models."""
+    """{"CASE: SETTING": call} of 'forward', 'training' or both, comma-separated, on `count` random patches.
+
+    The cases share their models.
+    """
     network, params, size = common.network_and_params(name, size)
     patches, labels = common.random_patches(count, size)
     target = torch.tensor(labels, device=DEVICE)

@@ -69,8 +69,6 @@ def test_depths_and_history_are_read(study):
 def test_another_layout_is_refused_in_one_sentence(study, change):
     path = study / "study.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(
-        UserError, match=r"layout that medtune_jax .* cannot read|is damaged"
-    ) as refusal:
+    with pytest.raises(UserError, match=r"layout that medtune_jax .* cannot read") as refusal:
         report(study)
     assert "\n" not in str(refusal.value)

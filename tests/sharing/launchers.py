@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,16 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit code, and what it said."""
     said = process.communicate(timeout=300)[1]
     return process.returncode, said
+
+
+def stopped(words: list[str], study: Path, sent: int, seconds: float) -> tuple[int, str]:
+    """`finished` of a launcher that got a signal so long after it had begun a job."""
+    process = launch(words)
+    while not list(study.glob("claims/*.0001")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(sent)
+    return finished(process)
 
 
 def results(study: Path) -> dict[str, bytes]:

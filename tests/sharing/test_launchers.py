@@ -9,7 +9,7 @@ import time
 import pytest
 
 from medtune_jax.study import default_config, report, sweep
-from tests.sharing.launchers import command, finished, launch, leftovers, results
+from tests.sharing.launchers import command, finished, launch, leftovers, results, stopped
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,7 @@ def test_a_run_that_is_stopped_between_steps_goes_on_there(images, tmp_path, sen
     whole, study = tmp_path / "whole", tmp_path / "study"
     code, said = finished(launch(command(images, whole, **fields)))
     assert code == 0, said
-    process = launch(command(images, study, **fields))
-    while not list(study.glob("claims/*.0001")) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(1.0)
-    process.send_signal(sent)
-    code, said = finished(process)
+    code, said = stopped(command(images, study, **fields), study, sent, 1.0)
     assert code == 75, said
     assert leftovers(study) and all(name.endswith(".partial") for name in leftovers(study))
     code, said = finished(launch(command(images, study, **fields)))

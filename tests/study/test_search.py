@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import signal
-import time
 from importlib import import_module
 
 import jax
@@ -19,7 +18,7 @@ from medtune_jax.study.progress import Progress
 from medtune_jax.study.search import Candidate
 from medtune_jax.training import Epoch, Fitted, Partial, StageByStage, WholeEpoch
 from medtune_jax.tuning import StageRates
-from tests.sharing.launchers import command, finished, launch, leftovers
+from tests.sharing.launchers import command, finished, launch, leftovers, stopped
 from tests.sharing.launchers import results as launched
 from tests.study.test_sweep import FILES, config, results, stacking
 from tests.training import programs, toy
@@ -235,12 +234,7 @@ def test_a_search_whose_launcher_is_stopped_ends_in_the_same_bytes(images, tmp_p
     whole, study = tmp_path / "whole", tmp_path / "study"
     code, said = finished(launch(command(images, whole, **fields)))
     assert code == 0, said
-    process = launch(command(images, study, **fields))
-    while not list(study.glob("claims/*.0001")) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGTERM)
-    code, said = finished(process)
+    code, said = stopped(command(images, study, **fields), study, signal.SIGTERM, 1.5)
     assert code == 75, said
     assert "0 of 1 runs done, 0 failed, 1 to do" in described(status(study))
     code, said = finished(launch(command(images, study, **fields)))
