@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from medtune_jax.paths import make_room
+
 Shape = tuple[int, ...]
 _HEADER = 4096  # bytes before the rows; a page, so that the mapping is aligned
 _CHUNK = 2**24
-_STALE = 24 * 3600.0  # seconds after which an unfinished file is nobody's
+_SUFFIX = ".features"
 
 
 @dataclass(frozen=True)
@@ -54,33 +54,13 @@ class Disk:
     def create(self, key: str, shape: Shape, dtype: DTypeLike) -> Entry:
         """A new entry, to be filled row by row. OSError when the disk does not take it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(_bytes(shape, dtype))
+        make_room(self.folder, _SUFFIX, self.limit - _bytes(shape, dtype))
         handle, scratch = tempfile.mkstemp(prefix=f".{key}-", dir=self.folder)
         stream = os.fdopen(handle, "wb")
         return Entry(stream, Path(scratch), self._path(key), tuple(shape), jnp.dtype(dtype).name)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.features"
-
-    def _make_room(self, wanted: int) -> None:
-        for unfinished in self.folder.glob(".*-*"):
-            with suppress(FileNotFoundError):
-                if time.time() - unfinished.stat().st_mtime > _STALE:
-                    unfinished.unlink()
-        entries = sorted(self._entries())
-        taken = sum(size for _, size, _ in entries)
-        for _, size, path in entries:
-            if taken + wanted <= self.limit:
-                return
-            path.unlink(missing_ok=True)
-            taken -= size
-
-    def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        """(last used, bytes, path)."""
-        for path in self.folder.glob("*.features"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                yield status.st_mtime, status.st_size, path
+        return self.folder / f"{key}{_SUFFIX}"
 
 
 class Entry:
