@@ -40,7 +40,15 @@ def grid(*levels, images=2):
 
 @pytest.mark.parametrize(
     ("train", "val", "test"),
-    [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "Test")],
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "dev", "Test"),
+        ("training_set", "val_set", "test_set"),
+        ("Train Data", "ValidationData", "Test data"),
+        ("01_train", "02_val", "03_test"),
+        ("train_images", "valid-images", "test_images"),
+    ],
 )
 def test_split_folders_are_a_given_split(tmp_path, train, val, test):
     table = read_listing(write(tmp_path, *grid((train, val, test), ("NORMAL", "PNEUMONIA"))))
