@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from medtune_jax.evaluation.classification import TITLES, Classification
 from medtune_jax.evaluation.metric import task_score
 from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.evaluation.scores import BETWEEN, score_columns
-from medtune_jax.paths import csv_bytes
+from medtune_jax.paths import csv_bytes, write_whole
+from medtune_jax.words import count
 
 PREDICTIONS, METRICS = "predictions.csv", "metrics.csv"
 _SHOWN = 20
@@ -43,6 +45,35 @@ def score_table(
         for *own, row, far in cells
     ]
     return [head, *rows]
+
+
+def write_classified(
+    ensemble: Ensemble,
+    output: Path,
+    columns: Mapping[str, Sequence[Any]],
+    scores: np.ndarray,
+    labels: Sequence[int | Sequence[int] | None],
+    groups: Sequence[str],
+) -> list[str]:
+    """predictions.csv and, where any label is known, metrics.csv; returns what to say of them.
+
+    columns: name -> [N], the first columns. scores: log-odds float32 [S, N, C]. labels: of each of N cases its class,
+    its findings, or None where it is not known. groups: [N], patients or videos.
+    """
+    words, known = ensemble.application.words, np.array([label is not None for label in labels])
+    told = {**columns, "called": called(ensemble, scores)}
+    write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, told)))
+    said = [f"{count(len(labels), words.cases)}: {output / PREDICTIONS}"]
+    if not known.any():
+        return said
+    own, of = np.array([label for label in labels if label is not None]), np.array(groups)[known]
+    found = classification(ensemble, own, scores[:, known], of)
+    number = len(np.unique(of))
+    write_whole(output / METRICS, metrics_file(found, len(own), number))
+    said.append(
+        f"{count(len(own), words.cases)} of {count(number, words.groups)} with labels: {output / METRICS}"
+    )
+    return [*said, *figures_text(found)]
 
 
 def classification(

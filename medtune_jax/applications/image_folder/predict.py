@@ -19,16 +19,7 @@ from medtune_jax.applications.image_folder.reader import SUFFIXES, try_read
 from medtune_jax.applications.image_folder.rows import Row, Table
 from medtune_jax.applications.image_folder.table import find_table, read_labels
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
-from medtune_jax.applications.predictions import (
-    METRICS,
-    PREDICTIONS,
-    called,
-    classification,
-    figures_text,
-    metrics_file,
-    score_table,
-    unreadable_text,
-)
+from medtune_jax.applications.predictions import unreadable_text, write_classified
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
 from medtune_jax.applications.scoring import Scorer
 from medtune_jax.errors import UserError
@@ -36,8 +27,6 @@ from medtune_jax.evaluation.scores import label_words
 from medtune_jax.folders import named
 from medtune_jax.images import is_dicom
 from medtune_jax.patches import Images
-from medtune_jax.paths import csv_bytes, write_whole
-from medtune_jax.words import count
 
 _PART = 256  # images in memory at a time; as many are read ahead
 _NO_LABELS = "none"
@@ -189,30 +178,18 @@ def _write(
 ) -> list[str]:
     """The tables, and what to say of them."""
     rows = [truth.rows.get(name) for name in names]
-    said = [f"{count(len(names), 'images')}: {output / PREDICTIONS}", *truth.notes]
     columns = {"image": names.tolist()}
     if truth.rows:
         columns["patient"] = [row.patient if row else "" for row in rows]
         columns["label"] = [_word(ensemble, row) for row in rows]
-    columns["called"] = called(ensemble, scores)
-    write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, columns)))
-    labelled = np.array([row is not None for row in rows])
-    if not labelled.any():
-        return said
-    own = [row for row in rows if row]
-    groups = np.array([row.patient for row in own])
-    found = classification(ensemble, _labels(ensemble, own), scores[:, labelled], groups)
-    patients = len(np.unique(groups))
-    write_whole(output / METRICS, metrics_file(found, len(own), patients))
-    of = f"{count(len(own), 'images')} of {count(patients, 'patients')} with labels"
-    return [*said, f"{of}: {output / METRICS}", *figures_text(found)]
+    labels = [_label(ensemble, row) if row else None for row in rows]
+    groups = [row.patient if row else "" for row in rows]
+    return [*truth.notes, *write_classified(ensemble, output, columns, scores, labels, groups)]
 
 
-def _labels(ensemble: Ensemble, rows: Sequence[Row]) -> np.ndarray:
-    """int [N], or [N, C] of findings."""
-    if ensemble.findings:
-        return np.array([row.findings for row in rows], np.int32)
-    return np.array([ensemble.classes.index(row.label) for row in rows], np.int32)
+def _label(ensemble: Ensemble, row: Row) -> int | Sequence[int]:
+    """The place of its class, or its findings."""
+    return row.findings if ensemble.findings else ensemble.classes.index(row.label)
 
 
 def _word(ensemble: Ensemble, row: Row | None) -> str:
