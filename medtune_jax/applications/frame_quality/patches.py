@@ -35,9 +35,7 @@ def random_crops(
     return frame, crop_affines(centre, np.repeat(side, 2, 1), size)
 
 
-def judged_crops(
-    shape: Sequence[int] | np.ndarray, seed: int, number: int, size: int
-) -> np.ndarray:
+def judged_crops(shape: np.ndarray, seed: int, number: int, size: int) -> np.ndarray:
     """Recipes float32 [number, 2, 3] of a frame to judge: random crops, but the same for all frames of a shape.
 
     So a frame's score depends on nothing but the frame, in a test set and years later.
