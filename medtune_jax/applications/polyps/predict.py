@@ -143,7 +143,7 @@ def _scored(scorer: Scorer, part: _Read, ensemble: Ensemble) -> np.ndarray:
 
 
 def _kept(part: _Read, scores: np.ndarray, smallest: int) -> Arrays:
-    """place, lesions int [n] (-1: not known) of frames; of candidates frame, number, box, hand_crafted, lesion, scores."""
+    """place, lesions int [n] (-1: not known) of frames; of candidates all the other columns."""
     numbered = [
         None if frame.mask is None else lesions(frame.mask, smallest) for frame in part.frames
     ]
