@@ -90,20 +90,22 @@ def load(run: str | Path) -> Trained:
 
     run: STUDY/runs/NAME, or a checkpoint. Raises UserError for a run without a network, or of another version.
     """
-    folder = Path(run)
+    folder = Path(run).absolute()
+    if folder.name == "weights" and (folder.parent / "result.json").is_file():
+        folder = folder.parent  # the checkpoint of a run, given by itself
     kept = folder / "weights"
     if (folder / "result.json").is_file() and not kept.is_dir():
         raise UserError(
             f"{run} kept no weights: run that sweep with --config.training.keep_weights=True."
         )
-    checkpoint = weights.load(kept if kept.is_dir() else folder)
+    checkpoint = weights.load(kept if kept.is_dir() else run)
     config = checkpoint.provenance.get("config", {})
     if "application" not in config:
         raise UserError(
             f"{run} was not trained by a study: give STUDY/runs/NAME of a sweep that kept its weights."
         )
     _check_version(run, config)
-    return Trained(checkpoint, config, folder.absolute() if kept.is_dir() else None)
+    return Trained(checkpoint, config, folder if kept.is_dir() else None)
 
 
 def load_all(runs: Sequence[str | Path]) -> Ensemble:

@@ -60,8 +60,8 @@ def key_of(ensemble: Ensemble, options: Mapping[str, Any], paths: Sequence[Path]
     """A digest of all that decides a prediction: networks, options, and the files by name, size and time."""
     digest = hashlib.sha256(repr(sorted(options.items())).encode())
     for member in ensemble.members:
-        if member.run:
-            digest.update((member.run / "weights" / SUMS).read_bytes())
+        sums = member.run / "weights" / SUMS if member.run else None
+        digest.update(sums.read_bytes() if sums and sums.is_file() else repr(member.run).encode())
     for path in paths:
         state = path.stat()
         digest.update(f"{path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode())

@@ -188,6 +188,7 @@ def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):
     run = runs_of(study)[0]
     other = tmp_path / "other"
     shutil.copytree(study, other)
+    assert load_all([run / "weights"]).study == study  # by its checkpoint it is the same run
     with pytest.raises(UserError, match="not runs of one study"):
         load_all([run, other / "runs" / run.name])
     for folder in (other / "runs").glob("*/weights"):
