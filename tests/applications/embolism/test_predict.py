@@ -91,7 +91,11 @@ def test_figures_on_new_volumes_are_those_of_a_direct_evaluation(study, tmp_path
                 image.append(number), row_of.append(k), lesion.append(hit)
     runs = [
         Detections(
-            3, np.array(lesion_image), np.array(image), np.array(s)[row_of], np.array(lesion)
+            len(cases),
+            np.array(lesion_image),
+            np.array(image),
+            np.array(s)[row_of],
+            np.array(lesion),
         )
         for s in single
     ]
