@@ -124,10 +124,11 @@ class Option(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A network that a study trained, and the study's config."""
+    """A network that a study trained, the study's config, and the run's folder, where it lies in one."""
 
     checkpoint: Checkpoint
     config: Mapping[str, Any]
+    run: Path | None = None
 
     @property
     def size(self) -> int:
@@ -135,13 +136,20 @@ class Trained(NamedTuple):
         return self.config["image_size"] or self.checkpoint.preprocessing.size
 
 
-class Prediction(NamedTuple):
-    """How a trained network is used on new cases (see `applications.predict`).
+class Predicted(NamedTuple):
+    """What to tell the user of a prediction, and of the inputs that could not be read ('': all could)."""
 
-    run: (Trained, files and folders that exist, output directory, **options) -> what to tell the user.
+    summary: str
+    unreadable: str = ""
+
+
+class Prediction(NamedTuple):
+    """How trained networks are used on new cases (see `applications.predict`).
+
+    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted.
     """
 
-    run: Callable[..., str]
+    run: Callable[..., Predicted]
     options: tuple[Option, ...] = ()
 
 

@@ -8,10 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, tuning, weights
@@ -31,6 +28,7 @@ from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
 from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.disk import Disk
+from medtune_jax.training.precision import precision
 from medtune_jax.tuning import Depth, Optimizer
 
 
@@ -127,7 +125,7 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
         np.tile(dataset.labels, views if augment else 1),
         plan.size,
         _memory(config),
-        _dtype(config),
+        precision(config.training.dtype),
         preprocessing=source.preprocessing,
         augment=augment,
     )
@@ -215,17 +213,6 @@ def _memory(config: ConfigDict) -> Memory:
         disk = 0  # that refuses on one host would have all of them start from other features
     folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "features"
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
-
-
-def _dtype(config: ConfigDict) -> DTypeLike:
-    """Of the activations. Parameters, gradients and the optimizer's state are float32."""
-    known: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    wanted = config.training.dtype
-    if wanted == "auto":
-        wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if wanted not in known:
-        raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
-    return known[wanted]
 
 
 def manifest_of(study: Study) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
     Raises one UserError that lists every file that cannot be read.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda path: _try_read(path, size), paths))
+        results = list(pool.map(lambda path: try_read(path, size), paths))
     bad = [result for result in results if isinstance(result, str)]
     if bad:
         listing = "\n  ".join(bad[:_SHOWN])
@@ -37,7 +37,8 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
     return np.stack([result for result in results if not isinstance(result, str)])
 
 
-def _try_read(path: Path, size: int) -> np.ndarray | str:
+def try_read(path: Path, size: int) -> np.ndarray | str:
+    """As `read_image`, or why the file cannot be read, with its name."""
     try:
         return read_image(path, size)
     except UserError as error:
