@@ -37,7 +37,7 @@ class Stack:
     def _join(self, trees: Sequence[Any]) -> Any:
         if self.width == 1:
             return trees[0]
-        filled = [*trees, *trees[:1] * (self.width - self.members)]
+        filled = [*trees, *[trees[0]] * (self.width - self.members)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
 
     def epoch(
