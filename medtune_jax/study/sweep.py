@@ -77,8 +77,7 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
     """What is left of a job. Raises LostError once it is another launcher's."""
     waiting = board.waiting(job)
     if hosts.first():
-        for run in waiting:
-            study.store.clear(run.name)
+        study.store.clear({run.name for run in waiting})
     for run, outcome in outcomes(study, job.depth, waiting, progress, ours.check):
         ours.check()
         with signals.saving(), written_to(study.store.directory):

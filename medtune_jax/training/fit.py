@@ -62,7 +62,7 @@ def fit(
             for slot, member in enumerate(stacked):
                 member.enter(stack, slot)
             # Members that stopped cost their share until half of the stack has; then the others go on in a smaller one.
-            while len(active) > stack.width / 2:
+            while len(active) > stack.members / 2:
                 _epoch(stack, stacked, labels, capacity, monitor, progress)
                 active = [member for member in stacked if not member.finished]
         return [member.fitted for member in members]
