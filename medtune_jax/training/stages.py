@@ -161,7 +161,7 @@ def _forward(
     x: Array,
     keys: Array,
     position: int,
-    counts: Array | None,
+    counts: Array | None = None,
 ) -> tuple[Array, Residuals]:
     y, backward = jax.vjp(lambda params, x: stage(params, x, keys, position, counts), params, x)
     return y, Residuals.of(backward, (params, x))
