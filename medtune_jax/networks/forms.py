@@ -15,6 +15,7 @@ import jax
 class Forms:
     """products: 1x1 convolutions as matrix products and most 3x3 ones as Winograd's, in place of the compiler's own.
     split_groups: a convolution in groups as one for each group.
+    depthwise_products: a convolution of each channel alone as a sum of products of shifted maps.
     space_to_depth: a strided convolution of few channels, as of an image's colours, as one of stride 1 over blocks of
     pixels: tensor cores multiply by eights, and three colours leave most of them idle.
     keep_powers: local response normalisation keeps its float32 powers for the gradient, or else computes them anew.
@@ -25,6 +26,7 @@ class Forms:
 
     products: bool
     split_groups: bool
+    depthwise_products: bool
     space_to_depth: bool
     keep_powers: bool
     window_products: bool
@@ -35,6 +37,7 @@ class Forms:
 CPU = Forms(
     products=True,
     split_groups=True,
+    depthwise_products=True,
     space_to_depth=False,
     keep_powers=True,
     window_products=False,
@@ -43,6 +46,7 @@ CPU = Forms(
 ACCELERATOR = Forms(
     products=False,
     split_groups=True,
+    depthwise_products=False,
     space_to_depth=True,
     keep_powers=False,
     window_products=False,

@@ -23,6 +23,7 @@ from medtune_jax.networks import Network
 from medtune_jax.patches import Views
 from medtune_jax.paths import user_cache
 from medtune_jax.study.augmentation import augment_of, reaches_pixels
+from medtune_jax.study.norms import check_norm
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
@@ -117,6 +118,7 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
         for seed in range(plan.seeds)
     }
     _check_depths(plan, source)
+    check_norm(config, plan)
     augment, views = augment_of(config), config.augment.copies
     cache = PrefixCache(
         plan.network,
@@ -227,6 +229,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
         "network": {
             "name": plan.network.name,
             "input_size": plan.size,
+            **({"batch_norms": norms} if (norms := plan.network.batch_norms) else {}),
             "stages": [
                 {
                     "name": name,
