@@ -473,6 +473,16 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     print(predict(trained, inputs, values.output, **given))
 
 
+def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give one run, STUDY/runs/NAME")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.export import export
+    from medtune_jax.fields import items
+
+    print(export(arguments[0], items(values.format), values.output))
+
+
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
     if len(arguments) != count:
         raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
@@ -612,6 +622,16 @@ VERBS: dict[str, Verb] = {
         },
         notes=_prediction_options,
         more=True,
+    ),
+    "export": Verb(
+        "a run's network for use elsewhere, checked against the run, with a model card",
+        "medtune export STUDY/runs/NAME --format=stablehlo,onnx --output=DIR",
+        "RUN --format=FORMAT[,FORMAT] --output=DIR",
+        _export,
+        {
+            "format": "stablehlo, onnx (8-bit RGB in, probabilities out), safetensors (PyTorch), orbax (JAX)",
+            "output": "directory to make",
+        },
     ),
 }
 
