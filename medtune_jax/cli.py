@@ -473,6 +473,13 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     print(predict(trained, inputs, values.output, **given))
 
 
+def _prune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one finished study")
+    from medtune_jax.study.prune import prune
+
+    print(prune(arguments[0], values.keep))
+
+
 def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     _expect(arguments, 1, "give one run, STUDY/runs/NAME")
     if not values.output:
@@ -569,6 +576,15 @@ VERBS: dict[str, Verb] = {
         "medtune cancel STUDY",
         "DIR",
         _cancel,
+    ),
+    "prune": Verb(
+        "remove the weights of a finished study's runs but those of the recommended depth, and those named",
+        "medtune prune STUDY --keep=conv10",
+        "DIR [--keep=DEPTH_OR_RUN,...]",
+        _prune,
+        {
+            "keep": "depths and runs whose weights stay beside the recommended ones; all removes nothing"
+        },
     ),
     "merge": Verb(
         "join studies that ran apart with the same config and data",

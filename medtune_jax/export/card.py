@@ -1,7 +1,7 @@
 """A model card: what the network is, what it was trained and tested on, how good it is, and what it is not for.
 
-The headings are those of Mitchell et al., Model cards for model reporting, FAT* 2019; those that a journal asks for are of
-CLAIM (Tejani et al., Checklist for artificial intelligence in medical imaging: 2024 update, Radiology: Artificial
+The headings are those of Mitchell et al., Model cards for model reporting, FAT* 2019; those that a journal asks for are
+of CLAIM (Tejani et al., Checklist for artificial intelligence in medical imaging: 2024 update, Radiology: Artificial
 Intelligence 6). What the study cannot know is left as a line to fill in.
 """
 
