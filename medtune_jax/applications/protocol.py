@@ -155,6 +155,11 @@ def merit_of(package: str) -> Callable[[Evidence], Merit]:
     return lambda evidence: import_module(f"{package}.report").merit(evidence)
 
 
+def points_of(package: str) -> Callable[[Evidence], Sequence[Merit]]:
+    """The same of its `points`."""
+    return lambda evidence: import_module(f"{package}.report").points(evidence)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Application:
     """One clinical task: an object in the `task.py` of its folder, found by its name in `applications.APPLICATIONS`.
@@ -170,6 +175,8 @@ class Application:
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
     merit: the figure that the report's answer is given in, where that is not the metric.
+    points: the figures at which all pairs of depths are compared beside that of the answer, where they are not the
+    sensitivities at the paper's false positive rates (`report.points`).
     show: folder -> a picture of the data in it, or None for a folder of another kind.
     predict: None while the task has no way to use a trained network on new cases.
     """
@@ -183,5 +190,6 @@ class Application:
     words: Words = PATIENTS_AND_IMAGES
     sections: Callable[[], Sequence[SectionMaker]] = tuple
     merit: Callable[[Evidence], Merit] | None = None
+    points: Callable[[Evidence], Sequence[Merit]] | None = None
     show: Callable[[Path], Image.Image | None] = lambda directory: None
     predict: Prediction | None = None

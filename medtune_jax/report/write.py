@@ -33,6 +33,7 @@ def write_report(
     metric: Metric = AUC,
     words: tuple[str, str] = PATIENTS_AND_IMAGES,
     merit: Callable[[Evidence], Merit] | None = None,
+    points: Callable[[Evidence], Sequence[Merit]] | None = None,
 ) -> Path:
     """Writes report.html, answer.txt, figures/*.png, results.csv and other tables into a study directory, whole or not
     at all.
@@ -43,6 +44,7 @@ def write_report(
     Args:
       sections: what the page shows, in order; an application may add its own.
       metric, words: the application's own; see `load_study`. merit: the figure of its answer, if not the metric.
+      points: its figures at operating points, if not of the ROC.
         `medtune_jax.study.report` gives all of them.
 
     Returns: the path of report.html.
@@ -51,7 +53,7 @@ def write_report(
       UserError: no study there, or damaged files.
     """
     study = load_study(Path(study_dir), metric, words)
-    evidence = Evidence(study, merit)
+    evidence = Evidence(study, merit, points)
     write_results(study, by_run(evidence))
     write_tables(evidence)
     write_pairs(evidence)

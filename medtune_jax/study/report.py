@@ -34,7 +34,7 @@ def report(directory: str | Path) -> Path:
     with written_to(directory):
         if (directory / RECORD).is_file():
             return write_tuned(directory, own.metric, own.words, own.merit)
-        return write_report(directory, sections, own.metric, own.words, own.merit)
+        return write_report(directory, sections, own.metric, own.words, own.merit, own.points)
 
 
 def next_study(directory: str | Path, detect: float, power: float = POWER) -> NextStudy:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,26 +176,45 @@ def epochs_of_fit(
     run = Run(params, idle_rates(chosen), np.arange(count), np.arange(1), 0)
     seconds: Seconds = {name: [] for name in ("medtune", *others)}
     began = clock()
+    turn = ExitStack()
 
     def after(_: int, epoch: Epoch) -> None:
         nonlocal began
         seconds["medtune"].append(clock() - began)
         for name, call in others.items():
             seconds[name].append(timed(call, clock))
+        if len(seconds["medtune"]) == 1:
+            turn.enter_context(in_turn())
         began = clock()
 
-    (fitted,) = fit(
-        runner_of(network, params, chosen, inputs),
-        [run],
-        inputs,
-        settings,
-        Capacity.of(count, 1, settings),
-        lambda labels, scores: 0.0,
-        after,
-    )
+    with turn:
+        (fitted,) = fit(
+            runner_of(network, params, chosen, inputs),
+            [run],
+            inputs,
+            settings,
+            Capacity.of(count, 1, settings),
+            lambda labels, scores: 0.0,
+            after,
+        )
     if fitted.failure:
         raise RuntimeError(fitted.failure)
     return {name: values[1:] for name, values in seconds.items()}
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Of the processes that gpu.sh runs side by side, one at a time, and none before all are ready."""
+    folder = os.environ.get("TURNS")
+    if not folder:
+        yield
+        return
+    (Path(folder) / os.environ["TURN"]).touch()
+    while len(list(Path(folder).glob("ready-*"))) < int(os.environ["TOGETHER"]):
+        time.sleep(0.05)
+    with (Path(folder) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def alternate(

@@ -55,6 +55,7 @@ class Visit:
     networks: tuple[str, ...]
     batch: int
     patches: int
+    cases: str
 
     def write(self, part: str, **row: Any) -> None:
         row = {"part": part, "device": jax.devices()[0].device_kind, **row}
@@ -224,7 +225,7 @@ def steps(visit: Visit) -> None:
     """Whole networks against PyTorch's best, training and forward."""
     for name in visit.networks:
         options = visit.options(
-            steps=2 if visit.toy else 8, size=visit.size(name), cases="training,forward"
+            steps=2 if visit.toy else 8, size=visit.size(name), cases=visit.cases
         )
         _guarded(visit, "step", lambda name=name, options=options: step.rows_of(name, options))
 
@@ -334,7 +335,7 @@ def depths(visit: Visit) -> None:
     """AlexNet at every depth, features cached and not, against PyTorch's frozen step."""
     name = "squeezenet" if visit.toy else "alexnet"
     options = visit.options(
-        depths="fire9,conv10" if visit.toy else "fc6,fc7,fc8",
+        depths="fire9,conv10" if visit.toy else "fc7,fc8",
         steps=4 if visit.toy else 32,
         whole_steps=2 if visit.toy else 8,
         cache_gib=20.0,
@@ -450,12 +451,14 @@ def main() -> None:
     parser.add_argument("--networks", default="alexnet,squeezenet,googlenet,vgg16")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--patches", type=int, default=10_000, help="of big_study")
+    parser.add_argument("--cases", default="training,forward", help="of step")
     parser.add_argument("--toy", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     chosen = ("squeezenet",) if given.toy else tuple(given.networks.split(","))
     toy = given.toy
-    visit = Visit(given.out, toy, chosen, 2 if toy else given.batch, 64 if toy else given.patches)
+    batch, patches = (2, 64) if toy else (given.batch, given.patches)
+    visit = Visit(given.out, toy, chosen, batch, patches, given.cases)
     PARTS[given.part](visit)
 
 

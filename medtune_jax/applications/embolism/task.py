@@ -24,7 +24,7 @@ from medtune_jax.applications.embolism.patches import patch_grid, planes
 from medtune_jax.applications.embolism.show import montages, show
 from medtune_jax.applications.embolism.truth import candidate_name, truth_files, truth_of
 from medtune_jax.applications.embolism.vessel import VesselConfig
-from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
@@ -138,5 +138,6 @@ EMBOLISM = Application(
     words=Words("patient", "candidate"),
     sections=sections_of(__package__),
     merit=merit_of(__package__),
+    points=points_of(__package__),
     show=show,
 )

@@ -18,7 +18,7 @@ from medtune_jax.applications.polyps.patches import (
 )
 from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_files, truth_of
-from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
@@ -103,5 +103,6 @@ POLYPS = Application(
     words=Words("video", "candidate"),
     sections=sections_of(__package__),
     merit=merit_of(__package__),
+    points=points_of(__package__),
     show=show,
 )
