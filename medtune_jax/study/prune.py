@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -115,11 +116,14 @@ def _weights(study: StudyResults, run: Run) -> Path:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """0 where another launcher has just removed it."""
+    with suppress(FileNotFoundError):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return 0
 
 
 def _remove(weights: Path) -> None:
-    """By way of a rename: nobody sees half of it."""
-    with scratch_beside(weights.parent) as scratch:
+    """By way of a rename: nobody sees half of it. Launchers that end together all prune."""
+    with scratch_beside(weights.parent) as scratch, suppress(FileNotFoundError):
         weights.replace(scratch / "weights")
     discard(scratch)

@@ -8,6 +8,7 @@ import pytest
 from medtune_jax import cli
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config, sweep
+from medtune_jax.study import prune as prune_module
 from medtune_jax.study.prune import prune
 from tests.report.fake_study import write_study
 
@@ -61,6 +62,14 @@ def test_all_removes_nothing(study):
     assert len(kept(study)) == 18
 
 
+def test_two_launchers_that_prune_at_once(study, monkeypatch):
+    """The other one removes what we were about to remove."""
+    remove = prune_module._remove
+    monkeypatch.setattr(prune_module, "_remove", lambda path: (shutil.rmtree(path), remove(path)))
+    assert len(prune(study).removed) == 15
+    assert len(kept(study)) == 3
+
+
 def test_pruning_again_says_what_the_answer_lacks(study):
     first = prune(study)
     shutil.rmtree(study / "runs" / first.kept[0] / "weights")
@@ -95,21 +104,17 @@ def test_no_study(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("keep", "depths"), [("recommended", 1), ("conv10,scratch", 2), ("all", 2)]
+    ("keep", "fractions"), [("recommended", [1.0]), ("conv10", [0.5, 1.0]), ("all", [0.5, 1.0])]
 )
-def test_a_sweep_prunes_when_it_is_done(tmp_path, write_images, keep, depths):
+def test_a_sweep_prunes_when_it_is_done(tmp_path, write_images, keep, fractions):
     (tmp_path / "images").mkdir()
     config = default_config()
     config.data.dir = str(write_images(tmp_path / "images", 10, 4, 64))
-    config.image_size = 64
-    config.sweep.depths, config.sweep.seeds, config.training.epochs = "conv10,scratch", 1, 1
-    config.training.keep = keep
+    config.image_size, config.training.epochs, config.training.keep = 64, 1, keep
+    config.sweep.depths, config.sweep.seeds, config.sweep.fractions = "conv10", 1, "1.0,0.5"
     study = sweep(config, tmp_path / "study", quiet=True)
-    left = kept(study)
-    assert {run.split("-")[0] for run in left} == {"conv10", "scratch"} - (
-        {"scratch"} if depths == 1 else set()
-    )
-    assert len(left) == depths
+    left = [json.loads((study / "runs" / run / "result.json").read_text()) for run in kept(study)]
+    assert sorted(result["fraction"] for result in left) == fractions
 
 
 def test_a_sweep_refuses_an_unknown_name_before_it_trains(tmp_path, write_images):
