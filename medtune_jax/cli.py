@@ -479,6 +479,23 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError(found.unreadable)
 
 
+def _prune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one finished study")
+    from medtune_jax.study.prune import prune
+
+    print(prune(arguments[0], values.keep))
+
+
+def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give one run, STUDY/runs/NAME")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.export import export
+    from medtune_jax.fields import items
+
+    print(export(arguments[0], items(values.format), values.output))
+
+
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
     if len(arguments) != count:
         raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
@@ -566,6 +583,15 @@ VERBS: dict[str, Verb] = {
         "DIR",
         _cancel,
     ),
+    "prune": Verb(
+        "remove the weights of a finished study's runs but those of the recommended depth, and those named",
+        "medtune prune STUDY --keep=conv10",
+        "DIR [--keep=DEPTH_OR_RUN,...]",
+        _prune,
+        {
+            "keep": "depths and runs whose weights stay beside the recommended ones; all removes nothing"
+        },
+    ),
     "merge": Verb(
         "join studies that ran apart with the same config and data",
         "medtune merge A B --output C",
@@ -618,6 +644,16 @@ VERBS: dict[str, Verb] = {
         },
         notes=_prediction_options,
         more=True,
+    ),
+    "export": Verb(
+        "a run's network for use elsewhere, checked against the run, with a model card",
+        "medtune export STUDY/runs/NAME --format=stablehlo,onnx --output=DIR",
+        "RUN --format=FORMAT[,FORMAT] --output=DIR",
+        _export,
+        {
+            "format": "stablehlo, onnx (8-bit RGB in, probabilities out), safetensors (PyTorch), orbax (JAX)",
+            "output": "directory to make",
+        },
     ),
 }
 
