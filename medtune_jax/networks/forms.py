@@ -62,6 +62,7 @@ TPU = replace(ACCELERATOR, window_products=True)
 PORTABLE = Forms(
     products=False,
     split_groups=False,
+    depthwise_products=False,
     space_to_depth=False,
     keep_powers=False,
     window_products=True,

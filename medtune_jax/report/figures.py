@@ -43,6 +43,8 @@ _STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text, as journals want it
     "svg.hashsalt": "medtune",  # the same figure gives the same bytes
 }
+# What a file would say of its maker and time.
+_CLOCKS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Producer")}
 _MARKERS = "osD^vP"
 _WIDTH = 9.0
 
@@ -55,23 +57,22 @@ class Drawing:
     description: str
     figure: Figure
 
-    def save(self, folder: Path) -> None:
-        """NAME.svg, NAME.png and NAME.pdf, each whole; the same figure gives the same bytes."""
-        write_whole(folder / f"{self.name}.svg", self._as_svg)
-        for kind, silent in (("png", ["Software"]), ("pdf", ["CreationDate", "Producer"])):
-            write_whole(folder / f"{self.name}.{kind}", self._saved(kind, silent))
+    def save(self, folder: Path, kinds: Sequence[str] = ("svg", "png", "pdf")) -> None:
+        """NAME.KIND of each kind, whole; the same figure gives the same bytes."""
+        for kind in kinds:
+            made = self._as_svg if kind == "svg" else self._saved(kind)
+            write_whole(folder / f"{self.name}.{kind}", made)
 
     @cached_property
     def _as_svg(self) -> bytes:
-        made = self._saved("svg", ["Date", "Creator"])
+        made = self._saved("svg")
         self.figure.set_layout_engine("none")  # it is laid out now; the next kinds need not
         return made
 
-    def _saved(self, kind: str, silent: Sequence[str]) -> bytes:
-        """silent: what a file would say of its maker and time."""
+    def _saved(self, kind: str) -> bytes:
         stream = io.BytesIO()
         with mpl.rc_context(_STYLE):
-            self.figure.savefig(stream, format=kind, metadata=dict.fromkeys(silent))
+            self.figure.savefig(stream, format=kind, metadata=dict.fromkeys(_CLOCKS[kind]))
         return stream.getvalue()
 
     def svg(self) -> Markup:

@@ -158,5 +158,5 @@ def _timelines(
     for video, rows in drawn.items():
         times = [files[k].seconds for k in rows]
         drawing = timeline(video, times, probability[rows], far[rows], limit)
-        drawing.save_png(output)
+        drawing.save(output, ("png",))
     return len(drawn)
