@@ -35,8 +35,9 @@ class Verb:
     """One verb: what it does, an example, its arguments, the function that runs it.
 
     options: its flags with their help; late: those whose help takes long to import.
-    switches: those that take no value. notes: what help says beside them, of those
-    that were given. more: flags that depend on others are left among the arguments, and `run` parses them.
+    repeated: those that may be given several times. switches: those that take no value.
+    notes: what help says beside them, of those that were given. more: flags that depend on others are left among the
+    arguments, and `run` parses them.
     """
 
     summary: str
@@ -44,6 +45,7 @@ class Verb:
     arguments: str
     run: Run
     options: Mapping[str, str] = field(default_factory=dict)
+    repeated: Mapping[str, str] = field(default_factory=dict)
     switches: Mapping[str, str] = field(default_factory=dict)
     late: Callable[[], Mapping[str, str]] = dict
     notes: Callable[[flags.FlagValues], str] = lambda values: ""
@@ -60,6 +62,8 @@ class Verb:
                 config_flags.DEFINE_config_file(name, None, text, flag_values=values)
             else:
                 flags.DEFINE_string(name, "", text, flag_values=values)
+        for name, text in self.repeated.items():
+            flags.DEFINE_multi_string(name, [], text, flag_values=values)
         for name, text in self.switches.items():
             flags.DEFINE_boolean(name, False, text, flag_values=values)
         return values
@@ -441,11 +445,10 @@ def _data(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 def _prediction_options(values: flags.FlagValues) -> str:
     if not values.run:
         return "an application has options of its own: add --run=RUN to see them\n\n"
-    from medtune_jax.applications.predict import load, prediction_of
+    from medtune_jax.applications.predict import load_all, prediction_of
 
-    rows = (
-        f"  --{o.name}={o.default!r}: {o.help}\n" for o in prediction_of(load(values.run)).options
-    )
+    options = prediction_of(load_all(values.run)).options
+    rows = (f"  --{o.name}={o.default!r}: {o.help}\n" for o in options)
     return f"options of this run's application:\n{''.join(rows)}\n"
 
 
@@ -456,7 +459,7 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError("no output directory given: add --output=DIR")
     from absl import flags
 
-    from medtune_jax.applications.predict import load, predict, prediction_of
+    from medtune_jax.applications.predict import load_all, predict, prediction_of
 
     define: Mapping[type, Callable[..., object]]
     define = {str: flags.DEFINE_string, float: flags.DEFINE_float}
@@ -464,13 +467,33 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.compilation import keep_programs
 
     keep_programs()
-    trained = load(values.run)
-    options = prediction_of(trained).options
+    ensemble = load_all(values.run)
+    options = prediction_of(ensemble).options
     for option in options:
         define[option.kind](option.name, option.default, option.help, flag_values=values)
     inputs = _parse("predict", values, arguments)
     given = {option.name: values[option.name].value for option in options}
-    print(predict(trained, inputs, values.output, **given))
+    found = predict(ensemble, inputs, values.output, **given)
+    print(found.summary)
+    if found.unreadable:
+        raise UserError(found.unreadable)
+
+
+def _prune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give the directory of one finished study")
+    from medtune_jax.study.prune import prune
+
+    print(prune(arguments[0], values.keep))
+
+
+def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    _expect(arguments, 1, "give one run, STUDY/runs/NAME")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.export import export
+    from medtune_jax.fields import items
+
+    print(export(arguments[0], items(values.format), values.output))
 
 
 def _expect(arguments: Sequence[str], count: int, message: str) -> None:
@@ -560,6 +583,15 @@ VERBS: dict[str, Verb] = {
         "DIR",
         _cancel,
     ),
+    "prune": Verb(
+        "remove the weights of a finished study's runs but those of the recommended depth, and those named",
+        "medtune prune STUDY --keep=conv10",
+        "DIR [--keep=DEPTH_OR_RUN,...]",
+        _prune,
+        {
+            "keep": "depths and runs whose weights stay beside the recommended ones; all removes nothing"
+        },
+    ),
     "merge": Verb(
         "join studies that ran apart with the same config and data",
         "medtune merge A B --output C",
@@ -602,16 +634,26 @@ VERBS: dict[str, Verb] = {
         },
     ),
     "predict": Verb(
-        "use a run's network on new cases (intima_media: contours, thickness, overlay)",
-        "medtune predict --run STUDY/runs/NAME image.png --mm_per_pixel 0.066 --output DIR",
+        "use a study's networks on new images, videos or volumes; with labels, how good they are there",
+        "medtune predict --run=STUDY IMAGES --output=DIR",
         "--run=RUN FILE_OR_DIR ... --output=DIR",
         _predict,
-        {
-            "run": "STUDY/runs/NAME with kept weights, or a checkpoint",
-            "output": "directory to write into",
+        {"output": "directory to write into"},
+        repeated={
+            "run": "STUDY/runs/NAME with kept weights, several seeds of one depth, or STUDY for all that it kept"
         },
         notes=_prediction_options,
         more=True,
+    ),
+    "export": Verb(
+        "a run's network for use elsewhere, checked against the run, with a model card",
+        "medtune export STUDY/runs/NAME --format=stablehlo,onnx --output=DIR",
+        "RUN --format=FORMAT[,FORMAT] --output=DIR",
+        _export,
+        {
+            "format": "stablehlo, onnx (8-bit RGB in, probabilities out), safetensors (PyTorch), orbax (JAX)",
+            "output": "directory to make",
+        },
     ),
 }
 

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import compilation_cache  # where its cache is exchanged has no public name
+from jax._src.compilation_cache_interface import CacheInterface
 
-from medtune_jax.paths import user_cache
+from medtune_jax.paths import user_cache, write_whole
+
+_SUM = hashlib.sha256().digest_size
 
 
 @lru_cache
@@ -40,9 +44,36 @@ def keep_programs() -> None:
 
     All of them, however fast they compile: a small study on a CPU compiles a hundred that take less than a second each.
     """
+    compilation_cache.get_file_cache = lambda path: (Programs(Path(path)), path)
     folder = user_cache() / "compiled" / _machine()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class Programs(CacheInterface):
+    """JAX's files of compiled programs, each behind its SHA-256 and written whole.
+
+    JAX's own cache runs what it reads, leaves half a file where a process is killed, and never replaces a damaged one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder
+
+    def get(self, key: str) -> bytes | None:
+        """A program; None where it is not there, or damaged."""
+        try:
+            content = self._file(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        program = content[_SUM:]
+        return program if hashlib.sha256(program).digest() == content[:_SUM] else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep a program, in place of what is there."""
+        write_whole(self._file(key), hashlib.sha256(value).digest() + value)
+
+    def _file(self, key: str) -> Path:
+        return self._path / f"{key}-cache"
 
 
 def _machine() -> str:

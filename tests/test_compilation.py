@@ -1,11 +1,13 @@
 """Compiled programs are kept, and found again."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+from jax._src import compilation_cache
 
 from medtune_jax import compilation
 
@@ -40,8 +42,27 @@ def test_another_process_finds_every_program(tmp_path):
     assert programs(tmp_path, "2") == first
 
 
+def test_damaged_programs_are_never_run_and_are_replaced(tmp_path):
+    """One byte turned over, half a file, nothing, and a file that JAX's own cache wrote."""
+    programs(tmp_path, "1")
+    files = sorted(tmp_path.rglob("*-cache"))
+    whole = [file.read_bytes() for file in files]
+    for number, (file, content) in enumerate(zip(files, whole, strict=True)):
+        middle = len(content) // 2
+        turned = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        file.write_bytes((turned, content[:middle], b"", content[32:])[number % 4])
+    assert programs(tmp_path, "1") == {file.name for file in files}
+    for file in files:
+        kept = file.read_bytes()
+        assert hashlib.sha256(kept[32:]).digest() == kept[:32], file.name
+    stamps = [file.stat().st_mtime_ns for file in files]
+    programs(tmp_path, "1")
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+
+
 def test_machines_that_differ_keep_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(compilation, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(compilation_cache, "get_file_cache", None)
     before = {
         name: getattr(jax.config, name)
         for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")

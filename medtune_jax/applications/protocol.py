@@ -124,10 +124,11 @@ class Option(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A network that a study trained, and the study's config."""
+    """A network that a study trained, the study's config, and the run's folder, where it lies in one."""
 
     checkpoint: Checkpoint
     config: Mapping[str, Any]
+    run: Path | None = None
 
     @property
     def size(self) -> int:
@@ -135,13 +136,20 @@ class Trained(NamedTuple):
         return self.config["image_size"] or self.checkpoint.preprocessing.size
 
 
-class Prediction(NamedTuple):
-    """How a trained network is used on new cases (see `applications.predict`).
+class Predicted(NamedTuple):
+    """What to tell the user of a prediction, and of the inputs that could not be read ('': all could)."""
 
-    run: (Trained, files and folders that exist, output directory, **options) -> what to tell the user.
+    summary: str
+    unreadable: str = ""
+
+
+class Prediction(NamedTuple):
+    """How trained networks are used on new cases (see `applications.predict`).
+
+    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted.
     """
 
-    run: Callable[..., str]
+    run: Callable[..., Predicted]
     options: tuple[Option, ...] = ()
 
 
@@ -153,6 +161,11 @@ def sections_of(package: str) -> Callable[[], Sequence[SectionMaker]]:
 def merit_of(package: str) -> Callable[[Evidence], Merit]:
     """`merit` of an application's `report`, imported only when it is used, as `sections_of`."""
     return lambda evidence: import_module(f"{package}.report").merit(evidence)
+
+
+def points_of(package: str) -> Callable[[Evidence], Sequence[Merit]]:
+    """The same of its `points`."""
+    return lambda evidence: import_module(f"{package}.report").points(evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +183,8 @@ class Application:
     sections: makes what the task adds to the report (called only when a report is written; makers read the study's
     directory, see `medtune_jax.report`).
     merit: the figure that the report's answer is given in, where that is not the metric.
+    points: the figures at which all pairs of depths are compared beside that of the answer, where they are not the
+    sensitivities at the paper's false positive rates (`report.points`).
     show: folder -> a picture of the data in it, or None for a folder of another kind.
     predict: None while the task has no way to use a trained network on new cases.
     """
@@ -183,5 +198,6 @@ class Application:
     words: Words = PATIENTS_AND_IMAGES
     sections: Callable[[], Sequence[SectionMaker]] = tuple
     merit: Callable[[Evidence], Merit] | None = None
+    points: Callable[[Evidence], Sequence[Merit]] | None = None
     show: Callable[[Path], Image.Image | None] = lambda directory: None
     predict: Prediction | None = None

@@ -45,15 +45,24 @@ def mean_precision(metric: Metric, labels: np.ndarray, scores: np.ndarray) -> np
     return np.mean(curves, axis=0)
 
 
+def at_false_positive_rate(metric: Metric, rate: float) -> Metric:
+    """The sensitivity at a rate, as a metric of the binary tasks of another."""
+
+    def area(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+        return most_hits_within(hits, alarms, rate * alarms[:, -1]) / hits[:, -1]
+
+    title = f"sensitivity at a false positive rate of {rate:.2f}"
+    return replace(metric, title=title, area=area)
+
+
 def at_false_positive_rates(
     metric: Metric, rates: Sequence[float] = FALSE_POSITIVE_RATES
 ) -> Metric:
-    """A metric of T figures, the sensitivity at each rate, for the binary tasks of another metric."""
+    """The same as a metric of T figures, one for each rate."""
+    areas = [at_false_positive_rate(metric, rate).area for rate in rates]
 
     def area(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-        budgets = (rate * alarms[:, -1] for rate in rates)
-        found = [most_hits_within(hits, alarms, budget) for budget in budgets]
-        return np.stack(found, axis=-1) / hits[:, -1:]
+        return np.stack([one(hits, alarms) for one in areas], axis=-1)
 
     return replace(metric, title="sensitivity", area=area)
 

@@ -83,12 +83,12 @@ def score_rows(test: TestSet, classes: Sequence[str], scores: np.ndarray) -> lis
     known = zip(test.names, test.groups, test.labels, test.judged, scores, strict=True)
     for name, group, label, judged, row in known:
         numbers = (f"{x:.9g}" for x in (*log_odds.probabilities(row), *row))
-        word, *doubts = _words(label, classes) if uncertain else (classes[label],)
+        word, *doubts = label_words(label, classes) if uncertain else (classes[label],)
         rows.append((name, group, word, *numbers, *([int(judged)] if doubtful else []), *doubts))
     return rows
 
 
-def _words(label: np.ndarray, classes: Sequence[str]) -> tuple[str, str]:
+def label_words(label: np.ndarray, classes: Sequence[str]) -> tuple[str, str]:
     """The findings of an image [C] that are there, and those of which it is not known."""
     there, unknown = (
         BETWEEN.join(name for name, v in zip(classes, label, strict=True) if v == value)

@@ -84,17 +84,17 @@ def _same(earlier: Submission, study: Study, executor: Executor) -> bool:
 
 def _watch(submission: Submission, board: Board, workers: Workers, progress: Progress) -> None:
     """Until nothing is left, or no worker. Raises signals.Stop where the study is cancelled, or a signal asks to."""
-    count = len(board.left())
-    while board.left() and workers.alive():
+    left = board.left()
+    while left and workers.alive():
         if signals.asked():
             progress.note(workers.stop())
             signals.check()
         if submission.cancelled_since():
             break
         time.sleep(_LOOK)
-        if (now := len(board.left())) < count:
-            progress.note(f"{count - now} jobs done, {now} left")
-            count = now
+        before, left = len(left), board.left()
+        if done := before - len(left):
+            progress.note(f"{done} jobs done, {len(left)} left")
     if submission.cancelled_since():
         progress.note("cancelled by `medtune cancel`")
         _wait(workers)

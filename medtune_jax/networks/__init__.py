@@ -12,10 +12,19 @@ NETWORKS = {
     "alexnet": "alexnet",
     "alexnet_torchvision": "alexnet",
     "caffenet": "alexnet",
+    "convnext_tiny": "convnext",
+    "densenet121": "densenet",
+    "efficientnet_b0": "efficientnet",
+    "efficientnet_lite0": "efficientnet",
     "googlenet": "googlenet",
     "googlenet_torchvision": "googlenet",
+    "mobilenet_v1": "mobilenet",
+    "resnet18": "resnet",
+    "resnet50": "resnet",
     "squeezenet": "squeezenet",
     "vgg16": "vgg16",
+    "vit_base_patch16": "vit",
+    "vit_small_patch16": "vit",
 }
 """Name -> the module of this package where a function of that name makes the network from a number of classes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ _LANES = 8
 
 def convolution(x: Array, kernel: Array, stride: int = 1, pad: int = 0, groups: int = 1) -> Array:
     """Caffe's Convolution without its bias: x [N,H,W,I], kernel [kH,kW,I/groups,O] -> [N,H',W',O]."""
+    if groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
+        return _depthwise(x, kernel, stride, pad)
     if groups > 1 and forms().split_groups:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([convolution(a, w, stride, pad) for a, w in parts], -1)
@@ -52,6 +55,22 @@ def _convolve(x: Array, kernel: Array, stride: int, pad: int, groups: int = 1) -
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+def _depthwise(x: Array, kernel: Array, stride: int, pad: int) -> Array:
+    """A convolution of each channel alone, kernel [kH,kW,1,C]."""
+    if not forms().depthwise_products:
+        return _convolve(x, kernel, stride, pad, x.shape[-1])
+    size = kernel.shape[0]
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    rows, columns = ((n - size) // stride + 1 for n in x.shape[1:3])
+    views = (
+        x[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
+        * kernel[i, j, 0]
+        for i in range(size)
+        for j in range(size)
+    )
+    return reduce(jnp.add, views)
 
 
 def _convolve_blocks(x: Array, kernel: Array, stride: int, pad: int) -> Array:

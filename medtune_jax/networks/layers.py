@@ -7,7 +7,7 @@ Arithmetic follows the dtype of the activations: parameters stay float32 and are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from itertools import product
 
@@ -36,27 +36,52 @@ def _relu_forward(x: Array) -> tuple[Array, Array]:
 relu.defvjp(_relu_forward, lambda active, g: (jnp.where(active, g, 0),))
 
 
+SAME = "SAME"
+
+
+def pad_same(x: Array, size: int, stride: int) -> Array:
+    """Zeros so that [N,H,W,C] has ceil(H / stride) windows a column; the odd one comes after (TensorFlow's SAME)."""
+    pads = (max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[1:3])
+    widths = [(pad // 2, pad - pad // 2) for pad in pads]
+    return jnp.pad(x, ((0, 0), *widths, (0, 0)))
+
+
+Activation = Callable[[Array], Array]
+
+
+def relu6(x: Array) -> Array:
+    """min(max(x, 0), 6) (Howard et al. 2017)."""
+    return jnp.minimum(relu(x), 6)
+
+
 class Conv(nn.Module):
     """Convolution + bias + ReLU. Parameters: kernel [kH,kW,I/groups,O] and bias [O].
 
-    `std` and `bias` are the network's own Caffe fillers (Gaussian and constant).
+    `std` and `bias` are the network's own Caffe fillers (Gaussian and constant). bias: None where a norm follows, which
+    has its own. pad: pixels on every side, or SAME, TensorFlow's.
     """
 
     features: int
     size: int
     stride: int = 1
-    pad: int = 0
+    pad: int | str = 0
     groups: int = 1
     std: float = 0.01
-    bias: float = 0.0
+    bias: float | None = 0.0
     relu: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape)
+        pad = self.pad
+        if isinstance(pad, str):
+            x, pad = pad_same(x, self.size, self.stride), 0
+        if self.bias is None:
+            x = convolution(x, kernel.astype(x.dtype), self.stride, pad, self.groups)
+            return relu(x) if self.relu else x
         bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,))
-        x = convolution(x, kernel.astype(x.dtype), self.stride, self.pad, self.groups)
+        x = convolution(x, kernel.astype(x.dtype), self.stride, pad, self.groups)
         x = x + bias.astype(x.dtype)
         return relu(x) if self.relu else x
 
@@ -76,6 +101,35 @@ class Dense(nn.Module):
         bias = self.param("bias", nn.initializers.constant(self.bias), (self.features,))
         x = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
         return relu(x) if self.relu else x
+
+
+def squeeze_excite(x: Array, squeeze: int, activation: Activation) -> Array:
+    """[N,H,W,C] times a weight for each channel that its means decide (Hu et al. 2018); in a compact module.
+
+    Layers fc1 to `squeeze` channels and fc2 back are convolutions of 1x1.
+    """
+    y = x.mean((1, 2), keepdims=True)
+    y = activation(Conv(squeeze, 1, relu=False, name="fc1")(y))
+    return x * nn.sigmoid(Conv(x.shape[-1], 1, relu=False, name="fc2")(y))
+
+
+class Positionwise(nn.Module):
+    """The same inner product + bias at every position: [...,I] -> [...,features]. Parameters as of `Dense`."""
+
+    features: int
+    std: float = 0.02
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(self.std), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution's share below x, by the error function (Hendrycks and Gimpel 2016)."""
+    return jax.nn.gelu(x, approximate=False)
 
 
 # --- local response normalisation across channels (Caffe LRN, ACROSS_CHANNELS) ---
@@ -164,9 +218,29 @@ def _taps(
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: Array, window: int = 3, stride: int = 2, pad: int = 0) -> Array:
     """Caffe MAX pooling of [N,H,W,C]; a tie passes its gradient to the first maximum, as in Caffe."""
+    if forms().pool_windows:
+        return _max_of_windows(x, window, stride, pad)
     padded, rows, columns = _spread(x, window, stride, pad, -jnp.inf)
     views = [view for _, _, view in _taps(padded, window, stride, rows, columns)]
     return reduce(jnp.maximum, views)
+
+
+def _max_of_windows(x: Array, window: int, stride: int, pad: int) -> Array:
+    """Down, then across, each over the middle of three axes: ONNX Runtime pools over three at most."""
+    batch, height, width, channels = x.shape
+    x = _max_along(x.reshape(batch, height, width * channels), window, stride, pad)
+    rows = x.shape[1]
+    x = _max_along(x.reshape(batch * rows, width, channels), window, stride, pad)
+    return x.reshape(batch, rows, -1, channels)
+
+
+def _max_along(x: Array, window: int, stride: int, pad: int) -> Array:
+    """[A,n,B] -> [A,n',B]. A last window that leaves the map is filled up with -inf."""
+    n = x.shape[1]
+    count = pooled_size(n, window, stride, pad)
+    padding = [(0, 0), (pad, (count - 1) * stride + window - n - pad), (0, 0)]
+    nothing = np.array(-np.inf, x.dtype)[()]
+    return lax.reduce_window(x, nothing, lax.max, (1, window, 1), (1, stride, 1), padding)
 
 
 def _max_pool_forward(
@@ -223,6 +297,14 @@ def _max_pool_backward(
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
+def floor_max_pool(x: Array, window: int, stride: int, pad: int) -> Array:
+    """PyTorch's and TensorFlow's max pooling of what is never below 0: windows that do not fit are left out."""
+    spans = ((n + 2 * pad - window) // stride * stride + window - n - pad for n in x.shape[1:3])
+    after = [(pad, span, 0) for span in spans]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *after, (0, 0, 0)])
+    return max_pool(x, window, stride)
+
+
 def average_pool(x: Array, window: int, stride: int, pad: int = 0) -> Array:
     """Caffe AVE pooling of [N,H,W,C]: each window divides by its part inside H + pad (padding counts).
 
@@ -243,6 +325,13 @@ def average_pool(x: Array, window: int, stride: int, pad: int = 0) -> Array:
     ]
     area = np.outer(*sides)[None, :, :, None]
     return (total / area.astype(np.float32)).astype(x.dtype)
+
+
+def halve_by_average(x: Array) -> Array:
+    """Means of 2x2 pixels; a last odd row or column is left out: [N,H,W,C] -> [N,H//2,W//2,C]."""
+    batch, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 def global_average_pool(x: Array) -> Array:

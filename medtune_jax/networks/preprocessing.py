@@ -26,7 +26,7 @@ class Preprocessing:
     def __call__(self, x: Array, dtype: DTypeLike = jnp.float32) -> Array:
         """x [N,H,W,3] RGB, 0..255 of any dtype -> network input [N,H,W,3] of `dtype`."""
         x = x.astype(jnp.float32)
-        x = x[..., ::-1] if self.order == "BGR" else x
+        x = jnp.flip(x, -1) if self.order == "BGR" else x
         x = x * self.scale - self._mean_for(x.shape[1:3])
         return (x / jnp.asarray(self.std, jnp.float32)).astype(dtype)
 

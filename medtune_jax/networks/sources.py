@@ -35,22 +35,26 @@ IN_ORDER = Format(ordered=True)
 class Release:
     """One known weight file. An empty or None entry is not known; never a guess.
 
-    url: empty for the weights that come with the package (in weights/data/NETWORK).
-    size: in bytes. accuracy: on ImageNet's validation set, in words. credit: whose work it is.
+    url: empty for the weights that come with the package (in weights/data/NETWORK), or with `package`, another one that
+    our optional dependencies `extra` install; there `file` is the path in it. sha256: its first digits, if no more are
+    published. size: in bytes. accuracy: on ImageNet's validation set, in words. credit: whose work it is.
     """
 
     name: str
     file: str
     url: str = ""
     sha1: str = ""
+    sha256: str = ""
     size: int | None = None
     licence: str = ""
     accuracy: str = ""
     credit: str = ""
+    package: str = ""
+    extra: str = ""
 
     @property
     def bundled(self) -> bool:
-        return not self.url
+        return not self.url and not self.package
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ read off `Network.stages`; nothing else may restate the order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -22,6 +22,7 @@ from jax import Array
 from medtune_jax import compilation
 from medtune_jax.errors import UserError
 from medtune_jax.networks.layers import dropout
+from medtune_jax.networks.norms import STATISTICS, has_statistics
 from medtune_jax.networks.preprocessing import Preprocessing
 from medtune_jax.networks.sources import Sources
 
@@ -29,7 +30,8 @@ Layers = tuple[Callable[[Array], Array], ...]
 """Layers without parameters, [N,...] -> [N,...]."""
 
 Params = dict[str, Any]
-"""{stage: {"kernel", "bias"}} or {stage: {layer: {"kernel", "bias"}}}, all float32."""
+"""{stage: {"kernel", "bias"}} or {stage: {layer: {"kernel", "bias"}}}, all float32; a norm has "scale" and "bias", and
+a batch norm its averages "mean" and "variance"."""
 
 Path = tuple[str, ...]
 ModuleInput = tuple[nn.Module, tuple[int, ...]]
@@ -52,12 +54,20 @@ class Stage:
     dropout: float = 0.0
 
     def __call__(
-        self, params: Params, x: Array, keys: Array | None = None, number: int | Array = 0
+        self,
+        params: Params,
+        x: Array,
+        keys: Array | None = None,
+        number: int | Array = 0,
+        counts: Array | None = None,
     ) -> Array:
-        """keys: PRNG keys [N], one a row, switch dropout on (training); number: the stage's own, to draw from them."""
+        """keys: PRNG keys [N], one a row, switch dropout on (training); number: the stage's own, to draw from them.
+        counts: rows that count, float32 [N]; switches batch norms to the statistics of this batch.
+        """
         if keys is not None and self.dropout:
             x = dropout(x, self.dropout, _fold_in(keys, number))
-        x = jnp.asarray(self.module.apply({"params": params}, x))
+        batch = () if counts is None or not has_statistics(params) else (counts,)
+        x = jnp.asarray(self.module.apply({"params": params}, x, *batch))
         for layer in self.then:
             x = layer(x)
         return x
@@ -124,6 +134,11 @@ class Network:
         """The last stage, whose outputs are the classes."""
         return self.stages[-1].name
 
+    @property
+    def batch_norms(self) -> tuple[str, ...]:
+        """The stages that have batch norms."""
+        return tuple(name for name, p in self.abstract_params().items() if has_statistics(p))
+
     def index(self, name: str) -> int:
         """Position of a stage; UserError with the nearest name if there is none."""
         if name in self.names:
@@ -154,6 +169,8 @@ class Network:
         stop: str | None = None,
         keys: Array | None = None,
         taps: dict[str, Array] | None = None,
+        tuned: Collection[str] = (),
+        counts: Array | None = None,
     ) -> Array:
         """Run the stages from `start` up to, not including, `stop`.
 
@@ -161,10 +178,14 @@ class Network:
         without `stop` to the class scores [N, classes] (before the softmax).
         keys: PRNG keys [N], one a row, switch dropout on (training), frozen stages included, as in Caffe.
         taps: a dict that receives every stage's output by name.
+        counts: float32 [N], rows that count: the batch norms of `tuned` stages use the statistics of this batch. All
+        others, those of frozen stages among them, use the stored ones.
         """
 
         def step(stage: Stage, position: int, x: Array) -> Array:
-            x = stage(params[stage.name], x, keys, position)
+            x = stage(
+                params[stage.name], x, keys, position, counts if stage.name in tuned else None
+            )
             if taps is not None:
                 taps[stage.name] = x
             return x
@@ -195,11 +216,20 @@ class Network:
         return [(n, s) for n, s in enumerate(self.auxiliary) if s.stage.name in params]
 
     def training_outputs(
-        self, params: Params, x: Array, start: str | None, keys: Array
+        self,
+        params: Params,
+        x: Array,
+        start: str | None,
+        keys: Array,
+        tuned: Collection[str] = (),
+        counts: Array | None = None,
     ) -> list[tuple[float, Array]]:
         """(loss weight, class scores) of the main head and of every auxiliary head whose parameters are present."""
         taps: dict[str, Array] = {}
-        outputs = [(1.0, self.apply(params, x, start=start, keys=keys, taps=taps))]
+        scores = self.apply(
+            params, x, start=start, keys=keys, taps=taps, tuned=tuned, counts=counts
+        )
+        outputs = [(1.0, scores)]
         for number, side in self.sides(params):
             if side.after in taps:
                 scores = side(params[side.stage.name], taps[side.after], keys, number)
@@ -270,4 +300,6 @@ def _fold_in(keys: Array, number: int | Array) -> Array:
 
 
 def parameter_count(params: Params) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    """Of what is learned: without the averages of batch norms."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(int(np.prod(leaf.shape)) for path, leaf in leaves if path[-1].key not in STATISTICS)

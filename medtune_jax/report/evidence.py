@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 from typing import NamedTuple
 
@@ -18,9 +18,11 @@ from medtune_jax.evaluation import intervals, readers
 from medtune_jax.evaluation.choice import MARGIN, VALID_FRACTION, Choice, choose, on_test
 from medtune_jax.evaluation.classification import Classification
 from medtune_jax.evaluation.intervals import holm
+from medtune_jax.evaluation.metric import Metric
 from medtune_jax.evaluation.planning import Components, components
 from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, regret
+from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, at_false_positive_rate
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.evaluation.sweep import estimate
 from medtune_jax.report.load import Run, StudyResults
@@ -38,13 +40,30 @@ class Comparison(NamedTuple):
     holm_p: float | None
 
 
+def of_the_roc(evidence: Evidence) -> list[Merit]:
+    """Sensitivity at each of the paper's false positive rates, for the metric's binary tasks."""
+    study = evidence.study
+    found = [at_false_positive_rate(study.metric, rate) for rate in FALSE_POSITIVE_RATES]
+    return [
+        Merit(study, own.title, partial(evidence.read, own, in_steps=True), evidence.too_few)
+        for own in found
+    ]
+
+
 class Evidence:
     """Statistics of a study's finished runs, computed once."""
 
-    def __init__(self, study: StudyResults, own: Callable[[Evidence], Merit] | None = None):
-        """own: makes the figure that the application gives its answer in, if that is not the metric."""
+    def __init__(
+        self,
+        study: StudyResults,
+        own: Callable[[Evidence], Merit] | None = None,
+        points: Callable[[Evidence], Sequence[Merit]] | None = None,
+    ):
+        """own: makes the figure that the application gives its answer in, if that is not the metric; points: those of
+        its operating points, if they are not of the metric's ROC.
+        """
         self.study = study
-        self._own = own
+        self._own, self._points = own, points or of_the_roc
         self.cells: list[Cell] = [
             (depth, fraction)
             for fraction in study.fractions
@@ -71,17 +90,25 @@ class Evidence:
         margin = self.study.answer.get("margin")
         return replace(own, margin=margin) if margin else own
 
+    @cached_property
+    def points(self) -> Sequence[Merit]:
+        """The figures at operating points."""
+        return self._points(self)
+
     @property
     def too_few(self) -> str:
         return self.metric.too_few
 
     def _read_metric(self, cell: Cell) -> Readings:
-        metric, labels, scores = self.study.metric, self.labels, self.judged(cell)
+        return self.read(self.study.metric, cell)
+
+    def read(self, metric: Metric, cell: Cell, in_steps: bool = False) -> Readings:
+        """A metric of the binary tasks that the study's has, by run and without each group."""
+        labels, scores = self.labels, self.judged(cell)
         if not self.too_few:
-            return intervals.readings(metric, labels, scores, self.groups)
+            return intervals.readings(metric, labels, scores, self.groups, in_steps)
         # Without one of very few groups there may be no figure at all, and nothing is made of it.
-        figures = estimate(metric.statistic(labels, scores), len(labels))
-        return readers.without_any(figures)
+        return readers.without_any(estimate(metric.statistic(labels, scores), len(labels)))
 
     def seeds(self, cell: Cell) -> list[int]:
         return self.study.seeds(cell)

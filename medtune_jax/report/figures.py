@@ -1,4 +1,4 @@
-"""The report's figures, drawn once and saved twice: SVG for the page, PNG for slides."""
+"""The report's figures, drawn once: SVG within the page; PNG, SVG and PDF beside it, for slides and papers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from medtune_jax.evaluation.metric import Metric
@@ -38,8 +40,11 @@ _STYLE: Any = {
     "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # text stays text, as journals want it
     "svg.hashsalt": "medtune",  # the same figure gives the same bytes
 }
+# What a file would say of its maker and time.
+_CLOCKS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Producer")}
 _MARKERS = "osD^vP"
 _WIDTH = 9.0
 
@@ -52,19 +57,27 @@ class Drawing:
     description: str
     figure: Figure
 
-    def save_png(self, folder: Path) -> Path:
-        path, stream = folder / f"{self.name}.png", io.BytesIO()
+    def save(self, folder: Path, kinds: Sequence[str] = ("svg", "png", "pdf")) -> None:
+        """NAME.KIND of each kind, whole; the same figure gives the same bytes."""
+        for kind in kinds:
+            made = self._as_svg if kind == "svg" else self._saved(kind)
+            write_whole(folder / f"{self.name}.{kind}", made)
+
+    @cached_property
+    def _as_svg(self) -> bytes:
+        made = self._saved("svg")
+        self.figure.set_layout_engine("none")  # it is laid out now; the next kinds need not
+        return made
+
+    def _saved(self, kind: str) -> bytes:
+        stream = io.BytesIO()
         with mpl.rc_context(_STYLE):
-            self.figure.savefig(stream, metadata={"Software": None})
-        write_whole(path, stream.getvalue())
-        return path
+            self.figure.savefig(stream, format=kind, metadata=dict.fromkeys(_CLOCKS[kind]))
+        return stream.getvalue()
 
     def svg(self) -> Markup:
         """Inline SVG without prologue, metadata or reference to anything outside."""
-        stream = io.StringIO()
-        with mpl.rc_context(_STYLE):
-            self.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-        text = stream.getvalue()
+        text = self._as_svg.decode()
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         # Several figures share a page: what one defines must not be found by another.
@@ -102,10 +115,7 @@ def by_depth(evidence: Evidence) -> Drawing:
         if gap:
             ax.axvline(len(study.tuned_depths) - 0.5 + gap / 2, color="#999999", ls=":", lw=1)
         ax.set_xticks(list(places.values()), [study.label(d) for d in places])
-        if sum(map(len, map(study.label, places))) > 80:  # characters that fit side by side
-            ax.tick_params(axis="x", labelrotation=45)
-            for text in ax.get_xticklabels():
-                text.set(ha="right", rotation_mode="anchor")
+        _slanted_if_long(ax, [study.label(d) for d in places])
         ax.set_xlim(-0.6, max(places.values()) + 0.6)
         ax.grid(visible=False, axis="x")
         ax.set_xlabel("Tuned stages (shallow to deep)")
@@ -116,6 +126,65 @@ def by_depth(evidence: Evidence) -> Drawing:
         f"Test {study.metric.title} by tuning depth and training fraction, with 95% intervals."
     )
     return Drawing("metric_by_depth", description, drawn((_WIDTH, 4.6), 1, draw))
+
+
+def map_of_study(evidence: Evidence) -> Drawing:
+    """The answer's figure as a map: a column a depth, a row a size of the training set, the depth to use framed."""
+    study, merit = evidence.study, evidence.merit
+    depths = [*study.tuned_depths, *study.scratch_depths]
+    fractions = [f for f in study.fractions if f in evidence.recommendations]
+    values = np.full((len(fractions), len(depths)), np.nan)
+    for row, column in np.ndindex(values.shape):
+        cell = depths[column], fractions[row]
+        if evidence.has(*cell):
+            values[row, column] = merit.readings(cell).mean
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    colours = mpl.colormaps["cividis" if merit.sign > 0 else "cividis_r"]
+
+    def draw(ax: Axes) -> None:
+        ax.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.5)
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                dark = (value - middle) * merit.sign < 0
+                ax.text(
+                    column + 0.5,
+                    row + 0.5,
+                    f"{value:.{merit.digits}f}",
+                    color="white" if dark else "black",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                )
+        for row, fraction in enumerate(fractions):
+            column = depths.index(evidence.recommendations[fraction].depth)
+            frame = Rectangle((column, row), 1, 1, fill=False, ec=palette.VERMILION, lw=2.5)
+            ax.add_patch(frame).set_clip_on(False)
+        ax.axvline(len(study.tuned_depths), color="white", lw=6)
+        ax.set_xticks(np.arange(len(depths)) + 0.5, [study.label(d) for d in depths])
+        ax.set_yticks(np.arange(len(fractions)) + 0.5, [fraction_name(f) for f in fractions])
+        _slanted_if_long(ax, [study.label(d) for d in depths])
+        ax.set(xlabel="Tuned stages (shallow to deep)", ylabel="Training data")
+        ax.grid(visible=False)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.invert_yaxis()
+
+    unit = f", {merit.unit}" if merit.unit else ""
+    description = (
+        f"Test {merit.title}{unit} by tuned stages and size of the training set; the recommended depth of each size is "
+        "framed."
+    )
+    height = 1.7 + 0.42 * len(fractions)
+    return Drawing("map", description, drawn((_WIDTH, height), 1, draw))
+
+
+def _slanted_if_long(ax: Axes, labels: Sequence[str]) -> None:
+    """Labels of the axis of depths, where they do not fit side by side."""
+    if sum(map(len, labels)) <= 80:  # characters
+        return
+    ax.tick_params(axis="x", labelrotation=45)
+    for text in ax.get_xticklabels():
+        text.set(ha="right", rotation_mode="anchor")
 
 
 def _draw_fraction(

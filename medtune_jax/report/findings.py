@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from medtune_jax.evaluation import recommend as rule
 from medtune_jax.evaluation.choice import TIE
-from medtune_jax.report import fairness, markup
+from medtune_jax.report import fairness, figures, markup
 from medtune_jax.report.conclusion import sentences
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
@@ -36,7 +36,12 @@ def answer(evidence: Evidence) -> Section:
     ]
     if smaller:
         chosen.append(f"With less training data: {', '.join(smaller)}.")
-    return Section.of("Answer", paragraph, markup.paragraph(" ".join(chosen)), *notes)
+    parts = [paragraph, markup.paragraph(" ".join(chosen))]
+    if len(evidence.recommendations) == 1:
+        return Section.of("Answer", *parts, *notes)
+    drawing = figures.map_of_study(evidence)
+    seen = markup.figure(drawing, f"{drawing.description} Mean over seeds.")
+    return Section.of("Answer", *parts, seen, *notes, drawings=[drawing])
 
 
 def _how_chosen(evidence: Evidence, fraction: float) -> str:

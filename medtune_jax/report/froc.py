@@ -113,6 +113,16 @@ class FrocEvidence(Generic[T]):
 
     def merit(self, rates: Sequence[float], image: str) -> Merit:
         """The sensitivity, mean over the rates, as the figure that the answer is given in. image: 'frame', 'volume'."""
+        *most, last = (f"{rate:g}" for rate in rates)
+        stated = f"mean of those at {', '.join(most)} and {last} false positives per {image}"
+        return self._merit("FROC sensitivity", rates, stated)
+
+    def points(self, rates: Sequence[float], image: str) -> list[Merit]:
+        """The sensitivity at each rate."""
+        titles = (f"sensitivity at {rate:g} false positives per {image}" for rate in rates)
+        return [self._merit(title, [rate]) for title, rate in zip(titles, rates, strict=True)]
+
+    def _merit(self, title: str, rates: Sequence[float], stated: str = "") -> Merit:
         cells, groups = self.evidence.cells, self.truth.groups
         why = too_few(self.detections(cells[0]), groups) if cells else ""
 
@@ -122,9 +132,7 @@ class FrocEvidence(Generic[T]):
                 return readings(runs, rates, groups).averaged()
             return without_any(np.array([sensitivities([run], rates).mean() for run in runs]))
 
-        *most, last = (f"{rate:g}" for rate in rates)
-        stated = f"mean of those at {', '.join(most)} and {last} false positives per {image}"
-        return Merit(self.evidence.study, "FROC sensitivity", read, why, stated, MARGIN)
+        return Merit(self.evidence.study, title, read, why, stated, MARGIN)
 
     def _paired(self, first: Detector, second: Detector) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the seeds that both have; the hand-crafted score is one run, which goes with all."""

@@ -77,13 +77,15 @@ def table(
         for i, row in enumerate(rows)
     )
     return Markup(
-        '<div class="scroll"><table class="{}"><thead><tr>{}</tr></thead>'
+        '<div class="scroll" tabindex="0"><table class="{}"><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>"
     ).format(kind, cells, body)
 
 
 def figure(drawing: Drawing, caption: str) -> Markup:
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawing.svg(), caption)
+    return Markup(
+        '<figure><div class="scroll drawing" tabindex="0">{}</div><figcaption>{}</figcaption></figure>'
+    ).format(drawing.svg(), caption)
 
 
 def details(summary: str, content: Any) -> Markup:

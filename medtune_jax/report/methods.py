@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
@@ -101,6 +101,7 @@ def provenance(evidence: Evidence) -> Section:
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "augmentation": _augmentation(manifest.get("config", {})),
         **({"class balance": f"in training {study.balance.done}"} if study.balance else {}),
+        **_norms(network, manifest.get("config", {}), study.known_depths.values()),
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }
@@ -124,6 +125,23 @@ def provenance(evidence: Evidence) -> Section:
         head = ("Run", "Depth", "Training data", "Seed", "Reason")
         parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
     return Section.of("Data and provenance", *parts)
+
+
+def _norms(
+    network: Mapping[str, Any], config: Mapping[str, Any], depths: Iterable[Depth]
+) -> dict[str, str]:
+    """Whose statistics batch norms used; nothing of networks without."""
+    if not network.get("batch_norms"):
+        return {}
+    batch = config.get("training", {}).get("norm") == "batch"
+    used = "the batch's" if batch else "the stored"
+    text = (
+        f"{used} statistics in training where a stage is tuned, the stored ones where it is frozen, and wherever "
+        "images are scored"
+    )
+    if not batch and any(depth.scratch for depth in depths):
+        text += "; from scratch, where nothing is stored, the batch's in training"
+    return {"batch norms": text}
 
 
 def _augmentation(config: Mapping[str, Any]) -> str:

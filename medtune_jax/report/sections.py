@@ -3,7 +3,7 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, fairness, findings, methods, reviewer
+from medtune_jax.report import charts, fairness, findings, methods, pairs, reviewer
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -18,6 +18,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     reviewer.calibration,
     reviewer.confusion,
     reviewer.subgroups,
+    pairs.section,
     charts.convergence,
     fairness.rates,
     methods.stages,

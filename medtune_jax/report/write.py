@@ -1,4 +1,4 @@
-"""Puts a study's page together: results.csv, report.html, figures/*.png."""
+"""Puts a study's page together: results.csv, report.html, figures, tables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from medtune_jax.report.results import write_results
 from medtune_jax.report.reviewer import by_run, write_tables
 from medtune_jax.report.section import Section, SectionMaker
 from medtune_jax.report.sections import SECTIONS
+from medtune_jax.report.tables import write_for_papers
 from medtune_jax.words import PATIENTS_AND_IMAGES, contents, count
 
 ANSWER = "answer.txt"  # the first paragraph of the page, as text
@@ -33,8 +34,9 @@ def write_report(
     metric: Metric = AUC,
     words: tuple[str, str] = PATIENTS_AND_IMAGES,
     merit: Callable[[Evidence], Merit] | None = None,
+    points: Callable[[Evidence], Sequence[Merit]] | None = None,
 ) -> Path:
-    """Writes report.html, answer.txt, figures/*.png, results.csv and other tables into a study directory, whole or not
+    """Writes report.html, answer.txt, figures/, results.csv and other tables into a study directory, whole or not
     at all.
 
     The page is one file that needs nothing else: no network, no script. The study may be
@@ -43,6 +45,7 @@ def write_report(
     Args:
       sections: what the page shows, in order; an application may add its own.
       metric, words: the application's own; see `load_study`. merit: the figure of its answer, if not the metric.
+      points: its figures at operating points, if not of the ROC.
         `medtune_jax.study.report` gives all of them.
 
     Returns: the path of report.html.
@@ -51,14 +54,15 @@ def write_report(
       UserError: no study there, or damaged files.
     """
     study = load_study(Path(study_dir), metric, words)
-    evidence = Evidence(study, merit)
+    evidence = Evidence(study, merit, points)
     write_results(study, by_run(evidence))
     write_tables(evidence)
     write_pairs(evidence)
+    write_for_papers(evidence)
     made = [section for make in sections if (section := make(evidence))]
     for section in made:
         for drawing in section.drawings:
-            drawing.save_png(study.directory / "figures")
+            drawing.save(study.directory / "figures")
     write_whole(study.directory / ANSWER, f"{conclusion(evidence)}\n".encode())
     path = study.directory / "report.html"
     write_whole(path, page("How deep to fine-tune", subtitle(study), made))

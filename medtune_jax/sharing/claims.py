@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -108,15 +108,17 @@ class Claims:
     beat: float = BEAT
     patience: float = PATIENCE
     _seen: dict[Path, tuple[bytes, float]] = field(default_factory=dict)
+    _over: dict[str, Lease] = field(default_factory=dict)  # given back: such a file changes no more
 
     def take(self, job: str) -> Claim | None:
         """The job, or None where a living launcher has it."""
-        last = latest(self.folder).get(job)
+        name = _newest(self.folder).get(job)
+        last = self.folder / name if name else None
         if last and self._held(last):
             return None
         now = time.time()
         pid = os.getpid()
-        settled = read(last).settled if last else ()
+        settled = self._read(last.name).settled if last else ()
         lease = Lease(
             job, socket.gethostname(), pid, _node(), _birth(pid), now, now, settled=settled
         )
@@ -131,11 +133,20 @@ class Claims:
 
     def held(self) -> list[Lease]:
         """The leases that living launchers have."""
-        return [read(path) for path in latest(self.folder).values() if self._held(path)]
+        names = [name for name in _newest(self.folder).values() if name not in self._over]
+        return [self._read(name) for name in names if self._held(self.folder / name)]
 
     def settled(self) -> set[str]:
         """All runs that any launcher noted."""
-        return {run for path in latest(self.folder).values() for run in read(path).settled}
+        return {run for name in _newest(self.folder).values() for run in self._read(name).settled}
+
+    def _read(self, name: str) -> Lease:
+        if name in self._over:
+            return self._over[name]
+        lease = read(self.folder / name)
+        if lease.released:
+            self._over[name] = lease
+        return lease
 
     def _held(self, path: Path) -> bool:
         try:
@@ -155,19 +166,19 @@ class Claims:
 
 def latest(folder: Path) -> dict[str, Path]:
     """Of every job that was ever claimed the file with the highest number."""
-    found: dict[str, Path] = {}
-    for path in sorted(_files(folder), key=number_of):
-        found[path.name.rpartition(".")[0]] = path
-    return found
+    return {job: folder / name for job, name in _newest(folder).items()}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _newest(folder: Path) -> dict[str, str]:
     names: Iterable[str] = ()
     with suppress(FileNotFoundError):
         names = os.listdir(folder)  # noqa: PTH208 (asks the server anew, without a stat of each)
+    found: dict[str, tuple[int, str]] = {}
     for name in names:
-        if not name.startswith(".") and name.rpartition(".")[2].isdecimal():
-            yield folder / name
+        job, _, number = name.rpartition(".")
+        if number.isdecimal() and not name.startswith("."):
+            found[job] = max(found.get(job, (0, "")), (int(number), name))
+    return {job: name for job, (_, name) in found.items()}
 
 
 def read(path: Path) -> Lease:

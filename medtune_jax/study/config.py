@@ -55,9 +55,11 @@ def shared_fields() -> ConfigDict:
                 },
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
                 "balance": "downsample",  # rare classes: downsample the others, weights in the loss, or none
+                "norm": "stored",  # statistics of batch norms in tuned stages: stored or batch (docs/networks.md)
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
-                "keep_weights": False,  # write each run's trained network beside its result
+                "keep_weights": True,  # write each run's trained network beside its result
+                "keep": "recommended",  # of them when all is done, beside the recommended: depths and runs, or all
                 "dtype": "auto",  # of activations: float32, bfloat16, or auto: bfloat16 on an accelerator
             },
             "answer": {  # what is too small to matter; changes no run
@@ -106,6 +108,8 @@ MEANINGS = {
     "augment.depths": "pixels: training images of depths that tune the first stage are augmented; none: none are",
     "augment.copies": "fixed augmented views of each image for the other depths; 1: the image as it is",
     "training.balance": "rare classes: downsample the others, weights in the loss, or none",
+    "training.norm": "batch norms of tuned stages in training: stored statistics, or those of each batch",
+    "training.keep": "weights that stay when all runs are done, beside the recommended: depths, runs, or all",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
     "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
     "training.scratch.patience": "patience from scratch; 0: training.patience",

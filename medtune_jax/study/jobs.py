@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -90,7 +90,7 @@ class Board:
     def left(self) -> list[Job]:
         """The jobs with something to do."""
         self._look([run for job in self._jobs for run in job.runs])
-        return [job for job in self._jobs if any(run.name in self._open for run in job.runs)]
+        return self._unfinished(self._jobs)
 
     def waiting(self, job: Job) -> list[PlannedRun]:
         """Its runs that nobody has done."""
@@ -119,12 +119,16 @@ class Board:
 
     def _claimed(self) -> Iterator[tuple[Job, Ours]]:
         left, depth = self._jobs, None
-        while left := [job for job in left if self._waiting(job)]:
+        while left := self._unfinished(left):
             if taken := self._take(left, depth):
                 depth = taken[0].depth
                 yield taken
-            else:
-                self._wait(left)
+            elif held := self._unfinished(left):
+                self._wait(held)
+
+    def _unfinished(self, found: Sequence[Job]) -> list[Job]:
+        """Those with something to do, by what is known here; the disk is asked about a job before it is taken."""
+        return [job for job in found if any(run.name in self._open for run in job.runs)]
 
     def _waiting(self, job: Job) -> list[PlannedRun]:
         self._look(job.runs)
@@ -148,7 +152,7 @@ class Board:
         busy = {job.depth for job in self._jobs if job.name in names}
         with written_to(self._store.directory):
             for job in sorted(left, key=lambda job: (job.depth != depth, job.depth in busy)):
-                if claim := self._claims.take(job.name):
+                if self._waiting(job) and (claim := self._claims.take(job.name)):
                     return job, claim
         return None
 

@@ -24,6 +24,7 @@ _NOT_OF_THE_DATA = ("dir", "subgroups")
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
 _ADDED: dict[tuple[str, str], Any] = {
     ("rates", "search"): 1,
+    ("training", "norm"): "stored",
     ("training", "scratch"): {"epochs": 0, "patience": 0},
     ("data", "class_pattern"): "",
     ("data", "findings"): "",
@@ -131,7 +132,8 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
     plain["data"] = {
         key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
     }
-    plain["training"].pop("keep_weights", None)  # does not change the result
+    for name in ("keep_weights", "keep"):  # change no result
+        plain["training"].pop(name, None)
     del plain["augment"]  # decides the results of some depths only (`augmentation.decides`)
     plain["training"]["balance"] = balance.recorded(plain["training"]["balance"])
     for (section, field), before in _ADDED.items():

@@ -8,10 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from medtune_jax import applications, networks, tuning, weights
@@ -26,11 +23,13 @@ from medtune_jax.networks import Network
 from medtune_jax.patches import Views
 from medtune_jax.paths import user_cache
 from medtune_jax.study.augmentation import augment_of, reaches_pixels
+from medtune_jax.study.norms import check_norm
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
 from medtune_jax.study.store import Store
 from medtune_jax.training import Capacity, Memory, PrefixCache, Runner, Settings, Task
 from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.disk import Disk
+from medtune_jax.training.precision import precision
 from medtune_jax.tuning import Depth, Optimizer
 
 
@@ -119,6 +118,7 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
         for seed in range(plan.seeds)
     }
     _check_depths(plan, source)
+    check_norm(config, plan)
     augment, views = augment_of(config), config.augment.copies
     cache = PrefixCache(
         plan.network,
@@ -127,7 +127,7 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
         np.tile(dataset.labels, views if augment else 1),
         plan.size,
         _memory(config),
-        _dtype(config),
+        precision(config.training.dtype),
         preprocessing=source.preprocessing,
         augment=augment,
     )
@@ -217,17 +217,6 @@ def _memory(config: ConfigDict) -> Memory:
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 
 
-def _dtype(config: ConfigDict) -> DTypeLike:
-    """Of the activations. Parameters, gradients and the optimizer's state are float32."""
-    known: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    wanted = config.training.dtype
-    if wanted == "auto":
-        wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if wanted not in known:
-        raise UserError(f"training.dtype is '{wanted}': give float32, bfloat16 or auto")
-    return known[wanted]
-
-
 def manifest_of(study: Study) -> dict[str, Any]:
     """What study.json says."""
     plan, dataset = study.plan, study.dataset
@@ -240,6 +229,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
         "network": {
             "name": plan.network.name,
             "input_size": plan.size,
+            **({"batch_norms": norms} if (norms := plan.network.batch_norms) else {}),
             "stages": [
                 {
                     "name": name,

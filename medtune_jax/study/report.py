@@ -13,6 +13,7 @@ from medtune_jax.paths import damaged, written_to
 if TYPE_CHECKING:  # drawing takes long to import, and a sweep does without
     from medtune_jax.applications.protocol import Application
     from medtune_jax.report.compared import Compared
+    from medtune_jax.report.evidence import Evidence
     from medtune_jax.report.size import NextStudy
 
 
@@ -33,7 +34,7 @@ def report(directory: str | Path) -> Path:
     with written_to(directory):
         if (directory / RECORD).is_file():
             return write_tuned(directory, own.metric, own.words, own.merit)
-        return write_report(directory, sections, own.metric, own.words, own.merit)
+        return write_report(directory, sections, own.metric, own.words, own.merit, own.points)
 
 
 def next_study(directory: str | Path, detect: float, power: float = POWER) -> NextStudy:
@@ -42,14 +43,9 @@ def next_study(directory: str | Path, detect: float, power: float = POWER) -> Ne
     detect: the difference, in the units of the answer's figure (AUC, sensitivity, micrometres). Raises UserError as
     `report`, for a study that cannot bear a plan, and for a difference or power that no study has.
     """
-    from medtune_jax.report.evidence import Evidence
-    from medtune_jax.report.load import load_study
     from medtune_jax.report.size import next_study_of
 
-    directory = Path(directory)
-    own = _application(directory)
-    study = load_study(directory, own.metric, own.words)
-    return next_study_of(Evidence(study, own.merit), detect, power)
+    return next_study_of(evidence_of(Path(directory)), detect, power)
 
 
 def compare(study: str | Path, other: str | Path, output: str | Path | None = None) -> Compared:
@@ -59,19 +55,21 @@ def compare(study: str | Path, other: str | Path, output: str | Path | None = No
     scored on the same cases with the same labels and patients.
     """
     from medtune_jax.report.compared import compare, write_compared
-    from medtune_jax.report.evidence import Evidence
-    from medtune_jax.report.load import load_study
 
-    applications = [_application(Path(directory)) for directory in (study, other)]
-    evidence = [
-        Evidence(load_study(Path(directory), own.metric, own.words), own.merit)
-        for directory, own in zip((study, other), applications, strict=True)
-    ]
-    found = compare(*evidence)
+    found = compare(evidence_of(Path(study)), evidence_of(Path(other)))
     if output is not None:
         with written_to(Path(output)):
             write_compared(found, Path(output))
     return found
+
+
+def evidence_of(directory: Path) -> Evidence:
+    """What the finished runs of a study say. UserError as `report`."""
+    from medtune_jax.report.evidence import Evidence
+    from medtune_jax.report.load import load_study
+
+    own = _application(directory)
+    return Evidence(load_study(directory, own.metric, own.words), own.merit)
 
 
 def _application(directory: Path) -> Application:

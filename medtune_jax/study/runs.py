@@ -18,6 +18,7 @@ from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.networks import Params
 from medtune_jax.study import search
+from medtune_jax.study.norms import norm_of
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study
 from medtune_jax.study.progress import Progress
@@ -150,6 +151,7 @@ def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> T
         study.optimizer,
         augmented=cache.augmented if study.augments(depth) else None,
         objective=study.dataset.objective,
+        norm=norm_of(study.config, study.network, depth),
     )
 
 

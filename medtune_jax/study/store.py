@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import glob
 import json
+import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from math import isnan
 from pathlib import Path
@@ -116,7 +117,7 @@ class Store:
     def attempt(self, run: str) -> Attempt | None:
         """Which attempt at a run the disk holds: another one has another value; None without any."""
         try:
-            status = (self.directory / "runs" / run / "result.json").stat()
+            status = os.stat(f"{self.directory}/runs/{run}/result.json")  # noqa: PTH116 (of many runs)
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns
@@ -125,10 +126,12 @@ class Store:
         """Where an unfinished run keeps its state; gone when the run's folder is in place."""
         return self.directory / "runs" / f".{run}.partial"
 
-    def clear(self, run: str) -> None:
-        """Remove what a launcher that died while it wrote a run has left. For who has claimed it."""
-        for left in (self.directory / "runs").glob(f".{glob.escape(run)}-*"):
-            discard(left)
+    def clear(self, runs: Collection[str]) -> None:
+        """Remove what a launcher that died while it wrote one of the runs has left. For who has claimed them."""
+        folder = self.directory / "runs"
+        for name in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208 (of many runs)
+            if name[:1] == "." and name[1:].rpartition("-")[0] in runs:
+                discard(folder / name)
 
     def write(self, run: str, outcome: Outcome) -> None:
         """Put a run's folder in place in one rename. Where another process was first, its result stays."""
@@ -167,6 +170,8 @@ class Store:
     def _set_aside(self, run: str) -> None:
         """Remove a run's folder by way of a rename: nobody sees half of it."""
         folder = self.directory / "runs" / run
+        if not folder.exists():
+            return
         with scratch_beside(folder) as scratch, suppress(FileNotFoundError):
             folder.replace(scratch / "old")
 
@@ -184,6 +189,7 @@ def settles(result: dict[str, Any] | None) -> bool:
     )
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of everything that could change a number."""
     return {

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from medtune_jax import signals
 from medtune_jax.errors import UserError
+from medtune_jax.fields import items
+from medtune_jax.networks import parameter_count
 from medtune_jax.paths import written_to
 from medtune_jax.sharing.claims import Claims, LostError
 from medtune_jax.study.check import short_form
@@ -19,6 +21,7 @@ from medtune_jax.study.jobs import Board, Job, Ours, jobs
 from medtune_jax.study.plan import PlannedRun
 from medtune_jax.study.prepare import Study, prepare
 from medtune_jax.study.progress import Progress
+from medtune_jax.study.prune import check_names, prune
 from medtune_jax.study.runs import outcomes
 from medtune_jax.study.store import Attempt, versions
 from medtune_jax.training import devices
@@ -43,18 +46,32 @@ def sweep(
     study = prepare(config, output)
     _check_same(study)
     plan, store = study.plan, study.store
+    known = [*(depth.name for depth in plan.depths), *(run.name for run in plan.runs)]
+    check_names(items(config.training.keep), known)
     with progress_of(study, quiet or not hosts.first()) as progress:
         claims = Claims(store.directory / "claims", lambda: progress.doing)
         board = Board(plan, store, claims, progress.skip, progress.note, before)
         say_what_was_read(study, progress)
         _expect(study, board, progress)
+        _state_weights(study, progress)
         for job, ours in board.claimed():
             with suppress(LostError), ours, signals.deferred():
                 _do(study, job, board, ours, progress)
-    store.open(
-        store.manifest
-    )  # with our runs, should another launcher have added its own at the same moment
+        # With our runs, should another launcher have added its own at the same moment.
+        store.open(store.manifest)
+        _prune(study, progress)
     return store.directory
+
+
+def _prune(study: Study, progress: Progress) -> None:
+    """Of a finished study the weights of the answer stay, and those that the config names."""
+    training = study.config.training
+    if not training.keep_weights or not hosts.first():
+        return
+    if any(study.store.result(run["run"]) is None for run in study.store.manifest["runs"]):
+        return  # another sweep of this study is not done yet
+    for line in str(prune(study.store.directory, training.keep)).splitlines():
+        progress.note(line)
 
 
 def _check_same(study: Study) -> None:
@@ -77,8 +94,7 @@ def _do(study: Study, job: Job, board: Board, ours: Ours, progress: Progress) ->
     """What is left of a job. Raises LostError once it is another launcher's."""
     waiting = board.waiting(job)
     if hosts.first():
-        for run in waiting:
-            study.store.clear(run.name)
+        study.store.clear({run.name for run in waiting})
     for run, outcome in outcomes(study, job.depth, waiting, progress, ours.check):
         ours.check()
         with signals.saving(), written_to(study.store.directory):
@@ -110,6 +126,18 @@ def _expect(study: Study, board: Board, progress: Progress) -> None:
         else:
             how = ", augmented in every epoch" if study.augments(depth) else ""
             progress.note(f"{depth.label}: starts from the patches{how}")
+
+
+def _state_weights(study: Study, progress: Progress) -> None:
+    """How much disk the networks will take."""
+    if not study.config.training.keep_weights:
+        return
+    each = 4 * parameter_count(study.network.abstract_params(study.plan.size)) / 2**20
+    count, seeds = len(study.plan.runs), study.plan.seeds
+    progress.note(
+        f"weights: up to {each * count:,.1f} MiB on disk for {count} runs, {each * seeds:,.1f} MiB when all are done "
+        f"and only the recommended depth is kept (training.keep)"
+    )
 
 
 def _cost(study: Study, run: PlannedRun) -> float:

@@ -110,7 +110,7 @@ def _final(
 ) -> None:
     def train(job: str, claim: Claim) -> None:
         del job
-        study.store.clear(planned.name)
+        study.store.clear([planned.name])
         outcome = train_final(study, planned, probe, progress, claim)
         claim.check()
         with written_to(study.store.directory):

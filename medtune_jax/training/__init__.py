@@ -14,9 +14,12 @@ from medtune_jax.training.runners import (
     WholeEpoch,
     runner_for,
 )
-from medtune_jax.training.step import Task, TrainState, scores, step
+from medtune_jax.training.step import BATCH, NORMS, STORED, Task, TrainState, scores, step
 
 __all__ = [
+    "BATCH",
+    "NORMS",
+    "STORED",
     "Batch",
     "Capacity",
     "Epoch",

@@ -19,7 +19,7 @@ from medtune_jax.training.inputs.memory import within_memory
 from medtune_jax.training.partial import Partial, digest
 from medtune_jax.training.runners import Runner
 from medtune_jax.training.stack import Stack
-from medtune_jax.training.step import TrainState
+from medtune_jax.training.step import STORED, TrainState
 from medtune_jax.tuning import StageRates
 
 Monitor = Callable[[np.ndarray, np.ndarray], float]
@@ -62,12 +62,14 @@ def fit(
             for slot, member in enumerate(stacked):
                 member.enter(stack, slot)
             # Members that stopped cost their share until half of the stack has; then the others go on in a smaller one.
-            while len(active) > stack.width / 2:
+            while len(active) > stack.members / 2:
                 _epoch(stack, stacked, labels, capacity, monitor, progress)
                 active = [member for member in stacked if not member.finished]
         return [member.fitted for member in members]
 
-    return within_memory(train, lambda: _divide(runner, settings.batch))
+    # A batch whose own statistics count cannot be divided.
+    rows = settings.batch if runner.task.norm == STORED else 1
+    return within_memory(train, lambda: _divide(runner, rows))
 
 
 def predict(

@@ -20,13 +20,15 @@ from medtune_jax.training.step import TrainState
 class Stack:
     """Training states with a leading run axis; a single run goes without that axis.
 
-    members: the state of each run, copied: the runner donates what it is given. frozen: shared by all.
+    members: the state of each run, copied: the runner donates what it is given. frozen: shared by all. Fewer of them
+    than the runner's `least` have copies of the first one beside them, of which nothing is read.
     """
 
     def __init__(
         self, runner: Runner, inputs: Inputs, frozen: Params, members: Sequence[TrainState]
     ) -> None:
-        self.width = len(members)
+        self.members = len(members)
+        self.width = max(self.members, runner.least)
         self._runner, self._layout = runner, Layout.of(self.width)
         frozen = self._layout.everywhere(frozen)
         self._shared = Shared(frozen, self._layout.inputs(inputs), self._layout)
@@ -35,7 +37,8 @@ class Stack:
     def _join(self, trees: Sequence[Any]) -> Any:
         if self.width == 1:
             return trees[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        filled = [*trees, *[trees[0]] * (self.width - self.members)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
 
     def epoch(
         self, plans: Sequence[EpochPlan], rates: Sequence[Rates], begun: int = 0
@@ -52,7 +55,9 @@ class Stack:
             losses, logits = losses[None], logits[None]
         return [
             (loss[: int(plan.steps)], _of_plan(scores, plan))
-            for plan, loss, scores in zip(plans, losses, logits, strict=True)
+            for plan, loss, scores in zip(
+                plans, losses[: self.members], logits[: self.members], strict=True
+            )
         ]
 
     def member(self, number: int) -> TrainState:

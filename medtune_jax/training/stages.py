@@ -45,7 +45,7 @@ def step(
         x = read(batch._replace(rows=rows))
         return loss_and_gradients(task, state.params, frozen, x, keys, target)
 
-    parts = _parts(task.parts, batch._replace(arrays={}), key)
+    parts = _parts(task.training_parts, batch._replace(arrays={}), key)
     loss, gradients = reduce(compilation.compiled(_add), (gradients_of(*part) for part in parts))
     update = compilation.compiled(tuning.update_stage, static=(0,), donated=(1, 2))
     moved = tuning.update(task.optimizer, state.params, state.optimizer, rates, gradients, update)
@@ -98,7 +98,7 @@ def loss_and_gradients(
         stage = network.stages[position]
         arguments = params[stage.name], x
         if stage.name in tuned:
-            x, residuals = forward(stage, *arguments, keys, position)
+            x, residuals = forward(stage, *arguments, keys, position, task.counts(target))
             passed.append((stage.name, residuals, arguments))
         else:
             x = stage.compiled(*arguments, keys, position)
@@ -156,9 +156,14 @@ class Residuals:
 
 
 def _forward(
-    stage: Stage, params: Params, x: Array, keys: Array, position: int
+    stage: Stage,
+    params: Params,
+    x: Array,
+    keys: Array,
+    position: int,
+    counts: Array | None = None,
 ) -> tuple[Array, Residuals]:
-    y, backward = jax.vjp(lambda params, x: stage(params, x, keys, position), params, x)
+    y, backward = jax.vjp(lambda params, x: stage(params, x, keys, position, counts), params, x)
     return y, Residuals.of(backward, (params, x))
 
 

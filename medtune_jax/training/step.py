@@ -24,6 +24,8 @@ from medtune_jax.training.inputs.batch import AnyArray, Augmented, Batch, Take
 from medtune_jax.training.objectives import SOFTMAX, Objective, Target, loss
 from medtune_jax.tuning import Optimizer, OptStates, StageRates
 
+STORED, BATCH = "stored", "batch"
+NORMS = (STORED, BATCH)
 _DRAW = 2**32 - 1  # no step has this number: its key draws dropout
 Gradients = tuple[Array, Params]
 """The loss, and its gradients by stage."""
@@ -36,6 +38,8 @@ class Task:
     tuned: the trained stages. start: the stage that reads the inputs, by `take` (see `Inputs`). dtype: of the
     activations. parts: every batch is computed in so many parts, one after another, to the same result. augmented: as
     `take`, for patches to train on; None: those are read as they are. objective: what the outputs mean and cost.
+    norm: whose statistics the batch norms of tuned stages use in training, `STORED` or `BATCH`; frozen stages, and all
+    stages when they score, use the stored ones.
     """
 
     network: Network
@@ -47,6 +51,16 @@ class Task:
     parts: int = 1
     augmented: Augmented | None = None
     objective: Objective = SOFTMAX
+    norm: str = STORED
+
+    @property
+    def training_parts(self) -> int:
+        """Statistics of a part are not those of the batch: a step that needs the batch's takes it whole."""
+        return 1 if self.norm == BATCH else self.parts
+
+    def counts(self, target: Target) -> Array | None:
+        """The rows of whose statistics the batch norms of tuned stages make use; None: of the stored ones."""
+        return target.counts if self.norm == BATCH else None
 
     def inputs(self, batch: Batch) -> Array:
         """What the first stage reads [B, ...]; of padding, any patch."""
@@ -109,7 +123,7 @@ def loss_and_gradients(
     task: Task, params: Params, frozen: Params, batch: Batch, key: Array
 ) -> Gradients:
     """The loss, and its gradients by the tuned parameters `params`."""
-    rows = in_parts(batch.rows, task.parts)
+    rows = in_parts(batch.rows, task.training_parts)
     keys = row_keys(key, jnp.arange(rows.size)).reshape(rows.shape)
     gradient = jax.value_and_grad(partial(_loss, task))
     total = counted(batch.rows)
@@ -126,7 +140,9 @@ def _loss(
     """Of a part, `total` patches in its batch: the main head's and, weighted, the side heads'."""
     x = task.inputs(batch)
     target = Target.of(batch, total)
-    outputs = task.network.training_outputs({**params, **frozen}, x, task.start, keys)
+    outputs = task.network.training_outputs(
+        {**params, **frozen}, x, task.start, keys, task.tuned, task.counts(target)
+    )
     losses = (weight * loss(task.objective, logits, target) for weight, logits in outputs)
     return sum(losses, jnp.zeros(()))
 

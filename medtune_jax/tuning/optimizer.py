@@ -18,6 +18,7 @@ import optax
 
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Params
+from medtune_jax.networks.norms import AVERAGE_RATE, STATISTICS
 from medtune_jax.tuning.rates import StageRates
 
 OptStates = dict[str, optax.OptState]
@@ -62,6 +63,8 @@ class Optimizer:
             "kernel": make(self, rates.weight, self.weight_decay),
             "bias": make(self, rates.bias, 0.0),  # Caffe decays no bias
             "scale": make(self, rates.weight, 0.0),  # of a norm
+            "embedding": make(self, rates.weight, 0.0),
+            **dict.fromkeys(STATISTICS, optax.sgd(AVERAGE_RATE)),  # see networks/norms.py
         }
         return optax.partition(kinds, _kinds(kinds))
 

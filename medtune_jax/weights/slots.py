@@ -16,11 +16,13 @@ class Slot:
     """One layer of a network that wants weights.
 
     path: the stage and, where it has several layers, which.
-    shape: of our kernel, (kH, kW, in / group, out) or (in, out).
+    kinds: the names of its parameters, the first of which `shape` is of.
+    shape: of our kernel, (kH, kW, in / group, out) or (in, out); of a norm's scale, (channels,); of an embedding.
     flattened: (C, H, W) of the map that a dense layer flattens, None if it has no positions.
     """
 
     path: tuple[str, ...]
+    kinds: tuple[str, ...]
     shape: tuple[int, ...]
     flattened: tuple[int, int, int] | None = None
     auxiliary: bool = False
@@ -34,8 +36,15 @@ class Slot:
         return "/".join(self.path)
 
     @property
+    def trained(self) -> bool:
+        """Whether it is a convolution or an inner product."""
+        return self.kinds[0] == "kernel"
+
+    @property
     def source_shape(self) -> tuple[int, ...]:
-        """The kernel's shape in the layout of Caffe, ONNX and PyTorch."""
+        """The shape in the layout of Caffe, ONNX and PyTorch."""
+        if not self.trained:
+            return self.shape
         if len(self.shape) == 2:
             return self.shape[::-1]
         height, width, inputs, outputs = self.shape
@@ -47,14 +56,21 @@ def slots(network: Network) -> tuple[Slot, ...]:
     """The network's layers, auxiliary heads last."""
     inputs = {name: shape for name, (_, shape) in network.inputs(auxiliary=True).items()}
     result: list[Slot] = []
-    for (stage, *layer, kind), leaf in flatten_dict(
-        network.abstract_params(auxiliary=True)
-    ).items():
-        if kind == "kernel":
-            before = result[-1] if result and result[-1].stage == stage else None
-            flattened = _flattened(leaf.shape, inputs[stage], before)
-            result.append(Slot((stage, *layer), leaf.shape, flattened, stage not in network.names))
+    for path, leaves in _layers(network).items():
+        stage, (kind, *_) = path[0], leaves
+        before = result[-1] if result and result[-1].stage == stage else None
+        shape = leaves[kind]
+        flattened = _flattened(shape, inputs[stage], before) if kind == "kernel" else None
+        result.append(Slot(path, tuple(leaves), shape, flattened, stage not in network.names))
     return tuple(result)
+
+
+def _layers(network: Network) -> dict[tuple[str, ...], dict[str, tuple[int, ...]]]:
+    """Layer -> name of each parameter -> shape, in the order in which the network defines them."""
+    layers: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
+    for (*path, kind), leaf in flatten_dict(network.abstract_params(auxiliary=True)).items():
+        layers.setdefault(tuple(path), {})[kind] = leaf.shape
+    return layers
 
 
 def _flattened(

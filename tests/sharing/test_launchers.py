@@ -3,6 +3,7 @@
 import csv
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -121,3 +122,17 @@ def test_a_damaged_run_runs_again_and_no_other(images, tmp_path):
     sweep(config, tmp_path, quiet=True)
     assert results(tmp_path) == before
     assert (third / "result.json").stat().st_mtime_ns == stamp
+
+
+def test_a_seed_that_runs_again_alone_ends_in_the_bits_it_had_beside_the_other(
+    images, alone, tmp_path
+):
+    """Killed between the writing of two runs that trained together, say."""
+    study = tmp_path / "study"
+    for kept in ("f1-s0", "f0.75-s1"):
+        code, said = finished(launch(command(images, study)))
+        assert code == 0, said
+        again = next(path for path in (study / "runs").iterdir() if f"conv10-{kept}" in path.name)
+        shutil.rmtree(again)
+    assert finished(launch(command(images, study)))[0] == 0
+    assert results(study) == alone

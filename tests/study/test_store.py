@@ -152,7 +152,7 @@ def test_what_a_dead_writer_left_is_cleared(tmp_path):
     place.write("r", outcome())
     for name in (".r-abc", ".s-abc", ".r.partial"):
         (tmp_path / "runs" / name).mkdir()
-    place.clear("r")
+    place.clear(["r"])
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [".r.partial", ".s-abc", "r"]
 
 

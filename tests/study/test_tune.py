@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medtune_jax import cli, signals, weights
-from medtune_jax.applications.predict import load
+from medtune_jax.applications.predict import load, predict
 from medtune_jax.errors import UserError
 from medtune_jax.study import compare, report, sweep, tune
 from medtune_jax.study.progress import Progress
@@ -72,6 +72,12 @@ def test_its_checkpoint_can_be_loaded(tuned):
     checkpoint = weights.load(tuned.network / "weights")
     assert checkpoint.params["conv10"]["kernel"].shape[-1] == 2
     assert load(tuned.network).config["application"] == "image_folder"
+
+
+def test_it_predicts_without_a_threshold(tuned, images, tmp_path):
+    """Nothing was held back to choose one on; figures that need none are there."""
+    said = predict(tuned.directory, [images], tmp_path).summary
+    assert "AUC: " in said and "Sensitivity: none" in said
 
 
 def test_the_page_says_what_was_skipped_and_why(tuned):

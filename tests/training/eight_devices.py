@@ -7,9 +7,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from medtune_jax.training import Capacity, Memory, StageByStage, StepByStep, fit, predict
+from medtune_jax.training import BATCH, Capacity, Memory, StageByStage, StepByStep, fit, predict
 from medtune_jax.training.devices.mesh import Layout
-from tests.training import programs, toy
+from tests.training import programs, test_batch_norm, toy
 
 SETTINGS = dataclasses.replace(toy.SETTINGS, batch=10, score_batch=13, epochs=2)
 CAPACITY = Capacity.of(60, 20, SETTINGS)  # neither width divides by the devices
@@ -20,7 +20,9 @@ def results(runs, devices, memory=None, **form):
     Layout.of = classmethod(lambda cls, count: of(count, devices))
     try:
         images, labels = toy.task()
-        inputs = toy.cache(images, labels, memory or Memory()).inputs("first")
+        network = form.get("network", toy.NETWORK)
+        cache = toy.cache(images, labels, memory or Memory(), runs[0].params, network)
+        inputs = cache.inputs("first")
         runner = toy.runner(inputs, **form)
         with programs.compiled() as names:
             fitted = fit(runner, runs, inputs, SETTINGS, CAPACITY, toy.auc)
@@ -53,6 +55,8 @@ def main():
     compare("step by step", [toy.run(count=23)], kind=StepByStep)
     compare("stage by stage", [toy.run(count=23)], kind=StageByStage)
     compare("streamed", [toy.run(count=23)], memory=Memory(patches=0), kind=StepByStep)
+    normed = {"network": test_batch_norm.NETWORK, "norm": BATCH}
+    compare("batch norms", [test_batch_norm.run(count=47)], **normed)
 
 
 if __name__ == "__main__":

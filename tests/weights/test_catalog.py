@@ -19,8 +19,9 @@ def test_every_release_is_listed_with_its_network():
     assert len({release.name for _, release in rows}) == len(rows)
     for network, release in rows:
         assert release in networks.get(network).sources.releases
-        assert release.bundled or release.url.endswith("/" + release.file)
-        assert release.bundled or len(release.sha1) == 40
+        assert release.bundled or release.package or release.url.endswith("/" + release.file)
+        hashed = len(release.sha1) == 40 or f"-{release.sha256}." in release.file
+        assert release.bundled or hashed
 
 
 @pytest.mark.parametrize("path", sorted(WEIGHTS.rglob("*.py")), ids=lambda path: path.stem)
@@ -56,8 +57,11 @@ def test_the_verb_lists_every_source_in_two_lines():
     for (network, release), line, origin in zip(rows, lines[::2], lines[1::2], strict=True):
         assert line.split()[:2] == [release.name, network]
         assert line.endswith(release.accuracy) and header.index("accuracy") < len(line)
-        assert origin.split()[1] == (release.sha1 or "-")
-        assert origin.endswith(release.url or "comes with the package")
+        shown = f"{release.sha256}..." if release.sha256 else "-"
+        assert origin.split()[1] == (release.sha1 or shown)
+        package = f"medtune-jax[{release.extra}]" if release.package else "the package"
+        assert release.url or package in origin
+        assert origin.endswith(release.url)
 
 
 def test_find():

@@ -42,6 +42,11 @@ class Settings:
     vessel: VesselConfig
     reach_mm: float
 
+    @classmethod
+    def of(cls, data: ConfigDict, reach_mm: float) -> Settings:
+        """By the fields of config.data."""
+        return cls(CandidateConfig(**data.candidates), VesselConfig(**data.vessel), reach_mm)
+
 
 @dataclass(frozen=True)
 class Patient:

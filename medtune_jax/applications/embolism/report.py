@@ -149,6 +149,11 @@ def merit(evidence: Evidence) -> Merit:
     return froc_evidence(evidence).merit(PER_VOLUME, "volume")
 
 
+def points(evidence: Evidence) -> list[Merit]:
+    """Sensitivity for lesions at each of them."""
+    return froc_evidence(evidence).points(PER_VOLUME, "volume")
+
+
 SECTIONS: tuple[SectionMaker, ...] = (cohort, froc, compared)
 
 

@@ -37,7 +37,7 @@ def montages(
     for kind in (True, False):
         candidates = [(p, k) for p in patients.values() for k in np.flatnonzero(p.true == kind)]
         chosen = [candidates[i] for i in rng.permutation(len(candidates))[:SHOWN]]
-        planes = [_vessel_planes(patient, k, window) for patient, k in chosen]
+        planes = [vessel_planes(patient, k, window) for patient, k in chosen]
         tiles = [tile for plane in zip(*planes, strict=True) for tile in plane]
         files[f"{'true' if kind else 'false'}_candidates.png"] = png(
             mosaic(tiles, len(chosen), _GAP)
@@ -67,7 +67,7 @@ def show(directory: Path) -> Image.Image | None:
     return mosaic(tiles, min(4, len(tiles)), _GAP)
 
 
-def _vessel_planes(patient: Patient, k: int, window: tuple[float, float]) -> np.ndarray:
+def vessel_planes(patient: Patient, k: int, window: tuple[float, float]) -> np.ndarray:
     """uint8 [2, S, S]: cross-section and longitudinal plane."""
     affines = plane_affines(patient.frame(k, "vessel"), tuple(patient.spacing), "vessel", _GRID)
     return _gray(sample_planes(patient.blocks[k], affines[0], _GRID.size), window)

@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.embolism.baseline import baseline_scores
-from medtune_jax.applications.embolism.candidates import CandidateConfig
 from medtune_jax.applications.embolism.cases import (
     Cohort,
     Patient,
@@ -21,10 +20,10 @@ from medtune_jax.applications.embolism.cases import (
 )
 from medtune_jax.applications.embolism.config import DEFAULTS
 from medtune_jax.applications.embolism.patches import patch_grid, planes
+from medtune_jax.applications.embolism.predict import PREDICTION
 from medtune_jax.applications.embolism.show import montages, show
 from medtune_jax.applications.embolism.truth import candidate_name, truth_files, truth_of
-from medtune_jax.applications.embolism.vessel import VesselConfig
-from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
 from medtune_jax.errors import UserError
@@ -43,9 +42,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     data = config.data
     grid = patch_grid(data, size)
     window = (float(data.window[0]), float(data.window[1]))
-    settings = Settings(
-        CandidateConfig(**data.candidates), VesselConfig(**data.vessel), grid.reach_mm
-    )
+    settings = Settings.of(data, grid.reach_mm)
     directory = Path(data.dir) if data.dir else phantoms_on_disk(data.phantoms)
     cohort = read_cohort(directory, settings, data.max_left_out)
     held = held_out(cohort.patients, data.test_fraction, data.split_seed)
@@ -138,5 +135,7 @@ EMBOLISM = Application(
     words=Words("patient", "candidate"),
     sections=sections_of(__package__),
     merit=merit_of(__package__),
+    points=points_of(__package__),
     show=show,
+    predict=PREDICTION,
 )

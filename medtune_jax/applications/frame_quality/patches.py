@@ -33,3 +33,11 @@ def random_crops(
     corner = np.where(side == size, np.rint(corner), corner)
     centre = corner + (side - 1) / 2
     return frame, crop_affines(centre, np.repeat(side, 2, 1), size)
+
+
+def judged_crops(shape: np.ndarray, seed: int, number: int, size: int) -> np.ndarray:
+    """Recipes float32 [number, 2, 3] of a frame to judge: random crops, but the same for all frames of a shape.
+
+    So a frame's score depends on nothing but the frame, in a test set and years later.
+    """
+    return random_crops(shape, np.random.default_rng(seed), number, size)[1]

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.frame_quality.baseline import baseline_file
 from medtune_jax.applications.frame_quality.cases import CLASSES, read_cases
 from medtune_jax.applications.frame_quality.config import DEFAULTS
-from medtune_jax.applications.frame_quality.patches import random_crops
+from medtune_jax.applications.frame_quality.patches import judged_crops, random_crops
+from medtune_jax.applications.frame_quality.predict import PREDICTION
 from medtune_jax.applications.frame_quality.truth import truth_files
 from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
@@ -33,6 +34,9 @@ def load(config: ConfigDict, size: int) -> Dataset:
     rng = np.random.default_rng(data.crop_seed)
     number = np.where(cases.test, data.test_crops, data.crops)
     frame, affines = random_crops(shapes, rng, number, size)
+    for judged in np.flatnonzero(cases.test):
+        crops = judged_crops(shapes[judged], data.crop_seed, data.test_crops, size)
+        affines[frame == judged] = crops
     dataset = Dataset(
         patches=Crops(sources, shapes, frame, affines, size),
         labels=cases.quality[frame],
@@ -66,4 +70,5 @@ FRAME_QUALITY = Application(
     words=Words("video", "frame"),
     sections=sections_of(__package__),
     show=show,
+    predict=PREDICTION,
 )

@@ -43,7 +43,7 @@ def unreadable(reasons: Sequence[str], total: int) -> UserError:
 
 
 def try_read(path: Path, size: int) -> np.ndarray | str:
-    """`read_image`, or why it cannot be read."""
+    """As `read_image`, or why the file cannot be read, with its name."""
     try:
         return read_image(path, size)
     except UserError as error:

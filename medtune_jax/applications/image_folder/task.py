@@ -13,6 +13,7 @@ from medtune_jax.applications.image_folder.decoded import pixels_of
 from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.listing import read_listing
+from medtune_jax.applications.image_folder.predict import PREDICTION
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
@@ -85,5 +86,10 @@ def _labels(table: Table) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 IMAGE_FOLDER = Application(
-    name="image_folder", defaults=DEFAULTS, load=load, augments=True, show=show
+    name="image_folder",
+    defaults=DEFAULTS,
+    load=load,
+    augments=True,
+    show=show,
+    predict=PREDICTION,
 )

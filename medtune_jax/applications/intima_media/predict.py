@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.intima_media.contours import (
     Contours,
     WallThickness,
@@ -19,7 +20,7 @@ from medtune_jax.applications.intima_media.dense import PixelClassifier
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.scan import confidence_maps
-from medtune_jax.applications.protocol import Option, Prediction, Trained
+from medtune_jax.applications.protocol import Option, Predicted, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
 from medtune_jax.errors import UserError
@@ -70,19 +71,21 @@ def measure(
 
 
 def predict(
-    trained: Trained,
+    ensemble: Ensemble,
     inputs: Sequence[Path],
     output: Path,
     unit: str = "mm",
     mode: str = "convolutional",
     mm_per_pixel: float | None = None,
-) -> str:
-    """Measure images, or all images of folders, and write what was found into `output`; returns `summary`.
+) -> Predicted:
+    """Measure images, or all images of folders, and write what was found into `output`.
 
     thickness.csv has a row an image; NAME.contours.csv a row a column (x, LI and MA in pixels,
     thickness in `unit`, low confidence); NAME.overlay.png shows both contours. mm_per_pixel applies
     to images that bring no calibration of their own.
     """
+    if len(ensemble.members) > 1:
+        raise UserError("contours are measured with one network: give one --run=STUDY/runs/NAME")
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
@@ -92,7 +95,7 @@ def predict(
         for roi in map(read_new, paths)
     ]
     output.mkdir(parents=True, exist_ok=True)
-    classifier = classifier_of(trained)
+    classifier = classifier_of(ensemble.members[0])
     measurements = [measure(classifier, roi, unit, mode) for roi in rois]
     for path, measurement in zip(paths, measurements, strict=True):
         _write(output / _stem(path), measurement)
@@ -109,7 +112,7 @@ def predict(
     ]
     head = ("image", "unit", "mean", "maximum", "low_confidence", "warnings")
     (output / "thickness.csv").write_bytes(csv_bytes([head, *rows]))
-    return summary(measurements)
+    return Predicted(summary(measurements))
 
 
 PREDICTION = Prediction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import NamedTuple
 
@@ -282,19 +282,29 @@ def _agreement(name: str, measured: NDArray, expert: NDArray, results: BoundaryR
 
 def merit(evidence: Evidence) -> Merit:
     """The boundary error, mean of both interfaces."""
+    stated = "mean distance of both interfaces to the expert's, less is better"
+    return _error(evidence, "boundary error", INTERFACES, stated)
+
+
+def points(evidence: Evidence) -> list[Merit]:
+    """The error of each interface."""
+    return [_error(evidence, f"{which.upper()} error", (which,)) for which in INTERFACES]
+
+
+def _error(evidence: Evidence, title: str, interfaces: Sequence[str], stated: str = "") -> Merit:
     results = BoundaryResults(evidence.study)
     why = too_few(results.subjects)
 
     def read(cell: Cell) -> Readings:
-        values = np.mean([results.by_run(*cell, f"{which}_px") for which in INTERFACES], axis=0)
+        values = np.mean([results.by_run(*cell, f"{which}_px") for which in interfaces], axis=0)
         return without_any(values.mean(axis=1)) if why else readings(values, results.subjects)
 
     return Merit(
         evidence.study,
-        "boundary error",
+        title,
         read,
         why,
-        stated="mean distance of both interfaces to the expert's, less is better",
+        stated=stated,
         margin=MARGINS[results.unit],
         unit=results.unit,
         digits=1 if results.unit == "µm" else 2,

@@ -29,7 +29,7 @@ from medtune_jax.applications.intima_media.truth import (
     network_rows,
     pack,
 )
-from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
@@ -113,6 +113,7 @@ INTIMA_MEDIA = Application(
     words=Words("subject", "pixel"),
     sections=sections_of(__package__),
     merit=merit_of(__package__),
+    points=points_of(__package__),
     show=show,
     predict=PREDICTION,
 )

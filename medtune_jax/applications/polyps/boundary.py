@@ -19,6 +19,8 @@ from skimage.feature import canny
 from skimage.filters import gaussian
 from sklearn.ensemble import RandomForestClassifier
 
+from medtune_jax.applications.polyps.forest import Forest
+
 OTHER, LESION_BRIGHT, LESION_DARK = 0, 1, 2
 
 WORKING_SIDE = 256
@@ -149,7 +151,7 @@ def edge_labels(mask: np.ndarray, edges: Edges) -> np.ndarray:
 class BoundaryClassifier:
     """Random forest over `edge_features`: P(other, lesion on the bright side, on the dark side)."""
 
-    def __init__(self, forest: RandomForestClassifier):
+    def __init__(self, forest: Forest):
         self.forest = forest
 
     @classmethod
@@ -165,14 +167,13 @@ class BoundaryClassifier:
             random_state=seed,
         )
         forest.fit(features, labels)
-        forest.n_jobs = 1  # a frame's edges are few: threads would cost more than they save
-        return cls(forest)
+        return cls(Forest.of(forest))
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """float32 [n, 3]; the columns are OTHER, LESION_BRIGHT, LESION_DARK."""
         full = np.zeros((len(features), 3), np.float32)
         if len(features):
-            full[:, self.forest.classes_] = self.forest.predict_proba(features)
+            full[:, self.forest.classes] = self.forest.predict_proba(features)
         return full
 
 

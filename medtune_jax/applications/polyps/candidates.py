@@ -15,12 +15,15 @@ import numpy as np
 import sklearn
 from ml_collections import ConfigDict
 
-from medtune_jax.applications.kept import keep, read_kept
-from medtune_jax.applications.polyps import boundary, detector, votes
+from medtune_jax.applications.kept import keep, read_kept, study_file
+from medtune_jax.applications.polyps import boundary, detector, forest, votes
 from medtune_jax.applications.polyps.cases import Cases, lesions, mask_of
 from medtune_jax.applications.polyps.detector import Candidate, CandidateDetector, fit
+from medtune_jax.errors import UserError
 from medtune_jax.paths import user_cache
 from medtune_jax.progress import parallel, reported, say
+
+DETECTOR = "detector.npz"
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,9 @@ class CandidateTable:
 
 def find_candidates(cases: Cases, data: ConfigDict) -> list[list[Candidate]]:
     """At most data.candidates candidates of every frame, best first; some frames may have none."""
-    path = user_cache() / "polyps" / f"candidates-{_key(cases, data)}.npz"
+    path, kept = _paths(cases, data)
     by_frame = _read(path, len(cases.frames))
-    if by_frame is not None:
+    if by_frame is not None and kept.is_file():
         say(f"candidates of {len(cases.frames)} frames from {path}")
         return by_frame
     fitted = _fit(cases, data)
@@ -66,7 +69,30 @@ def find_candidates(cases: Cases, data: ConfigDict) -> list[list[Candidate]]:
     by_frame = list(reported(work, len(cases.frames), "candidates: frames"))
     frame, table = _flat(by_frame)
     keep(path, frame=frame, table=table)
+    keep(kept, **fitted.arrays())
     return by_frame
+
+
+def detector_file(cases: Cases, data: ConfigDict) -> dict[str, bytes]:
+    """The detector that `find_candidates` found them with, as the study keeps it to predict with; no pickle."""
+    kept = _paths(cases, data)[1]
+    return {DETECTOR: kept.read_bytes()} if kept.is_file() else {}
+
+
+def read_detector(study: Path) -> CandidateDetector:
+    """What `detector_file` made of a study's directory. Raises UserError where it is missing or damaged."""
+    path = study_file(study, DETECTOR)
+    arrays = read_kept(path)
+    try:
+        return CandidateDetector.read(arrays or {})
+    except KeyError as error:
+        raise UserError(f"{path} is damaged: run the sweep again, which writes it anew") from error
+
+
+def _paths(cases: Cases, data: ConfigDict) -> tuple[Path, Path]:
+    """Where candidates and their detector are kept."""
+    folder, key = user_cache() / "polyps", _key(cases, data)
+    return folder / f"candidates-{key}.npz", folder / f"detector-{key}.npz"
 
 
 def hits(candidates: Sequence[Candidate], numbered: np.ndarray) -> np.ndarray:
@@ -82,7 +108,7 @@ def _key(cases: Cases, data: ConfigDict) -> str:
     digest = hashlib.sha256(cases.fingerprint().encode())
     settings = (data.candidates, data.detector_frames, data.detector_seed, sklearn.__version__)
     digest.update(json.dumps(settings).encode())
-    for module in (boundary, votes, detector):
+    for module in (boundary, votes, forest, detector):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:24]
 

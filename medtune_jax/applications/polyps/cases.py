@@ -22,7 +22,7 @@ from skimage.measure import label as connected_components
 
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
-from medtune_jax.datasets.colonoscopy import FileFrames, layouts, plain
+from medtune_jax.datasets.colonoscopy import FileFrames, FrameFile, layouts, plain
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
@@ -129,12 +129,22 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
 
 
 def _folder(root: Path) -> FileFrames:
-    """Frames with masks: two folders of images, video files beside their masks, or one folder per video."""
+    return FileFrames(folder(root))
+
+
+def folder(
+    root: Path, seconds: float | None = 5.0, bad: list[str] | None = None
+) -> Sequence[FrameFile]:
+    """Frames with masks: two folders of images, video files beside their masks, or one folder per video.
+
+    seconds, bad: of video files without masks, as `plain.read`.
+    """
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return FileFrames(layouts.paired(root))
-    if root.is_dir() and any(path.suffix.lower() in VIDEO_SUFFIXES for path in entries(root)):
-        return FileFrames(layouts.masked_videos(root, _FILMED))
-    return plain.read(root)
+        return layouts.paired(root)
+    films = root.is_dir() and any(p.suffix.lower() in VIDEO_SUFFIXES for p in entries(root))
+    if films and (bad is None or (root / "masks").is_dir()):
+        return layouts.masked_videos(root, _FILMED)
+    return plain.read(root, seconds, bad).files
 
 
 def _evenly(count: int, most: int, total: int) -> np.ndarray:
@@ -145,22 +155,25 @@ def _evenly(count: int, most: int, total: int) -> np.ndarray:
 
 def _read(frames: Frames, chosen: np.ndarray, longest_side: int) -> list[Frame]:
     def one(index: int) -> Frame:
-        return _shrunk(frames[int(index)], longest_side)
+        frame = frames[int(index)]
+        mask_of(frame)  # a study needs the truth of every frame
+        return shrunk(frame, longest_side)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(reported(pool.map(one, chosen), len(chosen), "reading frames"))
 
 
-def _shrunk(frame: Frame, longest_side: int) -> Frame:
+def shrunk(frame: Frame, longest_side: int) -> Frame:
     """The frame at no more than `longest_side` pixels: patches are small, and all frames are held in memory."""
-    mask = mask_of(frame)
-    height, width = mask.shape
+    height, width = frame.image.shape[:2]
     scale = longest_side / max(height, width)
     if scale >= 1:
         return frame
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = Image.fromarray(frame.image).resize(size, Image.Resampling.BOX)
-    small = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)
+    if frame.mask is None:
+        return replace(frame, image=np.asarray(image))
+    small = Image.fromarray(frame.mask).resize(size, Image.Resampling.NEAREST)
     return replace(frame, image=np.asarray(image), mask=np.asarray(small))
 
 

@@ -7,7 +7,7 @@ radii) and at its context (colour and light inside against around it) and gives 
 probability of a lesion. This score alone is the hand-crafted baseline of the study.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from medtune_jax.applications.polyps.boundary import (
     find_edges,
     working_frame,
 )
+from medtune_jax.applications.polyps.forest import Forest
 from medtune_jax.applications.polyps.votes import (
     GRID,
     RADII,
@@ -59,9 +60,19 @@ class Candidate(NamedTuple):
 class CandidateDetector:
     """Finds polyp candidates in colonoscopy frames; made by `fit`."""
 
-    def __init__(self, classifier: BoundaryClassifier, judge: RandomForestClassifier):
+    def __init__(self, classifier: BoundaryClassifier, judge: Forest):
         self.classifier = classifier
         self.judge = judge
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Both forests, to be kept; `read` makes the detector of them again."""
+        return {**self.classifier.forest.arrays("boundary"), **self.judge.arrays("judge")}
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, np.ndarray]) -> "CandidateDetector":
+        """The detector of what `arrays` gave."""
+        boundary, judge = (Forest.read(arrays, name) for name in ("boundary", "judge"))
+        return cls(BoundaryClassifier(boundary), judge)
 
     def candidates(self, image: np.ndarray, maximum: int = 10) -> list[Candidate]:
         """At most `maximum` candidates of a uint8 RGB frame [H, W, 3], best first; may be none."""
@@ -138,7 +149,7 @@ def _fit_judge(
     classifier: BoundaryClassifier,
     seed: int,
     jobs: int,
-) -> RandomForestClassifier:
+) -> Forest:
     """The second forest: is a place a lesion's, that is, centred in it with a box that fits?"""
     features, fits = [], []
     places = parallel(_propose, [(frame, classifier) for frame, _ in pairs], jobs)
@@ -155,8 +166,7 @@ def _fit_judge(
         100, min_samples_leaf=5, class_weight="balanced_subsample", n_jobs=2, random_state=seed
     )
     forest.fit(np.concatenate(features), np.concatenate(fits))
-    forest.n_jobs = 1
-    return forest
+    return Forest.of(forest)
 
 
 def _fits(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:

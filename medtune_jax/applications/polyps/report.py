@@ -160,6 +160,11 @@ def merit(evidence: Evidence) -> Merit:
     return _read(evidence).merit(PER_FRAME, "frame")
 
 
+def points(evidence: Evidence) -> list[Merit]:
+    """Sensitivity for lesions at each of them."""
+    return _read(evidence).points(PER_FRAME, "frame")
+
+
 SECTIONS = (froc, likelihood, against_hand_crafted, detections, patches)
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from medtune_jax.applications.polyps.candidates import CandidateTable, find_candidates
+from medtune_jax.applications.polyps.candidates import (
+    CandidateTable,
+    detector_file,
+    find_candidates,
+)
 from medtune_jax.applications.polyps.cases import Cases, read_cases
 from medtune_jax.applications.polyps.config import DEFAULTS
 from medtune_jax.applications.polyps.patches import (
@@ -16,9 +20,10 @@ from medtune_jax.applications.polyps.patches import (
     spread,
     stratified_sample,
 )
+from medtune_jax.applications.polyps.predict import PREDICTION
 from medtune_jax.applications.polyps.show import picture_files
 from medtune_jax.applications.polyps.truth import truth_files, truth_of
-from medtune_jax.applications.protocol import Application, Dataset, merit_of, sections_of
+from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.errors import UserError
@@ -60,6 +65,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         extra={"truth": truth},
     )
     dataset.files.update(truth_files(truth) | picture_files(dataset, cases))
+    dataset.files.update(detector_file(cases, data))
     return dataset
 
 
@@ -103,5 +109,7 @@ POLYPS = Application(
     words=Words("video", "candidate"),
     sections=sections_of(__package__),
     merit=merit_of(__package__),
+    points=points_of(__package__),
     show=show,
+    predict=PREDICTION,
 )

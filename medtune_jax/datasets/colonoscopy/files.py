@@ -32,6 +32,11 @@ class FrameFile:
     quality: int | None = None
     label: str | None = None
 
+    @property
+    def title(self) -> str:
+        """As `Frame.title`."""
+        return self.name if self.video == self.name else f"{self.video}/{self.name}"
+
     def read(self) -> Frame:
         """Decodes and checks the frame. Raises UserError for unreadable or contradictory files."""
         if self.seconds is None:

@@ -28,8 +28,13 @@ LAYOUT = (
 )
 
 
-def read(root: str | Path, seconds_between_frames: float = 5.0) -> FileFrames:
+def read(
+    root: str | Path, seconds_between_frames: float | None = 5.0, bad: list[str] | None = None
+) -> FileFrames:
     """The frames of a folder laid out as above, in order of video and name; none is decoded yet.
+
+    seconds_between_frames: of video files; None: all frames. bad: a list that takes what is wrong with videos that
+    cannot be read; None: it is raised.
 
     Raises UserError for a folder that is missing or holds no frame, a mask without its frame, a
     video that is both a folder and a file, and a quality.csv that is malformed or speaks of
@@ -41,13 +46,18 @@ def read(root: str | Path, seconds_between_frames: float = 5.0) -> FileFrames:
     files: list[FrameFile] = []
     for entry in entries(root):
         if entry.is_dir():
-            files += _folder_frames(entry)
+            files += folder_frames(entry)
         elif entry.suffix.lower() in videos.VIDEO_SUFFIXES:
-            files += _video_frames(entry, seconds_between_frames)
-    if not files:
+            try:
+                files += video_frames(entry, seconds_between_frames)
+            except UserError as error:
+                if bad is None:
+                    raise
+                bad.append(str(error))
+    if not files and not bad:
         raise UserError(f"{root}: no frames found; expected {LAYOUT}.")
     table = root / "quality.csv"
-    return FileFrames(_declared(files, table) if table.is_file() else files)
+    return FileFrames(declared(files, table) if table.is_file() else files)
 
 
 def parts(root: Path, read: Callable[[Path], FileFrames]) -> dict[str, FileFrames]:
@@ -68,7 +78,8 @@ def by_stem(paths: list[Path]) -> dict[str, Path]:
     return table
 
 
-def _folder_frames(folder: Path) -> list[FrameFile]:
+def folder_frames(folder: Path) -> list[FrameFile]:
+    """The images of a folder, one video, with its masks/ where there are any."""
     frames = by_stem(images_in(folder))
     mask_folder = folder / "masks"
     masks = by_stem(images_in(mask_folder)) if mask_folder.is_dir() else {}
@@ -86,16 +97,17 @@ def _folder_frames(folder: Path) -> list[FrameFile]:
     ]
 
 
-def _video_frames(path: Path, every: float) -> list[FrameFile]:
+def video_frames(path: Path, every: float | None) -> list[FrameFile]:
+    """A frame of a video file every so many seconds, or (None) all of them."""
     if path.with_suffix("").is_dir():
         raise UserError(f"{path}: there is also a folder {path.stem!r}; keep one of the two.")
     return [
         FrameFile(path.stem, f"{seconds:g}s", path, seconds=seconds)
-        for seconds in videos.sample_times(path, every)
+        for seconds in (videos.times(path) if every is None else videos.sample_times(path, every))
     ]
 
 
-def _declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
+def declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
     """The files with what quality.csv declares of them."""
     of_video: dict[str, list[int]] = {}
     of_frame: dict[tuple[str, str], int] = {}

@@ -1,6 +1,6 @@
 """Frames out of video files, through PyAV."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,24 +40,39 @@ def sample_times(path: Path, every: float) -> list[float]:
         elif container.duration is not None:
             duration = container.duration / av.time_base
         else:
-            times = [_time(f, stream, n) for n, f in enumerate(container.decode(stream))]
-            duration = times[-1] if times else 0.0
+            shown = [_time(f, stream, n) for n, f in enumerate(container.decode(stream))]
+            duration = shown[-1] if shown else 0.0
     return (np.arange(max(1, int(np.ceil(duration / every - 1e-6)))) * every).tolist()
+
+
+def times(path: Path) -> list[float]:
+    """The times of all frames of a video (seconds)."""
+    with _video(path) as (container, stream):
+        return [_time(f, stream, n) for n, f in enumerate(container.decode(stream))]
 
 
 def frame_at(path: Path, seconds: float) -> np.ndarray:
     """The frame shown at a time: uint8 RGB [H, W, 3]. Seeks: the cost is one key interval."""
-    last = None
+    return next(frames_at(path, [seconds]))
+
+
+def frames_at(path: Path, times: Sequence[float]) -> Iterator[np.ndarray]:
+    """The frames shown at ascending times, as `frame_at`: it seeks the first and decodes on from there."""
     with _video(path) as (container, stream):
         start = (stream.start_time or 0) * stream.time_base
-        container.seek(int((start + seconds) / stream.time_base), stream=stream, backward=True)
-        for number, frame in enumerate(container.decode(stream)):
-            last = frame
-            if _time(frame, stream, number) >= seconds - 1e-3:
-                break
-    if last is None:
-        raise UserError(f"{path}: no frame at {seconds:g} s; the video is shorter or broken there.")
-    return last.to_ndarray(format="rgb24")
+        container.seek(int((start + times[0]) / stream.time_base), stream=stream, backward=True)
+        coming, last, reached = enumerate(container.decode(stream)), None, -1.0
+        for seconds in times:
+            while last is None or reached < seconds - 1e-3:
+                number, frame = next(coming, (0, None))
+                if frame is None:
+                    break
+                last, reached = frame, _time(frame, stream, number)
+            if last is None:
+                raise UserError(
+                    f"{path}: no frame at {seconds:g} s; the video is shorter or broken there."
+                )
+            yield last.to_ndarray(format="rgb24")
 
 
 def _time(frame, stream, number: int) -> float:

@@ -28,6 +28,7 @@ from medtune_jax.weights.formats.state_pickle import Opaque, TensorRecord, inter
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"}
+_BARE = ("cls_token", "pos_embed", "layer_scale")  # tensors that are a layer by themselves
 _DEPTH = 4  # of wrappers in wrappers; a damaged file may hold itself
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -35,7 +36,8 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict")
 def read(path: str | Path) -> dict[str, Layer]:
     """Read the layers of a `.safetensors` or `.pth` file.
 
-    `X.weight` and `X.bias` become the layer X; with `X.running_mean` it is a batch norm. The order
+    `X.weight` and `X.bias` become the layer X; with `X.running_mean` it is a batch norm. A position embedding, a class
+    token and a layer scale are layers by themselves. The order
     is the file's for `.pth`, and the names' natural order (features.2 before features.10) for
     safetensors, which does not keep any.
 
@@ -253,6 +255,8 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> dict[str, Layer]:
     layers = {}
     for key, weights in tensors.items():
         name, _, field = key.rpartition(".")
+        if field in _BARE:
+            layers[key] = Layer(key, "other", _bare(weights), type=_type(weights))
         if field != "weight":
             continue
         mean, variance = (tensors.get(f"{name}.running_{what}") for what in ("mean", "var"))
@@ -268,6 +272,11 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> dict[str, Layer]:
         else:
             layers[name] = Layer(name, kind_of(weights), weights, bias, type=_type(weights))
     return layers
+
+
+def _bare(weights: np.ndarray) -> np.ndarray:
+    """torchvision keeps a layer scale as (channels, 1, 1)."""
+    return weights.reshape(-1) if weights.shape[1:] == (1, 1) else weights
 
 
 def _type(weights: np.ndarray) -> str:

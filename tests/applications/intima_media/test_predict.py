@@ -19,10 +19,12 @@ from medtune_jax.applications.show import picture_of
 from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
+from medtune_jax.study import default_config
 from medtune_jax.weights import pretrained
 from tests.phantoms.subjects import write_subjects
 
-CONFIG = {"application": "intima_media", "image_size": 67, "data": {"patch": 32.0}}
+CONFIG = {**default_config("intima_media").to_dict(), "image_size": 67}
+CONFIG["data"]["patch"] = 32.0
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,13 @@ def test_a_run_without_weights_says_how_to_keep_them(images, tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"application": "polyps"}, "polyps cannot predict"), ({}, "not trained by a study")],
+    [
+        (
+            {"application": "intima_media", "data": {"patch": 32.0}},
+            r"another version.*no data\.layout",
+        ),
+        ({}, "not trained by a study"),
+    ],
 )
 def test_a_network_that_cannot_predict_is_refused(images, tmp_path, config, message):
     save_weights(tmp_path / "other", config)

@@ -1,0 +1,257 @@
+"""A trained network on new CT angiograms: candidates with their place in the body and score, and a montage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medtune_jax.applications.embolism.cases import Patient, Settings, examine
+from medtune_jax.applications.embolism.patches import patch_grid, planes
+from medtune_jax.applications.embolism.show import vessel_planes
+from medtune_jax.applications.embolism.truth import candidate_name, read_truth
+from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.marks import found_lesions, threshold_at
+from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
+from medtune_jax.applications.predictions import (
+    METRICS,
+    PREDICTIONS,
+    figures_text,
+    metrics_file,
+    score_table,
+    unreadable_text,
+)
+from medtune_jax.applications.protocol import Option, Predicted, Prediction
+from medtune_jax.applications.scoring import Scorer, by_case, mean_of_runs
+from medtune_jax.applications.truth import Truth
+from medtune_jax.datasets.ct.cases import Case, find_cases, holds_cases, load_case
+from medtune_jax.datasets.ct.files import FORMATS
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation import log_odds
+from medtune_jax.evaluation.froc import PER_VOLUME
+from medtune_jax.folders import entries, files_below
+from medtune_jax.paths import csv_bytes, write_whole
+from medtune_jax.pictures import mosaic, png
+
+VOLUMES = "volumes.csv"
+_SHOWN, _GAP = 12, 3
+
+
+class _Read(NamedTuple):
+    """number: of the case; patient: None where it cannot be read, and `bad` says why. place: mm [n, 3] (x, y, z)."""
+
+    number: int
+    patient: Patient | None
+    place: np.ndarray
+    bad: str = ""
+
+
+def predict(
+    ensemble: Ensemble,
+    inputs: Sequence[Path],
+    output: Path,
+    false_positives: float = PER_VOLUME[1],
+) -> Predicted:
+    """Find candidates in CT volumes and score them: predictions.csv has a row per candidate, volumes.csv per volume,
+    PATIENT.png shows the best; with masks metrics.csv, the sensitivity by embolus.
+
+    Args:
+      inputs: DICOM series (a folder each), NIfTI or NRRD files, or a folder of patients as studies read it.
+      false_positives: per volume of the study's test set, which sets the score from which on a candidate is marked.
+
+    Raises:
+      UserError: inputs that are no volumes, two patients of one name, or no volume that can be read.
+    """
+    data = ensemble.data
+    grid = patch_grid(data, ensemble.size)
+    settings, scorer = Settings.of(data, grid.reach_mm), Scorer(ensemble)
+    window = (float(data.window[0]), float(data.window[1]))
+    threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
+    cases, masked = _listed(inputs)
+
+    def read(part: Sequence[int]) -> _Read:
+        return _examined(part[0], cases[part[0]], settings)
+
+    def score(found: _Read) -> Arrays:
+        patient = found.patient
+        scores = np.zeros((len(ensemble.members), 0, 2), np.float32)
+        if patient is not None and len(patient):
+            patches = planes({"": patient}, data.representation, grid, window)
+            candidate = np.repeat(np.arange(len(patient)), grid.variants)
+            scores = by_case(scorer(patches), candidate, len(patient))
+            picture = _montage(patient, mean_of_runs(scores)[0][:, 1], window)
+            write_whole(output / f"{cases[found.number].patient}.png", picture)
+        return _kept(found, scores)
+
+    key = key_of(ensemble, {"threshold": threshold}, _files(cases))
+    parts = in_parts(range(len(cases)), 1, read, score, output, key, "volumes")
+    bad = [line for part in parts for line in part["bad"].tolist()]
+    good = [part for part in parts if not len(part["bad"])]
+    if not good:
+        raise UserError(unreadable_text(bad, len(cases)))
+    said = _write(ensemble, output, cases, good, masked, threshold)
+    finished(output)
+    return Predicted("\n".join(said), unreadable_text(bad, len(cases)))
+
+
+PREDICTION = Prediction(
+    predict,
+    (
+        Option(
+            "false_positives",
+            PER_VOLUME[1],
+            "per volume of the study's test set: sets the score from which on a candidate is marked",
+            float,
+        ),
+    ),
+)
+
+
+def _listed(inputs: Sequence[Path]) -> tuple[list[Case], bool]:
+    """The volumes, and whether their emboli are known: a folder of patients has a mask then."""
+    cases: list[Case] = []
+    for path in inputs:
+        if path.is_dir():
+            cases += find_cases(path) if holds_cases(path) else _in_folder(path)
+        elif path.name.endswith(FORMATS):
+            cases.append(Case(path.name.split(".")[0], path, None))
+        else:
+            raise UserError(
+                f"{path} is no CT volume, which this study was trained on: give {', '.join(FORMATS)}, a folder of one "
+                "DICOM series, or a folder of patients"
+            )
+    names = [case.patient for case in cases]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"two volumes are called {twice}: predict on them one after the other")
+    return cases, any(case.emboli is not None for case in cases)
+
+
+def _in_folder(folder: Path) -> list[Case]:
+    """Volumes directly in a folder, else the folder as a DICOM series."""
+    inside = [path for path in entries(folder) if path.name.endswith(FORMATS)]
+    if inside:
+        return [Case(path.name.split(".")[0], path, None) for path in inside]
+    if not files_below(folder):
+        raise UserError(f"{folder} holds no CT volume: give volumes, or folders of them")
+    return [Case(folder.name, folder, None)]
+
+
+def _files(cases: Sequence[Case]) -> list[Path]:
+    """All that a prediction reads."""
+    found: list[Path] = []
+    for case in cases:
+        found += files_below(case.volume) if case.volume.is_dir() else [case.volume]
+        found += [case.emboli] if case.emboli and case.emboli.is_file() else []
+    return found
+
+
+def _examined(number: int, case: Case, settings: Settings) -> _Read:
+    try:
+        volume, mask = load_case(case)
+        patient = examine(volume, mask, settings)
+    except UserError as error:
+        return _Read(number, None, np.zeros((0, 3)), str(error))
+    place = np.array(volume.origin) + patient.positions * volume.spacing
+    return _Read(number, patient, place[:, ::-1])
+
+
+def _kept(found: _Read, scores: np.ndarray) -> Arrays:
+    patient = found.patient
+    nothing = np.zeros((0, 3))
+    return {
+        "number": np.array(found.number),
+        "positions": nothing if patient is None else patient.positions,
+        "place": found.place,
+        "hits": np.zeros((0, 0), bool) if patient is None else patient.hits,
+        "scores": scores,
+        "bad": np.array([found.bad] if patient is None else [], str),
+    }
+
+
+def _montage(patient: Patient, mean: np.ndarray, window: tuple[float, float]) -> bytes:
+    """The best candidates from left to right: the vessel's cross-section above its longitudinal plane, 15 mm wide."""
+    best = np.argsort(-mean, kind="stable")[:_SHOWN]
+    pairs = [vessel_planes(patient, k, window) for k in best]
+    return png(
+        mosaic([tile for plane in zip(*pairs, strict=True) for tile in plane], len(best), _GAP)
+    )
+
+
+def _write(
+    ensemble: Ensemble,
+    output: Path,
+    cases: Sequence[Case],
+    parts: Sequence[Arrays],
+    masked: bool,
+    threshold: float,
+) -> list[str]:
+    """The tables, and what to say of them."""
+    patients = [cases[int(part["number"])].patient for part in parts]
+    counts = [len(part["place"]) for part in parts]
+    names = [
+        candidate_name(patient, k)
+        for patient, count in zip(patients, counts, strict=True)
+        for k in range(count)
+    ]
+    scores = np.concatenate([part["scores"] for part in parts], axis=1)
+    marked = mean_of_runs(scores)[0][:, 1] >= threshold
+    place, voxel = (np.concatenate([p[name] for p in parts]).T for name in ("place", "positions"))
+    columns = {
+        "image": names,
+        "patient": np.repeat(patients, counts).tolist(),
+        **{f"{axis}_mm": [f"{v:.2f}" for v in row] for axis, row in zip("xyz", place, strict=True)},
+        "slice": voxel[0].astype(int).tolist(),
+        "marked": marked.astype(int).tolist(),
+    }
+    if masked:
+        columns["hits"] = (
+            np.concatenate([part["hits"].any(axis=1) for part in parts]).astype(int).tolist()
+        )
+    write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, columns)))
+    own = np.split(marked, np.cumsum(counts)[:-1])
+    rows = [
+        (patient, count, int(marks.sum()), part["hits"].shape[1] if masked else "")
+        for patient, count, marks, part in zip(patients, counts, own, parts, strict=True)
+    ]
+    head = ("patient", "candidates", "marked", "emboli")
+    write_whole(output / VOLUMES, csv_bytes([head, *rows]))
+    limit = log_odds.probabilities(np.array(threshold))
+    said = [
+        f"{len(parts):,} volumes, {len(names):,} candidates, {int(marked.sum()):,} marked (probability {limit:.4g} or "
+        f"more): {output / PREDICTIONS}"
+    ]
+    return [*said, *_judged(output, patients, parts, names, scores)] if masked else said
+
+
+def _judged(
+    output: Path,
+    patients: Sequence[str],
+    parts: Sequence[Arrays],
+    names: Sequence[str],
+    scores: np.ndarray,
+) -> list[str]:
+    truth = _truth(patients, parts, names)
+    figures = found_lesions(truth, names, scores[..., 1], PER_VOLUME)
+    write_whole(output / METRICS, metrics_file(figures, len(patients), len(patients)))
+    emboli = f"{len(truth.lesion_image):,} emboli in {len(patients):,} volumes: {output / METRICS}"
+    return [emboli, *figures_text(figures)]
+
+
+def _truth(patients: Sequence[str], parts: Sequence[Arrays], names: Sequence[str]) -> Truth:
+    """Of the new volumes; no hand-crafted judge."""
+    sizes = [part["hits"].shape for part in parts]
+    first = np.cumsum([(0, 0), *sizes], 0)
+    hits = [start + np.argwhere(p["hits"]) for start, p in zip(first, parts, strict=False)]
+    candidates, emboli = zip(*sizes, strict=True)
+    return Truth(
+        images=np.array(patients),
+        groups=np.array(patients),
+        lesion_image=np.repeat(np.arange(len(parts)), emboli),
+        candidates=np.array(names, str),
+        candidate_image=np.repeat(np.arange(len(parts)), candidates),
+        hits=np.concatenate([np.empty((0, 2), int), *hits]),
+        hand_crafted=np.zeros(len(names)),
+    )

@@ -1,0 +1,198 @@
+"""A trained network on new images: probabilities, what they are called and, with labels, how good that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.image_folder.findings import Wanted
+from medtune_jax.applications.image_folder.images_below import images_below
+from medtune_jax.applications.image_folder.layout import read_folders
+from medtune_jax.applications.image_folder.reader import SUFFIXES, try_read
+from medtune_jax.applications.image_folder.rows import Row, Table
+from medtune_jax.applications.image_folder.table import find_table, read_labels
+from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
+from medtune_jax.applications.predictions import unreadable_text, write_classified
+from medtune_jax.applications.protocol import Option, Predicted, Prediction
+from medtune_jax.applications.scoring import Scorer
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation.scores import label_words
+from medtune_jax.folders import named
+from medtune_jax.images import is_dicom
+from medtune_jax.patches import Images
+
+_PART = 256  # images in memory at a time; as many are read ahead
+_NO_LABELS = "none"
+
+
+class _Read(NamedTuple):
+    """names: str [n], pixels: uint8 [n, S, S, 3] of the images that could be read; bad: why the others could not."""
+
+    names: list[str]
+    pixels: np.ndarray
+    bad: list[str]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """rows: by name of an image. notes: what to tell of how labels were read."""
+
+    rows: Mapping[str, Row]
+    notes: Sequence[str] = ()
+
+
+def predict(
+    ensemble: Ensemble, inputs: Sequence[Path], output: Path, labels: str = "", columns: str = ""
+) -> Predicted:
+    """Score images, or all images of folders: predictions.csv and, with labels, metrics.csv.
+
+    Args:
+      labels: a table of image, label and patient; '': what the folder itself says (labels.csv, class folders);
+        'none': no labels. columns: the table's own names for them; '': the study's.
+
+    Raises:
+      UserError: no image among the inputs, labels that are none of the study's classes, or no image that can be read.
+    """
+    images = _listed(inputs)
+    truth = _truth(ensemble, inputs, labels, columns)
+    size, scorer = ensemble.size, Scorer(ensemble)
+
+    def read(part: Sequence[str]) -> _Read:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(lambda name: try_read(images[name], size), part))
+        good = [k for k, image in enumerate(found) if not isinstance(image, str)]
+        pixels = np.stack([found[k] for k in good]) if good else np.zeros((0, size, size, 3), "u1")
+        return _Read(
+            [part[k] for k in good], pixels, [bad for bad in found if isinstance(bad, str)]
+        )
+
+    def score(part: _Read) -> Arrays:
+        empty = np.zeros((len(ensemble.members), 0, len(ensemble.classes)))
+        scores = scorer(Images(part.pixels)) if part.names else empty
+        names, bad = np.array(part.names, str), np.array(part.bad, str)
+        return {"names": names, "scores": scores.astype(np.float32), "bad": bad}
+
+    key = key_of(ensemble, {}, list(images.values()))
+    parts = in_parts(list(images), _PART, read, score, output, key, "images: parts")
+    bad = [line for part in parts for line in part["bad"].tolist()]
+    names = np.concatenate([part["names"] for part in parts])
+    if not len(names):
+        raise UserError(unreadable_text(bad, len(images)))
+    scores = np.concatenate([part["scores"] for part in parts], axis=1)
+    said = _write(ensemble, output, names, scores, truth)
+    finished(output)
+    return Predicted("\n".join(said), unreadable_text(bad, len(images)))
+
+
+PREDICTION = Prediction(
+    predict,
+    (
+        Option(
+            "labels",
+            "",
+            "a table image,label,patient of what is true; none: leave the folder's out",
+        ),
+        Option("columns", "", "its own names for these, as in image_id,dx,lesion_id"),
+    ),
+)
+
+
+def _listed(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Images by name: the path from a folder that is the only input, else the path as it was given."""
+    found: dict[str, Path] = {}
+    passed: dict[str, int] = {}
+    for path in inputs:
+        if not path.is_dir():
+            if path.suffix.lower() not in SUFFIXES and not is_dicom(path):
+                raise UserError(
+                    f"{path} is no image, which this study was trained on: give images ({', '.join(SUFFIXES)}) or "
+                    "folders of them"
+                )
+            found[path.as_posix()] = path
+            continue
+        below = images_below(path)
+        passed |= below.passed_over
+        for inside in below.paths:
+            name = inside if len(inputs) == 1 else path / inside
+            found[name.as_posix()] = path / inside
+    if not found:
+        other = f" (found: {named(passed)})" if passed else ""
+        raise UserError(f"{inputs[0]} holds no image{other}: give images or folders of them")
+    return found
+
+
+def _truth(ensemble: Ensemble, inputs: Sequence[Path], labels: str, columns: str) -> _Truth:
+    """Labels from a table, from the folder's own table or from its class folders, in that order."""
+    if labels == _NO_LABELS:
+        return _Truth({})
+    if len(inputs) != 1 or not inputs[0].is_dir():
+        if labels:
+            raise UserError(
+                f"labels {labels} speak of the images of a folder: give that folder as the one input"
+            )
+        return _Truth({})
+    folder, data = inputs[0], ensemble.data
+    if labels and not Path(labels).is_file():
+        raise UserError(f"there is no table {labels}: give a file image,label,patient")
+    table = Path(labels) if labels else find_table(folder)
+    if table is not None:
+        wanted = Wanted(",".join(ensemble.classes), data.uncertain, data.blank)
+        of_findings = wanted if ensemble.findings else None
+        own = columns or data.columns
+        found = read_labels(folder, table, own, "", of_findings, data.patient_pattern)
+        return _Truth(_checked(ensemble, found, table), [f"labels are read from {table}"])
+    if ensemble.findings:
+        return _Truth({})
+    try:
+        found = read_folders(folder, data.patient_pattern, data.layout, data.class_pattern)
+    except UserError:
+        return _Truth({})  # folders that say no class: nobody said that they would
+    if not any(row.label in ensemble.classes for row in found.rows):
+        return _Truth({})
+    return _Truth(_checked(ensemble, found, folder), [f"labels are the folders of {folder}"])
+
+
+def _checked(ensemble: Ensemble, table: Table, where: Path) -> dict[str, Row]:
+    """Its rows by image; UserError for a class that the networks do not know."""
+    known = set(ensemble.classes)
+    strange = next(
+        (row for row in table.rows if not table.findings and row.label not in known), None
+    )
+    if strange:
+        raise UserError(
+            f"{where}: {strange.image} has the label '{strange.label}', none of the study's classes "
+            f"({', '.join(ensemble.classes)}): mend it, or leave the labels out with --labels=none"
+        )
+    return {row.image: row for row in table.rows}
+
+
+def _write(
+    ensemble: Ensemble, output: Path, names: np.ndarray, scores: np.ndarray, truth: _Truth
+) -> list[str]:
+    """The tables, and what to say of them."""
+    rows = [truth.rows.get(name) for name in names]
+    columns = {"image": names.tolist()}
+    if truth.rows:
+        columns["patient"] = [row.patient if row else "" for row in rows]
+        columns["label"] = [_word(ensemble, row) for row in rows]
+    labels = [_label(ensemble, row) if row else None for row in rows]
+    groups = [row.patient if row else "" for row in rows]
+    return [*truth.notes, *write_classified(ensemble, output, columns, scores, labels, groups)]
+
+
+def _label(ensemble: Ensemble, row: Row) -> int | Sequence[int]:
+    """The place of its class, or its findings."""
+    return row.findings if ensemble.findings else ensemble.classes.index(row.label)
+
+
+def _word(ensemble: Ensemble, row: Row | None) -> str:
+    if row is None or not ensemble.findings:
+        return row.label if row else ""
+    return label_words(np.array(row.findings), ensemble.classes)[0]

@@ -1,0 +1,347 @@
+"""What survives what: kills, signals and damaged files at random, counted.
+
+python scripts/bench/survival.py kills --count 200
+python scripts/bench/survival.py kills --count 200 --workers 3
+python scripts/bench/survival.py signals --count 130
+python scripts/bench/survival.py checkpoints --count 1000
+python scripts/bench/survival.py files --count 500
+
+Each part prints how often what happened, and ends with 1 where something happened that must not. The same --seed gives
+the same damages, and the same moments as far as the machine keeps its pace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
+OBEYED = 5.0  # seconds
+TABLES = ("result.json", "history.csv", "scores.csv", "validation.csv")
+TWELVE = {
+    "sweep.depths": "fire9",
+    "sweep.fractions": ",".join(f"{1 - 0.05 * n:.2f}" for n in range(12)),
+    "sweep.seeds": 1,
+    "training.epochs": 25,
+    "training.patience": 25,
+    "training.batch": 4,
+}
+SIX = {
+    "sweep.depths": "conv10",
+    "sweep.fractions": "1.0,0.75,0.5",
+    "sweep.seeds": 2,
+    "training.epochs": 1,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1, help="of `kills`")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trials = Trials(Path(folder), random.Random(given.seed), given.workers)
+        PARTS[given.part](trials, given.count)
+    for what, count in sorted(trials.good.items()):
+        print(f"{count:6}  {what}")
+    for what, count in sorted(trials.bad.items()):
+        print(f"{count:6}  WRONG: {what}")
+    return int(bool(trials.bad))
+
+
+class Trials:
+    """What happened, and what all parts need: a folder, chance, images."""
+
+    def __init__(self, folder: Path, draw: random.Random, workers: int) -> None:
+        self.folder, self.draw, self.workers = folder, draw, workers
+        self.good: Counter[str] = Counter()
+        self.bad: Counter[str] = Counter()
+        self.images = folder / "images"
+        _write_images(self.images)
+
+    def expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.bad[what] += 1
+            print(f"WRONG: {what}", file=sys.stderr, flush=True)
+
+    def launch(self, study: Path, fields: dict[str, object], *more: str) -> subprocess.Popen[str]:
+        """A launcher on one core, or on two where it has workers, each of them on one."""
+        cores = sorted(os.sched_getaffinity(0))[: 1 if self.workers == 1 else 2]
+        values = {"data.dir": self.images, "image_size": 64, **fields}
+        return subprocess.Popen(
+            [
+                *("taskset", "-c", ",".join(map(str, cores))),
+                *(sys.executable, "-m", "medtune_jax.cli", "sweep"),
+                f"--config={ROOT / 'configs' / 'image_folder.py'}",
+                f"--output={study}",
+                *(f"--config.{name}={value}" for name, value in values.items()),
+                *more,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        )
+
+
+def kills(trials: Trials, count: int) -> None:
+    """SIGKILL of a launcher or of one of its workers at a random moment, until `count` of them; studies end as ever."""
+    quiet = trials.folder / "quiet"
+    process = trials.launch(
+        quiet, TWELVE, *(["--executor.workers=2"] if trials.workers > 1 else [])
+    )
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    wanted, most = _results(quiet), 4.0 * trials.workers + 6.0
+    while trials.good["kills"] < count:
+        study = trials.folder / f"study{trials.good['studies finished']}"
+        finished: Counter[str] = Counter()
+        while not _killed_once(trials, study, finished, most, trials.good["kills"] < count):
+            pass
+        trials.good["studies finished"] += 1
+        trials.expect(_results(study) == wanted, "another result than without kills")
+        trials.expect(not _leftovers(study), f"left behind: {_leftovers(study)}")
+        trials.expect(max(finished.values(), default=1) == 1, f"finished twice: {finished}")
+        shutil.rmtree(study)
+
+
+def _killed_once(
+    trials: Trials, study: Path, finished: Counter[str], most: float, kill: bool
+) -> bool:
+    """A launcher, killed or left to its end; whether it was done."""
+    before = _submitted(study)
+    process = trials.launch(study, TWELVE, f"--executor.workers={trials.workers}")
+    until = time.monotonic() + trials.draw.uniform(0.1, most)
+    while process.poll() is None and kill and time.monotonic() < until:
+        time.sleep(0.01)
+    if kill and process.poll() is None:
+        workers = [pid for pid in _submitted(study) - before if _lives(pid)]
+        victim = trials.draw.choice([process.pid, *workers])
+        os.kill(victim, signal.SIGKILL)
+        trials.good["kills"] += 1
+        trials.good["of them of a worker process"] += victim != process.pid
+    said = process.communicate()[1]
+    finished.update(_finished(said))
+    give_up = time.monotonic() + 30
+    while (
+        alive := [pid for pid in _submitted(study) if _lives(pid)]
+    ) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    trials.expect(not alive, "a worker outlived its launcher")
+    for log in study.glob("submitted/*/worker-*.log"):
+        finished.update(_finished(log.read_text()))
+        log.unlink()
+    trials.expect(
+        process.returncode in (0, -signal.SIGKILL), f"exit code {process.returncode}: {said[-300:]}"
+    )
+    return process.returncode == 0
+
+
+def signals(trials: Trials, count: int) -> None:
+    """Ctrl-C and SIGTERM, from 0.1 s after the start to the midst of training; obeyed in time, in one sentence."""
+    study, fields = (
+        trials.folder / "study",
+        {**TWELVE, "training.epochs": 5000, "training.patience": 5000},
+    )
+    slowest = 0.0
+    for number in range(count):
+        sent = list(CODES)[number % 2]
+        process = trials.launch(study, fields)
+        time.sleep(
+            trials.draw.uniform(0.1, 1.0) if number % 4 < 2 else trials.draw.uniform(1.0, 12.0)
+        )
+        process.send_signal(sent)
+        asked = time.monotonic()
+        said = process.communicate()[1]
+        took = time.monotonic() - asked
+        slowest = max(slowest, took)
+        trials.good[sent.name] += 1
+        trials.expect(took < OBEYED, f"{sent.name} took {took:.1f} s")
+        trials.expect(
+            process.returncode == CODES[sent], f"{sent.name} ends with {process.returncode}"
+        )
+        once = said.count("medtune: interrupted") == 1 and "Traceback" not in said
+        trials.expect(once, f"{sent.name} says: {said[-300:]}")
+    trials.good[f"the slowest took {slowest:.1f} s"] = 1
+
+
+def checkpoints(trials: Trials, count: int) -> None:
+    """A damaged file of a kept network: refused, or the very same network."""
+    import jax
+
+    from medtune_jax import networks, weights
+    from medtune_jax.errors import UserError
+
+    network = networks.get("squeezenet", 2)
+    params = networks.initial_params(network, jax.random.key(0), "msra", 64)
+    whole = weights.save(
+        trials.folder / "whole",
+        params,
+        "squeezenet",
+        network.preprocessing,
+        {"source": "drawn", "sha256": ""},
+    )
+    wanted = weights.load(whole)
+    for number in range(count):
+        copy = trials.folder / f"copy{number}"
+        shutil.copytree(whole, copy)
+        what, _ = _damage(trials.draw, copy, [path for path in copy.rglob("*") if path.is_file()])
+        try:
+            found = weights.load(copy)
+            same = jax.tree.all(jax.tree.map(np.array_equal, found.params, wanted.params))
+            trials.expect(
+                same and repr(found.preprocessing) == repr(wanted.preprocessing),
+                f"other weights: {what}",
+            )
+            trials.good["the same network"] += 1
+        except UserError:
+            trials.good["refused in one sentence"] += 1
+        except Exception as error:
+            trials.expect(False, f"{type(error).__name__}: {what}")
+        shutil.rmtree(copy)
+
+
+def files(trials: Trials, count: int) -> None:
+    """A damaged file of a finished study: `status`, `report` and `sweep` heal it or name it."""
+    from medtune_jax.errors import UserError
+    from medtune_jax.sharing.status import described, status
+    from medtune_jax.study import default_config, report, sweep
+
+    config = default_config()
+    fields = {
+        **SIX,
+        "data.dir": str(trials.images),
+        "image_size": 64,
+        "training.keep_weights": True,
+    }
+    config.update_from_flattened_dict(fields)
+    whole = trials.folder / "whole"
+    sweep(config, whole, quiet=True)
+    report(whole)
+    wanted = _results(whole)
+    for number in range(count):
+        study = trials.folder / f"copy{number}"
+        shutil.copytree(whole, study)
+        known = [path for path in study.rglob("*") if path.is_file()]
+        what, path = _damage(trials.draw, study, known)
+        verbs: dict[str, Callable[[], object]] = {
+            "status": lambda study=study: described(status(study)),
+            "report": lambda study=study: report(study),
+            "sweep": lambda study=study: sweep(config, study, quiet=True),
+        }
+        refused = ""
+        for verb, call in verbs.items():
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    call()
+            except UserError as error:
+                refused = str(error)
+                trials.expect(
+                    str(path) in refused, f"{verb} of a damaged {what} blames another: {refused}"
+                )
+            except Exception as error:
+                trials.expect(False, f"{verb} of a damaged {what}: {type(error).__name__}: {error}")
+        if refused:
+            trials.good["refused, the file named"] += 1
+        else:
+            healed = _results(study) == wanted
+            trials.expect(healed, f"another result in silence: {what}")
+            trials.good["healed, or of no account"] += healed
+        shutil.rmtree(study)
+
+
+def _damage(draw: random.Random, folder: Path, known: list[Path]) -> tuple[str, Path]:
+    """Damage one file; what was done to it, and which."""
+    path = draw.choice(sorted(known))
+    content = path.read_bytes()
+    place, other = draw.randrange(len(content) or 1), bytes(draw.randrange(256) for _ in range(4))
+    kinds = {
+        "a bit turned over": content[:place]
+        + bytes([content[place] ^ 1 << draw.randrange(8)])
+        + content[place + 1 :]
+        if content
+        else b"\0",
+        "four bytes overwritten": content[:place] + other + content[place + 4 :],
+        "cut off": content[:place],
+        "empty": b"",
+        "zeros": bytes(len(content)),
+        "a piece lost": content[:place] + content[place + 1 + len(content) // 8 :],
+        "gone": None,
+    }
+    kind = draw.choice(list(kinds))
+    damaged = kinds[kind]
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged)
+    name = re.sub(r"[0-9a-f]{8,}", "*", str(path.relative_to(folder)))
+    return f"{name}, {kind}", path
+
+
+def _results(study: Path) -> dict[str, bytes]:
+    """All that must not depend on what happened."""
+    runs = [path for path in sorted((study / "runs").glob("*")) if not path.name.startswith(".")]
+    return {f"{run.name}/{name}": (run / name).read_bytes() for run in runs for name in TABLES}
+
+
+def _leftovers(study: Path) -> list[str]:
+    return [path.name for path in (study / "runs").iterdir() if path.name.startswith(".")]
+
+
+def _submitted(study: Path) -> set[int]:
+    """Process numbers of all workers of a study."""
+    found: set[int] = set()
+    for path in study.glob("submitted/*/submission.json"):
+        found.update(map(int, json.loads(path.read_text())["workers"]))
+    return found
+
+
+def _finished(said: str) -> list[str]:
+    return re.findall(r"^\[\d+/\d+\] (.*?): ", said, re.MULTILINE)
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def _write_images(folder: Path) -> None:
+    """Ten patients, four images each, dark or bright."""
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    rows = ["image,label,patient"]
+    for number in range(96):
+        bright = number // 4 % 2
+        pixels = draw.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{('dark', 'bright')[bright]},p{number // 4}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+PARTS = {"kills": kills, "signals": signals, "checkpoints": checkpoints, "files": files}
+
+if __name__ == "__main__":
+    sys.exit(main())

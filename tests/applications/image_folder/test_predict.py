@@ -1,0 +1,199 @@
+"""A small study's networks on images that it never saw, and on its own test set."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medtune_jax import cli
+from medtune_jax.applications import parts
+from medtune_jax.applications.predict import load_all, predict
+from medtune_jax.errors import UserError
+from medtune_jax.evaluation import figures
+from medtune_jax.study import default_config, sweep
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, write_images):
+    return write_images(tmp_path_factory.mktemp("images"), patients=14, each=3, side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def study(images, tmp_path_factory):
+    made = default_config()
+    made.data.dir, made.image_size = str(images), SIDE
+    made.sweep.depths, made.sweep.seeds, made.sweep.fractions = "conv10", 2, "1.0"
+    made.training.epochs, made.training.keep_weights = 3, True
+    return sweep(made, tmp_path_factory.mktemp("study"), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory):
+    """Images of 12 other patients, harder ones, and two files that are none."""
+    folder, rng = tmp_path_factory.mktemp("new"), np.random.default_rng(5)
+    rows = ["image,label,patient"]
+    for number in range(48):
+        bright = number // 4 % 2
+        pixels = rng.normal(105 + 50 * bright + 15 * rng.normal(), 30, (SIDE, SIDE, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'bright' if bright else 'dark'},n{number // 4}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def runs_of(study):
+    return sorted(path.parent for path in study.glob("runs/*/weights"))
+
+
+def logits(rows):
+    return np.array([[float(row[f"logit_{c}"]) for c in ("bright", "dark")] for row in rows])
+
+
+def test_the_test_set_s_own_files_get_the_scores_of_the_study(study, images, tmp_path):
+    run = runs_of(study)[0]
+    wanted = {row["image"]: row for row in rows_of(run / "scores.csv")}
+    predict(run, [images], tmp_path)
+    got = {row["image"]: row for row in rows_of(tmp_path / "predictions.csv")}
+    assert set(wanted) < set(got)
+    for name, row in wanted.items():
+        for column in ("bright", "dark"):
+            assert float(got[name][column]) == pytest.approx(float(row[column]), abs=1e-6)
+        assert got[name]["label"] == row["label"]
+
+
+def test_figures_on_new_images_are_those_of_a_direct_evaluation(study, new, tmp_path):
+    single = []
+    for number, run in enumerate(runs_of(study)):
+        predict(run, [new], tmp_path / str(number))
+        single.append(logits(rows_of(tmp_path / str(number) / "predictions.csv")))
+    found = predict(study, [new], tmp_path / "all")
+    ensemble = load_all([study])
+    thresholds = np.stack([run.thresholds for run in ensemble.runs])
+    table = rows_of(tmp_path / "all" / "predictions.csv")
+    labels = np.array([row["label"] == "dark" for row in table], int)
+    patients = [row["patient"] for row in table]
+    direct = figures(labels, np.stack(single), patients, thresholds)
+    written = {row["figure"]: row for row in rows_of(tmp_path / "all" / "metrics.csv")}
+    assert set(written) == set(direct)
+    assert 0.4 < direct["auc"].low < direct["auc"].high < 1
+    for name, estimate in direct.items():
+        for column in ("estimate", "low", "high"):
+            value = getattr(estimate, column)
+            assert written[name][column] == ("" if value is None else f"{value:.6g}")
+    assert f"AUC: {direct['auc'].estimate:.3f}" in found.summary
+    # An ensemble: the mean of the probabilities, and how far the seeds lie apart.
+    probability = 1 / (1 + np.exp(-np.stack(single)[..., 1]))
+    got = np.array([[float(row["dark"]), float(row["spread_dark"])] for row in table])
+    np.testing.assert_allclose(got[:, 0], probability.mean(0), atol=1e-6)
+    np.testing.assert_allclose(got[:, 1], probability.std(0, ddof=1), rtol=1e-3, atol=1e-7)
+    limit = thresholds.mean()
+    assert [row["called"] == "dark" for row in table] == [
+        float(row["logit_dark"]) >= limit for row in table
+    ]
+
+
+def test_class_folders_and_a_table_elsewhere_are_labels_too(study, new, tmp_path):
+    moved = tmp_path / "by_class"
+    for row in rows_of(new / "labels.csv"):
+        place = moved / row["label"] / row["patient"]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(new / row["image"], place)
+    run = runs_of(study)[0]
+    predict(run, [moved], tmp_path / "a", labels="none")
+    assert not (tmp_path / "a" / "metrics.csv").exists()
+    predict(run, [moved], tmp_path / "b")
+    table = tmp_path / "truth.csv"
+    table.write_text((new / "labels.csv").read_text().replace("image,label,", "file,what,"))
+    options = {"labels": str(table), "columns": "file,what,patient"}
+    predict(run, [new], tmp_path / "c", **options)
+    b, c = (rows_of(tmp_path / name / "metrics.csv") for name in "bc")
+    assert [row["estimate"] for row in b] == [row["estimate"] for row in c]
+
+
+def test_unreadable_files_are_listed_and_the_others_done(study, new, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(new, mixed)
+    (mixed / "broken.png").write_bytes(b"\x89PNG no more")
+    command = ["predict", f"--run={study}", str(mixed), f"--output={tmp_path / 'out'}"]
+    assert cli.run(command) == cli.BAD_INPUT
+    said = capsys.readouterr()
+    assert "48 images" in said.out and "AUC" in said.out
+    assert "1 of 49 could not be read" in said.err and "broken.png" in said.err
+    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 48
+
+
+def test_an_interrupted_prediction_goes_on(study, new, tmp_path, monkeypatch):
+    """Parts that are done are read, not computed again, and nothing is left behind."""
+    module = "medtune_jax.applications.image_folder.predict"
+    monkeypatch.setattr(f"{module}._PART", 16)
+    run, computed = runs_of(study)[0], []
+    kept = parts.keep
+
+    def stop_after_two(path, **arrays):
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        computed.append(path)
+        kept(path, **arrays)
+
+    monkeypatch.setattr(parts, "keep", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, [new], tmp_path / "a")
+    monkeypatch.setattr(parts, "keep", lambda path, **arrays: computed.append(path))
+    predict(run, [new], tmp_path / "a")
+    assert [path.stem for path in computed] == ["000000", "000001", "000002"]
+    predict(run, [new], tmp_path / "b")
+    tables = [(tmp_path / name / "predictions.csv").read_text() for name in "ab"]
+    assert tables[0] == tables[1]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "metrics.csv",
+        "predictions.csv",
+    ]
+
+
+def write(path, content=b""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_inputs_of_another_kind_are_refused(study, new, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"scan\.nii\.gz is no image"):
+        predict(study, [write(tmp_path / "scan.nii.gz")], out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no image: give"):
+        predict(study, [tmp_path / "empty"], out)
+    film = write(tmp_path / "films" / "a.mp4")
+    with pytest.raises(UserError, match=r"holds no image \(found: 1 .mp4\)"):
+        predict(study, [film.parent], out)
+    with pytest.raises(UserError, match="1 of 1 could not be read"):
+        predict(study, [write(tmp_path / "no.png", b"no")], out)
+    table = write(tmp_path / "t.csv", b"image,label,patient\n0.png,drak,p\n")
+    with pytest.raises(UserError, match="'drak', none of the study's classes"):
+        predict(study, [new], out, labels=str(table))
+    with pytest.raises(UserError, match="there is no table"):
+        predict(study, [new], out, labels="nowhere.csv")
+
+
+def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):
+    run = runs_of(study)[0]
+    other = tmp_path / "other"
+    shutil.copytree(study, other)
+    assert load_all([run / "weights"]).study == study  # by its checkpoint it is the same run
+    with pytest.raises(UserError, match="not runs of one study"):
+        load_all([run, other / "runs" / run.name])
+    for folder in (other / "runs").glob("*/weights"):
+        shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"no run of .* kept weights.*keep_weights=True"):
+        load_all([other])
+    with pytest.raises(UserError, match="keep_weights=True"):
+        load_all([other / "runs" / run.name])
