@@ -35,21 +35,21 @@ class Disk:
     folder: Path
     limit: int
 
-    def open(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray | None:
-        """The entry as a read-only array in mapped memory; None when there is none, or a damaged one (removed)."""
+    def open(self, key: str, shape: Shape, dtype: DTypeLike) -> Rows | None:
+        """The entry; None when there is none, or a damaged one (removed)."""
         path = self._path(key)
         try:
             if not _whole(path, shape, dtype):
                 path.unlink()
                 return None
             os.utime(path)  # used just now
-            return self.mapped(key, shape, dtype)
+            return self.rows(key, shape, dtype)
         except FileNotFoundError:
             return None
 
-    def mapped(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray:
+    def rows(self, key: str, shape: Shape, dtype: DTypeLike) -> Rows:
         """`open` without the check, for what was written just now."""
-        return np.memmap(self._path(key), jnp.dtype(dtype), "r", _HEADER, shape)
+        return Rows(self._path(key).open("rb"), shape, dtype)
 
     def create(self, key: str, shape: Shape, dtype: DTypeLike) -> Entry:
         """A new entry, to be filled row by row. OSError when the disk does not take it."""
@@ -61,6 +61,16 @@ class Disk:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{_SUFFIX}"
+
+
+class Rows:
+    """An entry's rows, `[int [B]]`. It is mapped only while it is read: what stays mapped counts as memory in use."""
+
+    def __init__(self, stream: BinaryIO, shape: Shape, dtype: DTypeLike) -> None:
+        self._stream, self._shape, self._dtype = stream, shape, jnp.dtype(dtype)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.array(np.memmap(self._stream, self._dtype, "r", _HEADER, self._shape)[rows])
 
 
 class Entry:
