@@ -96,8 +96,8 @@ def load(run: str | Path) -> Trained:
     kept = folder / "weights"
     if (folder / "result.json").is_file() and not kept.is_dir():
         raise UserError(
-            f"{run} kept no weights (a study keeps those of the depth that it recommends): remove that folder and run the "
-            "sweep again with --config.training.keep naming its depth."
+            f"{run} kept no weights (a study keeps those of the depth that it recommends): remove that folder and "
+            "run the sweep again with --config.training.keep naming its depth."
         )
     checkpoint = weights.load(kept if kept.is_dir() else run)
     config = checkpoint.provenance.get("config", {})
