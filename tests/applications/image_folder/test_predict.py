@@ -195,5 +195,5 @@ def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):
         shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"no run of .* kept weights.*keep_weights=True"):
         load_all([other])
-    with pytest.raises(UserError, match="training.keep naming its depth"):
+    with pytest.raises(UserError, match=r"training\.keep naming its depth"):
         load_all([other / "runs" / run.name])
