@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import re
@@ -93,7 +92,7 @@ class Trials:
         return subprocess.Popen(
             [
                 *("taskset", "-c", ",".join(map(str, cores))),
-                *(sys.executable, "-m", "medtune_jax.cli", "sweep"),
+                *(sys.executable, "-m", "medtune_jax", "sweep"),
                 f"--config={ROOT / 'configs' / 'image_folder.py'}",
                 f"--output={study}",
                 *(f"--config.{name}={value}" for name, value in values.items()),
@@ -131,23 +130,20 @@ def _killed_once(
     trials: Trials, study: Path, finished: Counter[str], most: float, kill: bool
 ) -> bool:
     """A launcher, killed or left to its end; whether it was done."""
-    before = _submitted(study)
     process = trials.launch(study, TWELVE, f"--executor.workers={trials.workers}")
     until = time.monotonic() + trials.draw.uniform(0.1, most)
     while process.poll() is None and kill and time.monotonic() < until:
         time.sleep(0.01)
     if kill and process.poll() is None:
-        workers = [pid for pid in _submitted(study) - before if _lives(pid)]
-        victim = trials.draw.choice([process.pid, *workers])
-        os.kill(victim, signal.SIGKILL)
+        victim = trials.draw.choice([process.pid, *_workers(study)])
+        with contextlib.suppress(ProcessLookupError):  # a worker that has just ended
+            os.kill(victim, signal.SIGKILL)
         trials.good["kills"] += 1
         trials.good["of them of a worker process"] += victim != process.pid
     said = process.communicate()[1]
     finished.update(_finished(said))
     give_up = time.monotonic() + 30
-    while (
-        alive := [pid for pid in _submitted(study) if _lives(pid)]
-    ) and time.monotonic() < give_up:
+    while (alive := _workers(study)) and time.monotonic() < give_up:
         time.sleep(0.1)
     trials.expect(not alive, "a worker outlived its launcher")
     for log in study.glob("submitted/*/worker-*.log"):
@@ -241,11 +237,15 @@ def files(trials: Trials, count: int) -> None:
     sweep(config, whole, quiet=True)
     report(whole)
     wanted = _results(whole)
+    # The figures and tables of a report are written anew, and networks have a part of their own: once each.
+    names = {
+        path.name for path in whole.rglob("*") if path.is_file() and path.parent.name != "figures"
+    }
     for number in range(count):
         study = trials.folder / f"copy{number}"
         shutil.copytree(whole, study)
-        known = [path for path in study.rglob("*") if path.is_file()]
-        what, path = _damage(trials.draw, study, known)
+        name = trials.draw.choice(sorted(names))
+        what, path = _damage(trials.draw, study, list(study.rglob(name)))
         verbs: dict[str, Callable[[], object]] = {
             "status": lambda study=study: described(status(study)),
             "report": lambda study=study: report(study),
@@ -258,9 +258,8 @@ def files(trials: Trials, count: int) -> None:
                     call()
             except UserError as error:
                 refused = str(error)
-                trials.expect(
-                    str(path) in refused, f"{verb} of a damaged {what} blames another: {refused}"
-                )
+                named = str(path.parent) in refused and path.name in refused
+                trials.expect(named, f"{verb} of a damaged {what} blames another: {refused}")
             except Exception as error:
                 trials.expect(False, f"{verb} of a damaged {what}: {type(error).__name__}: {error}")
         if refused:
@@ -310,11 +309,14 @@ def _leftovers(study: Path) -> list[str]:
     return [path.name for path in (study / "runs").iterdir() if path.name.startswith(".")]
 
 
-def _submitted(study: Path) -> set[int]:
-    """Process numbers of all workers of a study."""
-    found: set[int] = set()
-    for path in study.glob("submitted/*/submission.json"):
-        found.update(map(int, json.loads(path.read_text())["workers"]))
+def _workers(study: Path) -> list[int]:
+    """Process numbers of all workers of a study that live, whether or not their launcher noted them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ends at this moment
+            words = (process / "cmdline").read_bytes()
+            if b"executors.worker" in words and os.fsencode(study.resolve()) + b"/" in words:
+                found.append(int(process.name))
     return found
 
 
@@ -322,22 +324,18 @@ def _finished(said: str) -> list[str]:
     return re.findall(r"^\[\d+/\d+\] (.*?): ", said, re.MULTILINE)
 
 
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
 def _write_images(folder: Path) -> None:
     """Ten patients, four images each, dark or bright."""
     folder.mkdir()
     draw = np.random.default_rng(0)
-    rows = ["image,label,patient"]
+    rows = ["image,label,patient,site"]
     for number in range(96):
         bright = number // 4 % 2
         pixels = draw.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,{('dark', 'bright')[bright]},p{number // 4}")
+        rows.append(
+            f"{number}.png,{('dark', 'bright')[bright]},p{number // 4},{'AB'[number // 8 % 2]}"
+        )
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
