@@ -25,7 +25,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1, help="of `kills`")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), random.Random(given.seed), given.workers)
+        draw, until = random.Random(given.seed), time.monotonic() + 60 * given.minutes
+        trials = Trials(Path(folder), draw, given.workers, until)
         PARTS[given.part](trials, given.count)
     for what, count in sorted(trials.good.items()):
         print(f"{count:6}  {what}")
@@ -73,12 +76,16 @@ def main() -> int:
 class Trials:
     """What happened, and what all parts need: a folder, chance, images."""
 
-    def __init__(self, folder: Path, draw: random.Random, workers: int) -> None:
-        self.folder, self.draw, self.workers = folder, draw, workers
+    def __init__(self, folder: Path, draw: random.Random, workers: int, until: float) -> None:
+        self.folder, self.draw, self.workers, self.until = folder, draw, workers, until
         self.good: Counter[str] = Counter()
         self.bad: Counter[str] = Counter()
         self.images = folder / "images"
         _write_images(self.images)
+
+    def numbers(self, count: int) -> Iterator[int]:
+        """Of the trials: `count`, or as many as there is time for."""
+        return takewhile(lambda _: time.monotonic() < self.until, range(count))
 
     def expect(self, holds: bool, what: str) -> None:
         if not holds:
@@ -114,10 +121,10 @@ def kills(trials: Trials, count: int) -> None:
     said = process.communicate()[1]
     assert process.returncode == 0, said
     wanted, most = _results(quiet), 4.0 * trials.workers + 6.0
-    while trials.good["kills"] < count:
+    while trials.good["kills"] < count and time.monotonic() < trials.until:
         study = trials.folder / f"study{trials.good['studies finished']}"
         finished: Counter[str] = Counter()
-        while not _killed_once(trials, study, finished, most, trials.good["kills"] < count):
+        while not _killed_once(trials, study, finished, most, count):
             pass
         trials.good["studies finished"] += 1
         trials.expect(_results(study) == wanted, "another result than without kills")
@@ -127,9 +134,10 @@ def kills(trials: Trials, count: int) -> None:
 
 
 def _killed_once(
-    trials: Trials, study: Path, finished: Counter[str], most: float, kill: bool
+    trials: Trials, study: Path, finished: Counter[str], most: float, count: int
 ) -> bool:
-    """A launcher, killed or left to its end; whether it was done."""
+    """A launcher, killed unless there were `count` kills or the time is over; whether it was the last of the study."""
+    kill = trials.good["kills"] < count and time.monotonic() < trials.until
     process = trials.launch(study, TWELVE, f"--executor.workers={trials.workers}")
     until = time.monotonic() + trials.draw.uniform(0.1, most)
     while process.poll() is None and kill and time.monotonic() < until:
@@ -138,8 +146,8 @@ def _killed_once(
         victim = trials.draw.choice([process.pid, *_workers(study)])
         with contextlib.suppress(ProcessLookupError):  # a worker that has just ended
             os.kill(victim, signal.SIGKILL)
-        trials.good["kills"] += 1
-        trials.good["of them of a worker process"] += victim != process.pid
+            trials.good["kills"] += 1
+            trials.good["of them of a worker process"] += victim != process.pid
     said = process.communicate()[1]
     finished.update(_finished(said))
     give_up = time.monotonic() + 30
@@ -152,7 +160,7 @@ def _killed_once(
     trials.expect(
         process.returncode in (0, -signal.SIGKILL), f"exit code {process.returncode}: {said[-300:]}"
     )
-    return process.returncode == 0
+    return process.returncode == 0 or not kill
 
 
 def signals(trials: Trials, count: int) -> None:
@@ -162,7 +170,7 @@ def signals(trials: Trials, count: int) -> None:
         {**TWELVE, "training.epochs": 5000, "training.patience": 5000},
     )
     slowest = 0.0
-    for number in range(count):
+    for number in trials.numbers(count):
         sent = list(CODES)[number % 2]
         process = trials.launch(study, fields)
         time.sleep(
@@ -200,7 +208,7 @@ def checkpoints(trials: Trials, count: int) -> None:
         {"source": "drawn", "sha256": ""},
     )
     wanted = weights.load(whole)
-    for number in range(count):
+    for number in trials.numbers(count):
         copy = trials.folder / f"copy{number}"
         shutil.copytree(whole, copy)
         what, _ = _damage(trials.draw, copy, [path for path in copy.rglob("*") if path.is_file()])
@@ -241,7 +249,7 @@ def files(trials: Trials, count: int) -> None:
     names = {
         path.name for path in whole.rglob("*") if path.is_file() and path.parent.name != "figures"
     }
-    for number in range(count):
+    for number in trials.numbers(count):
         study = trials.folder / f"copy{number}"
         shutil.copytree(whole, study)
         name = trials.draw.choice(sorted(names))
