@@ -462,7 +462,11 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.applications.predict import load_all, predict, prediction_of
 
     define: Mapping[type, Callable[..., object]]
-    define = {str: flags.DEFINE_string, float: flags.DEFINE_float}
+    define = {
+        str: flags.DEFINE_string,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_boolean,
+    }
 
     from medtune_jax.compilation import keep_programs
 
