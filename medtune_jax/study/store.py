@@ -25,6 +25,7 @@ from medtune_jax.paths import (
     discard,
     json_with_sum,
     manifest_by_sum,
+    remove_damaged,
     scratch_beside,
     seal,
     write_whole,
@@ -89,11 +90,14 @@ class Store:
                 write_whole(path, content)
 
     def keep(self, files: dict[str, bytes]) -> None:
-        """Write the application's files under application/, each whole."""
-        if jax.process_index() or not files:
+        """Write the application's files under application/, each whole; what is damaged there goes."""
+        if jax.process_index():
             return
         folder = self.directory / "application"
         with written_to(self.directory):
+            remove_damaged(folder)
+            if not files:
+                return
             for name, content in files.items():
                 write_whole(folder / name, content)
             seal(folder)

@@ -26,6 +26,7 @@ from medtune_jax.pictures import mosaic
 
 CASES, PICTURES, ABOUT = "explained.csv", "explained.jpg", "explained.json"
 _EACH = 6  # right and wrong ones of a study
+_DRAWS = 5  # of random weights: the sign of a single one is chance
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def explain(dataset: Dataset, study: Path) -> dict[str, bytes]:
     """
     ensemble = load_all([study])
     runs = [member.run.name for member in ensemble.members if member.run]
-    before = read_about(study)
-    if before and before["runs"] == runs:
+    before, folder = read_about(study), study / "application"
+    if before and before["runs"] == runs and all((folder / n).is_file() for n in (CASES, PICTURES)):
         return {}
     test, classes = ensemble.results.test, ensemble.classes
     assert test is not None  # runs with weights have scores
@@ -120,7 +121,7 @@ def panel(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
 
 
 def read_about(study: Path) -> dict[str, Any] | None:
-    """runs, depth, fraction, stage, size, and `random`: the rank correlation with maps of random weights; None where
+    """runs, depth, fraction, stage, size, and `random`: rank correlations with maps of random weights; None where
     a study has no explanations."""
     path = study / "application" / ABOUT
     return json.loads(path.read_bytes()) if path.is_file() else None
@@ -154,13 +155,17 @@ def _pixels(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
 
 def _against_random(
     mapper: Mapper, pixels: np.ndarray, of: np.ndarray, size: int
-) -> dict[str, float]:
-    """Mean rank correlation of the first network's signed maps with those of its head, and all of it, drawn anew."""
+) -> dict[str, list[float]]:
+    """Rank correlation of the first network's signed maps with those of its head, and all of it, drawn anew: the mean
+    over images, of each of several draws.
+    """
     network, params = mapper.network, mapper.params[0]
     trained = mapper.signed(params, pixels, of)
-    found = {}
-    for name, down_to in (("head", network.head), ("all", network.names[0])):
-        drawn = explanation.with_random(network, params, down_to, size)
-        correlation = explanation.rank_correlation(trained, mapper.signed(drawn, pixels, of))
-        found[name] = round(float(correlation.mean()), 4)
-    return found
+
+    def correlation(down_to: str, seed: int) -> float:
+        drawn = explanation.with_random(network, params, down_to, size, seed)
+        found = explanation.rank_correlation(trained, mapper.signed(drawn, pixels, of))
+        return round(float(found.mean()), 4)
+
+    stages = {"head": network.head, "all": network.names[0]}
+    return {name: [correlation(s, seed) for seed in range(_DRAWS)] for name, s in stages.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -64,10 +64,11 @@ def _drawing(side: str, cases: Sequence[Explained]) -> Drawing:
     )
 
 
-def _sanity(random: dict[str, float]) -> Markup:
+def _sanity(random: Mapping[str, Sequence[float]]) -> Markup:
+    head, all_ = (f"{min(random[k]):.2f} to {max(random[k]):.2f}" for k in ("head", "all"))
     text = (
-        "Check (Adebayo et al. 2018): rank correlation of these maps with those of the same network (first seed) with "
-        f"its head drawn at random {random['head']:.2f}, with all its weights drawn at random {random['all']:.2f}. "
-        "Near 0, the maps depend on what was learned; near 1, they would show edges of the image whatever the weights."
+        f"Check (Adebayo et al. 2018): rank correlation of these maps with those of the same network (first seed) over "
+        f"{len(random['head'])} draws of random weights: of the head {head}, of all stages {all_}. Scattered around 0, "
+        "the maps depend on what was learned; near 1, they would show the image's edges whatever the weights."
     )
     return markup.paragraph(text, "note")

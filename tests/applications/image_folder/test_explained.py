@@ -50,7 +50,8 @@ def test_a_sweep_keeps_them_and_the_report_shows_them(study, images, tmp_path):
     assert damaged(study / "application") is None
     page = report(study).read_text()
     assert "Where the evidence lies" in page and "Grad-CAM at fire9 (the mean of 2 seeds)" in page
-    assert f"drawn at random {about['random']['head']:.2f}" in page
+    assert f"of the head {min(about['random']['head']):.2f} to " in page
+    assert len(set(about["random"]["all"])) == 5  # draws
     sides = {"maps_right": True, "maps_wrong": False}
     for name, right in sides.items():
         drawn = (study / "figures" / f"{name}.png").is_file()
@@ -75,6 +76,16 @@ def test_without_weights_the_report_is_whole_but_for_the_maps(study, config, tmp
     sweep(config, bare)
     assert "no maps for the report" in capsys.readouterr().err
     assert "Where the evidence lies" not in report(bare).read_text()
+
+
+@pytest.mark.parametrize("name", ["explained.json", "explained.csv"])
+def test_what_is_damaged_or_missing_is_made_anew(study, config, name):
+    path = study / "application" / name
+    before = path.read_bytes()
+    for harm in (path.unlink, lambda: path.write_bytes(b"{}")):
+        harm()
+        sweep(config, study, quiet=True)
+        assert path.read_bytes() == before and damaged(study / "application") is None
 
 
 def test_classes_take_turns_the_most_certain_first():
