@@ -166,7 +166,8 @@ def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
     """A stage without pre-trained weights must be tuned: frozen noise teaches nothing."""
     missing = [name for name in plan.network.names[:-1] if name not in source.params]
     for depth in plan.depths:
-        frozen = [name for name in missing if name not in depth.tuned]
+        whole = set(depth.tuned) - set(depth.light)
+        frozen = [name for name in missing if name not in whole]
         if frozen:
             raise UserError(
                 f"depth '{depth.name}' would freeze stage '{frozen[0]}', for which these weights hold nothing: "

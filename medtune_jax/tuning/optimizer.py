@@ -8,7 +8,7 @@ as one partition of all parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -24,13 +24,15 @@ from medtune_jax.tuning.rates import StageRates
 OptStates = dict[str, optax.OptState]
 """{tuned stage: state of its optimizer}."""
 _FROZEN = "frozen"
+_HEAVY = ("kernel", "embedding")  # what does not move where only biases and norms do
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """Which update a study takes, and its numbers; each reads those that it has. Rates come per step.
 
-    weight_decay acts on kernels only. UserError for an unknown name or an impossible number.
+    weight_decay acts on kernels only. light: stages of which only biases and norms move (`within`). still: kinds of
+    parameters that do not move, and have no state. UserError for an unknown name or an impossible number.
     """
 
     name: str = "caffe_sgd"
@@ -39,6 +41,8 @@ class Optimizer:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    light: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -56,6 +60,10 @@ class Optimizer:
             if getattr(self, field) < 0:
                 raise UserError(f"optimizer.{field} is {getattr(self, field)}: give 0 or more")
 
+    def within(self, stage: str) -> Optimizer:
+        """As it acts in a stage."""
+        return replace(self, light=(), still=_HEAVY) if stage in self.light else replace(self, light=())
+
     def of_stage(self, rates: StageRates) -> optax.GradientTransformation:
         """The transformation of one stage's parameters."""
         make = OPTIMIZERS[self.name]
@@ -65,6 +73,7 @@ class Optimizer:
             "scale": make(self, rates.weight, 0.0),  # of a norm
             "embedding": make(self, rates.weight, 0.0),
             **dict.fromkeys(STATISTICS, optax.sgd(AVERAGE_RATE)),  # see networks/norms.py
+            **dict.fromkeys(self.still, optax.set_to_zero()),
         }
         return optax.partition(kinds, _kinds(kinds))
 
@@ -113,9 +122,18 @@ def _kinds(known: Collection[str]) -> Callable[[Params], Params]:
     return lambda params: jax.tree_util.tree_map_with_path(kind, params)
 
 
+def light(params: Params) -> Params:
+    """Of a stage's parameters those that move where only biases and norms do."""
+    return {
+        name: light(leaf) if isinstance(leaf, dict) else leaf
+        for name, leaf in params.items()
+        if name not in _HEAVY
+    }
+
+
 def initial_states(kind: Optimizer, params: Params) -> OptStates:
     """Of the tuned stages, whose parameters `params` are."""
-    return {stage: _initial_state(kind, params[stage]) for stage in params}
+    return {stage: _initial_state(kind.within(stage), params[stage]) for stage in params}
 
 
 @partial(jax.jit, static_argnums=0)  # or else a program for every shape of zeros
@@ -141,7 +159,7 @@ def update(
 ) -> tuple[Params, OptStates]:
     """One step of all tuned stages. step: `update_stage`, or a program of it."""
     moved = {
-        stage: step(kind, params[stage], states[stage], rates[stage], gradients[stage])
+        stage: step(kind.within(stage), params[stage], states[stage], rates[stage], gradients[stage])
         for stage in params
     }
     return (
@@ -160,7 +178,7 @@ def optimizer(
     state, no update). For use with optax alone.
     """
     kind = kind or Optimizer()
-    stages = {stage: kind.of_stage(rates[stage]) for stage in params if stage in tuned}
+    stages = {stage: kind.within(stage).of_stage(rates[stage]) for stage in params if stage in tuned}
     labels = {stage: stage if stage in tuned else _FROZEN for stage in params}
     return optax.partition({**stages, _FROZEN: optax.set_to_zero()}, labels)
 
