@@ -103,8 +103,8 @@ class Run:
 class Depth:
     """name: as in the runs. label: as the paper names it. tuned: the trained stages. scratch: from random weights.
 
-    way: of what is no depth, such as 'bitfit'; light: the trained stages of which only biases and norms move; parameters:
-    how many a way trains.
+    way: of what is no depth, such as 'bitfit'; light: the trained stages of which only biases and norms move;
+    parameters: how many a way trains.
     """
 
     name: str
@@ -125,8 +125,8 @@ class Depth:
 class StudyResults:
     """A study as found on disk, finished or not.
 
-    known_depths: by name, shallow to deep, then other ways to tune, then from scratch. saturated: of a study that kept probabilities only, the
-    rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how thresholds were chosen.
+    known_depths: by name, shallow to deep, then other ways to tune, then from scratch. saturated: of a study that kept
+    probabilities only, the rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how thresholds were chosen.
     subgroups: by column of the data, the value of each of the N test images.
     """
 

@@ -41,7 +41,7 @@ def shared_fields() -> ConfigDict:
                 "split_seed": 0,
             },
             "sweep": {
-                "depths": "all",  # first tuned stages and scratch[-gaussian|-xavier|-msra]
+                "depths": "all",  # first tuned stages, scratch[-gaussian|-xavier|-msra], ways (docs/tuning.md)
                 "fractions": "1.0",  # of the training patients
                 "seeds": 3,
             },

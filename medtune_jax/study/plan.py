@@ -78,7 +78,7 @@ class Plan:
         }
 
     def _way(self, depth: Depth) -> dict[str, Any]:
-        """What is said of a way beside the depths: which, in which stages it moves biases and norms only, parameters."""
+        """What is said of a way: which one, where biases and norms alone move, how many parameters do."""
         if not depth.way:
             return {}
         params = self.network.abstract_params(self.size)

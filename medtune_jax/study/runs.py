@@ -90,9 +90,11 @@ class Shared:
         ]
 
     def begun(self, tried: Try, before: Candidate | None) -> Try:
-        """A try as this phase begins it: the rates of the stages that it trains, the best snapshot of the phase before."""
+        """A try as this phase begins it: the rates of its stages, the best snapshot of the phase before."""
         rates = {stage: tried.run.rates[stage] for stage in self.runner.task.tuned}
-        params = {**before.run.params, **(before.fitted.params or {})} if before else tried.run.params
+        params = (
+            {**before.run.params, **(before.fitted.params or {})} if before else tried.run.params
+        )
         run = replace(tried.run, rates=rates, params=params, views=self.study.views(self.depth))
         return tried._replace(run=run)
 

@@ -34,7 +34,7 @@ class Candidate:
 
     @property
     def whole(self) -> Fitted:
-        """The epochs of all phases, numbered through; the best one, its parameters and a failure are the last phase's."""
+        """The epochs of all phases, numbered through; the best one, parameters and failure are the last phase's."""
         if self.before is None:
             return self.fitted
         history, fitted = self.before.whole.history, self.fitted

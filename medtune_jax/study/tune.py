@@ -43,9 +43,9 @@ class Tuned:
 def tune(config: ConfigDict, output: str | Path, quiet: bool = False) -> Tuned:
     """Choose a depth on validation data without training all (`evaluation.halving`), train the final network, score it.
 
-    The fields of `sweep` say among which depths and with how many seeds; ways that are no depth, scratch and smaller training
-    sets are no matter of a search. Any number of launchers may share `output`; each returns when all is done, and the
-    same command goes on after an interruption. UserError for bad input, and where every depth diverges.
+    The fields of `sweep` say among which depths and with how many seeds; ways that are no depth, scratch and smaller
+    training sets are no matter of a search. Any number of launchers may share `output`; each returns when all is done,
+    and the same command goes on after an interruption. UserError for bad input, and where every depth diverges.
     """
     devices.start(config.device)
     if jax.process_count() > 1:
@@ -91,7 +91,9 @@ def _of_search(config: ConfigDict) -> ConfigDict:
 
 
 def _searched_alone(study: Study) -> Study:
-    """Depths alone, without other ways to tune and scratch; under an identity of its own, so that no sweep goes on in its directory."""
+    """Depths alone, without other ways and scratch; under an identity of its own, so that no sweep goes on in its
+    directory.
+    """
     plan = study.plan
     depths = tuple(depth for depth in plan.depths if depth.ordered)
     if not depths:

@@ -115,7 +115,9 @@ def loss_and_gradients(
         name, residuals, arguments = passed.pop()
         if name in behind_side:
             behind = behind + behind_side[name]
-        gradients[name], behind = backward(name in tuned, bool(passed), residuals, arguments, behind)
+        gradients[name], behind = backward(
+            name in tuned, bool(passed), residuals, arguments, behind
+        )
     return sum(losses, loss), {name: gradients[name] for name in tuned}
 
 

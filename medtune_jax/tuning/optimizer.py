@@ -62,7 +62,11 @@ class Optimizer:
 
     def within(self, stage: str) -> Optimizer:
         """As it acts in a stage."""
-        return replace(self, light=(), still=_HEAVY) if stage in self.light else replace(self, light=())
+        return (
+            replace(self, light=(), still=_HEAVY)
+            if stage in self.light
+            else replace(self, light=())
+        )
 
     def of_stage(self, rates: StageRates) -> optax.GradientTransformation:
         """The transformation of one stage's parameters."""
@@ -159,7 +163,9 @@ def update(
 ) -> tuple[Params, OptStates]:
     """One step of all tuned stages. step: `update_stage`, or a program of it."""
     moved = {
-        stage: step(kind.within(stage), params[stage], states[stage], rates[stage], gradients[stage])
+        stage: step(
+            kind.within(stage), params[stage], states[stage], rates[stage], gradients[stage]
+        )
         for stage in params
     }
     return (
@@ -178,7 +184,9 @@ def optimizer(
     state, no update). For use with optax alone.
     """
     kind = kind or Optimizer()
-    stages = {stage: kind.within(stage).of_stage(rates[stage]) for stage in params if stage in tuned}
+    stages = {
+        stage: kind.within(stage).of_stage(rates[stage]) for stage in params if stage in tuned
+    }
     labels = {stage: stage if stage in tuned else _FROZEN for stage in params}
     return optax.partition({**stages, _FROZEN: optax.set_to_zero()}, labels)
 

@@ -163,3 +163,27 @@ def test_a_program_does_not_depend_on_the_order_of_the_names():
         return jax.jit(update).lower(params, params).as_text()
 
     assert program(("second", "head")) == program(("head", "second"))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_of_a_light_stage_biases_and_norms_alone_move_and_have_a_state(kind):
+    params = {stage: three_stages()[stage] for stage in TUNED}
+    light = tuning.Optimizer(kind.name, weight_decay=kind.weight_decay, light=("second",))
+    states = tuning.initial_states(light, params)
+    whole = tuning.initial_states(kind, params)
+    moved, plain = params, params
+    for number in range(3):
+        gradients = gradients_at(params, number)
+        moved, states = tuning.update(light, moved, states, RATES, gradients)
+        plain, whole = tuning.update(kind, plain, whole, RATES, gradients)
+    second = moved["second"]
+    np.testing.assert_array_equal(second["conv"]["kernel"], params["second"]["conv"]["kernel"])
+    for got, want in (
+        (second["conv"]["bias"], plain["second"]["conv"]["bias"]),
+        (second["norm"]["scale"], plain["second"]["norm"]["scale"]),
+        (moved["head"]["kernel"], plain["head"]["kernel"]),
+    ):
+        np.testing.assert_array_equal(got, want)
+    kernel = params["second"]["conv"]["kernel"].shape
+    assert kernel not in [leaf.shape for leaf in jax.tree.leaves(states["second"])]
+    assert set(tuning.light(params["second"])["norm"]) == {"scale", "bias"}
