@@ -126,8 +126,8 @@ class StudyResults:
     """A study as found on disk, finished or not.
 
     known_depths: by name, shallow to deep, then other ways to tune, then from scratch. saturated: of a study that kept
-    probabilities only, the rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how thresholds were chosen.
-    subgroups: by column of the data, the value of each of the N test images.
+    probabilities only, the rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how
+    thresholds were chosen. subgroups: by column of the data, the value of each of the N test images.
     """
 
     directory: Path
