@@ -24,6 +24,7 @@ _NOT_OF_THE_DATA = ("dir", "subgroups")
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
 _ADDED: dict[tuple[str, str], Any] = {
     ("rates", "search"): 1,
+    ("optimizer", "l2_sp"): 0.0,
     ("training", "norm"): "stored",
     ("training", "scratch"): {"epochs": 0, "patience": 0},
     ("data", "class_pattern"): "",

@@ -40,7 +40,7 @@ from medtune_jax.training import (
     runner_for,
 )
 from medtune_jax.training.devices import hosts
-from medtune_jax.tuning import Depth
+from medtune_jax.tuning import Depth, Optimizer
 
 FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
 
@@ -168,11 +168,19 @@ def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> T
         inputs.start,
         inputs.take,
         cache.dtype,
-        replace(study.optimizer, light=depth.light),
+        _optimizer(study, depth),
         augmented=cache.augmented if study.augments(depth) else None,
         objective=study.dataset.objective,
         norm=norm_of(study.config, study.network, depth),
     )
+
+
+def _optimizer(study: Study, depth: Depth) -> Optimizer:
+    """L2-SP pulls stages that were pre-trained: neither the new head, nor anything from scratch."""
+    known = set(study.source.params) - {study.network.head}
+    anchored = study.optimizer.l2_sp and not depth.scratch
+    pulled = tuple(stage for stage in depth.tuned if stage in known) if anchored else ()
+    return replace(study.optimizer, anchored=pulled, light=depth.light)
 
 
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from medtune_jax.errors import UserError
@@ -31,7 +32,8 @@ _HEAVY = ("kernel", "embedding")  # what does not move where only biases and nor
 class Optimizer:
     """Which update a study takes, and its numbers; each reads those that it has. Rates come per step.
 
-    weight_decay acts on kernels only. light: stages of which only biases and norms move (`within`). still: kinds of
+    weight_decay acts on kernels only. l2_sp: strength by which the stages `anchored` are pulled to where they started
+    (`_to_start`). light: stages of which only biases and norms move (`within`). still: kinds of
     parameters that do not move, and have no state. UserError for an unknown name or an impossible number.
     """
 
@@ -41,6 +43,8 @@ class Optimizer:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    l2_sp: float = 0.0
+    anchored: tuple[str, ...] = ()
     light: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
 
@@ -56,16 +60,18 @@ class Optimizer:
                 raise UserError(
                     f"optimizer.{field} is {getattr(self, field)}: give a number from 0 to below 1"
                 )
-        for field in ("eps", "weight_decay"):
+        for field in ("eps", "weight_decay", "l2_sp"):
             if getattr(self, field) < 0:
                 raise UserError(f"optimizer.{field} is {getattr(self, field)}: give 0 or more")
 
     def within(self, stage: str) -> Optimizer:
         """As it acts in a stage."""
-        return (
-            replace(self, light=(), still=_HEAVY)
-            if stage in self.light
-            else replace(self, light=())
+        return replace(
+            self,
+            l2_sp=self.l2_sp if stage in self.anchored else 0.0,
+            anchored=(),
+            light=(),
+            still=_HEAVY if stage in self.light else (),
         )
 
     def of_stage(self, rates: StageRates) -> optax.GradientTransformation:
@@ -76,6 +82,10 @@ class Optimizer:
             "bias": make(self, rates.bias, 0.0),  # Caffe decays no bias
             "scale": make(self, rates.weight, 0.0),  # of a norm
             "embedding": make(self, rates.weight, 0.0),
+        }
+        if self.l2_sp:
+            kinds = {kind: optax.chain(_to_start(self.l2_sp), own) for kind, own in kinds.items()}
+        kinds |= {
             **dict.fromkeys(STATISTICS, optax.sgd(AVERAGE_RATE)),  # see networks/norms.py
             **dict.fromkeys(self.still, optax.set_to_zero()),
         }
@@ -83,6 +93,23 @@ class Optimizer:
 
 
 Rate = Any  # float | Array: optax's stubs ask for a float and take a traced scalar
+
+
+def _to_start(strength: float) -> optax.GradientTransformation:
+    """L2-SP (Li et al., ICML 2018): g <- g + strength (W - W0), the gradient of strength / 2 |W - W0|^2. W0, where a
+    parameter started, is the state.
+    """
+
+    def init(params: Params) -> Params:
+        return jax.tree.map(jnp.copy, params)
+
+    def update(
+        gradients: Params, start: Params, params: Params | None = None
+    ) -> tuple[Params, Params]:
+        pulled = jax.tree.map(lambda g, w, w0: g + strength * (w - w0), gradients, params, start)
+        return pulled, start
+
+    return optax.GradientTransformation(init, update)
 
 
 def _caffe_sgd(kind: Optimizer, rate: Rate, decay: float) -> optax.GradientTransformation:

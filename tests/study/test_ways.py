@@ -11,7 +11,7 @@ from medtune_jax import networks, weights
 from medtune_jax.errors import UserError
 from medtune_jax.networks.norms import STATISTICS
 from medtune_jax.report.load import load_study
-from medtune_jax.study import report, sweep, tune
+from medtune_jax.study import make_plan, report, sweep, tune
 from medtune_jax.study.augmentation import decides
 from medtune_jax.study.progress import Progress
 from medtune_jax.training import Partial
@@ -229,3 +229,34 @@ def test_views_count_for_the_phase_that_reads_features(images):
     }
     assert "copies" not in said["conv1"]["augment"]
     assert said["lpft:conv1"]["augment"]["copies"] == 3
+
+
+def test_l2_sp_keeps_stages_near_and_leaves_names_and_the_head_alone(images, tmp_path, monkeypatch):
+    """Without it a run is called what it was before there was the field; a strong pull leaves fire9 nearer."""
+    tasks, of = [], MODULE.task_of
+
+    def seen(*given):
+        tasks.append(of(*given))
+        return tasks[-1]
+
+    monkeypatch.setattr(MODULE, "task_of", seen)
+    released = weights.pretrained("squeezenet", "", True).params["fire9"]
+    names, away = [], []
+    for strength in (0.0, 30.0):
+        wanted = config(
+            images, "fire9", 1, **{"optimizer.l2_sp": strength, "training.batch": 4, **KEPT}
+        )
+        study = sweep(wanted, tmp_path / str(strength), quiet=True)
+        ((folder, result),) = of_depth(study, "fire9").values()
+        assert result["status"] == "done", result["reason"]
+        kept = weights.load(folder / "weights").params["fire9"]
+        gaps = jax.tree.map(lambda a, b: float(np.square(a - b).sum()), kept, released)
+        names.append(folder.name)
+        away.append(sum(jax.tree.leaves(gaps)))
+    assert away[1] < away[0]
+    assert names[0] != names[1]
+    with wanted.unlocked():
+        del wanted.optimizer.l2_sp  # as of a study from before the field
+    plain = config(images, "fire9", 1, **{"training.batch": 4, **KEPT})
+    assert make_plan(wanted, 2, "", "").runs[0].name == make_plan(plain, 2, "", "").runs[0].name
+    assert [task.optimizer.anchored for task in tasks] == [(), ("fire9",)]

@@ -187,3 +187,30 @@ def test_of_a_light_stage_biases_and_norms_alone_move_and_have_a_state(kind):
     kernel = params["second"]["conv"]["kernel"].shape
     assert kernel not in [leaf.shape for leaf in jax.tree.leaves(states["second"])]
     assert set(tuning.light(params["second"])["norm"]) == {"scale", "bias"}
+
+
+def _squared_distance(one, other):
+    squares = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), one, other)
+    return sum(jax.tree.leaves(squares))
+
+
+@pytest.mark.parametrize("name", list(tuning.OPTIMIZERS))
+def test_l2_sp_is_the_gradient_of_its_penalty_in_the_anchored_stages_alone(name):
+    """As if strength / 2 |W - W0|^2 were part of the loss; the head goes its own way."""
+    start = {stage: three_stages()[stage] for stage in TUNED}
+    pulled = Optimizer(name, l2_sp=0.3, anchored=("second",))
+    plain = Optimizer(name)
+    params, states = start, tuning.initial_states(pulled, start)
+    want, others = start, tuning.initial_states(plain, start)
+    for number in range(3):
+        params, states = tuning.update(pulled, params, states, RATES, gradients_at(start, number))
+        gradients = gradients_at(start, number)
+        pull = jax.grad(lambda w: 0.15 * _squared_distance(w, start["second"]))(want["second"])
+        gradients["second"] = jax.tree.map(jnp.add, gradients["second"], pull)
+        want, others = tuning.update(plain, want, others, RATES, gradients)
+    close(params, want, atol=1e-5)
+
+
+def test_a_negative_pull_is_refused():
+    with pytest.raises(UserError, match=r"optimizer\.l2_sp is -1"):
+        Optimizer(l2_sp=-1)
