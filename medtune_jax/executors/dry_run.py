@@ -51,7 +51,7 @@ def dry_run(config: ConfigDict, output: str | Path, executor: Executor) -> str:
             [head, *lines, f"device hours: not estimated, since {why}: ask on such a machine"]
         )
     seconds = {
-        depth: sum(_seconds_of_step(study, phase) for phase in depth.steps)
+        depth: sum(_share(study, phase) * _seconds_of_step(study, phase) for phase in depth.steps)
         for depth in study.plan.depths
     }
     lines = [_line(study, job, seconds[job.depth]) for job in planned]
@@ -65,6 +65,11 @@ def dry_run(config: ConfigDict, output: str | Path, executor: Executor) -> str:
             f"training that stops early takes less, and reading data, compiling and features come on top",
         ]
     )
+
+
+def _share(study: Study, phase: Depth) -> float:
+    """Of a run's steps, where none stops early."""
+    return phase.brief / study.settings.epochs if phase.brief else 1.0
 
 
 def _line(study: Study, job: Job, seconds: float | None = None) -> str:

@@ -10,11 +10,9 @@ from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.section import Section
 
-_LPFT = "lpft:"
-
 
 def section(evidence: Evidence) -> Section | None:
-    """Each way's test figure, and its difference from the recommended depth and, of LP-FT, from its own depth."""
+    """Each way's test figure, and its difference from the depth of its first stage and from the recommended one."""
     study, merit = evidence.study, evidence.merit
     fraction = evidence.main_fraction or study.fractions[0]
     known = [way for way in study.way_depths if evidence.has(way, fraction)]
@@ -56,8 +54,8 @@ def section(evidence: Evidence) -> Section | None:
 
 
 def _others(evidence: Evidence, way: str, fraction: float) -> Iterator[str]:
-    """The depths that a way is compared with: LP-FT with the same depth tuned at once, all with the recommended one."""
+    """The depths that a way is compared with: the one that starts at the same stage, and the recommended one."""
     answer = evidence.recommendations.get(fraction)
-    plain = way.removeprefix(_LPFT)
-    wanted = (plain if plain != way else None, answer.depth if answer else None)
+    first = way.partition(":")[2].partition("-")[0]
+    wanted = (first, answer.depth if answer else None)
     yield from dict.fromkeys(d for d in wanted if d in evidence.known_tuned(fraction))

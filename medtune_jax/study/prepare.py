@@ -79,8 +79,10 @@ class Study:
         return 1 if augment_of(self.config) is None or self.augments(depth) else views
 
     def settings_of(self, depth: Depth) -> Settings:
-        """Training from scratch has epochs and patience of its own, where the config gives any."""
+        """From scratch epochs and patience are its own, where the config gives any; those of a brief phase are too."""
         own = self.config.training.scratch
+        if depth.brief:
+            return replace(self.settings, epochs=depth.brief, keep_last=True)
         if not depth.scratch:
             return self.settings
         epochs, patience = self.settings.epochs, self.settings.patience

@@ -146,18 +146,22 @@ def shared_by(
     lasting: bool = False,
 ) -> Shared:
     """Inputs and programs of a depth, those of its last phase and, in it, those of the phases before."""
-    *before, last = [_shared(study, phase, progress, check, lasting) for phase in depth.steps]
-    numbered = enumerate(before, 1)
-    parts = (replace(one, lasting=True, part=f"phase{number}") for number, one in numbered)
-    return replace(last, before=tuple(parts))
+    *before, last = depth.steps
+    earlier = [(phase, None if phase.brief else _inputs(study, phase)) for phase in before]
+    inputs = _inputs(study, last)
+    # A brief phase is not worth features of its own: it starts where the last one does.
+    parts = tuple(
+        Shared(
+            study, phase, own, _runner(study, phase, own), progress, check, True, (), f"phase{n}"
+        )
+        for n, (phase, own) in enumerate(((phase, own or inputs) for phase, own in earlier), 1)
+    )
+    runner = _runner(study, last, inputs)
+    return Shared(study, last, inputs, runner, progress, check, lasting, parts)
 
 
-def _shared(
-    study: Study, phase: Depth, progress: Progress, check: Callable[[], None], lasting: bool
-) -> Shared:
-    inputs = study.cache.inputs(phase.tuned[0], pretrained=not phase.scratch)
-    runner = _runner(study, phase, inputs)
-    return Shared(study, phase, inputs, runner, progress, check, lasting)
+def _inputs(study: Study, phase: Depth) -> Inputs:
+    return study.cache.inputs(phase.tuned[0], pretrained=not phase.scratch)
 
 
 def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> Task:

@@ -9,19 +9,25 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks import INITIALIZERS, Network
 
 SCRATCH = "scratch"
-ONLY, BITFIT, LPFT = "only", "bitfit", "lpft"
-WAYS = {ONLY: "only:FIRST-LAST", BITFIT: "bitfit", LPFT: "lpft:STAGE"}
+ONLY, BITFIT, LPFT, GRADUAL = "only", "bitfit", "lpft", "gradual"
+WAYS = {
+    ONLY: "only:FIRST-LAST",
+    BITFIT: "bitfit",
+    LPFT: "lpft:STAGE",
+    GRADUAL: "gradual:STAGE",
+}
 """How each way to tune beside the depths is written (docs/tuning.md)."""
 
 
 @dataclass(frozen=True)
 class Phase:
     """A part of a run. tuned: the stages that it trains, in the network's order. light: those of them of which only
-    biases and norms move.
+    biases and norms move. epochs: how many it takes; 0: as many as a run does.
     """
 
     tuned: tuple[str, ...]
     light: tuple[str, ...] = ()
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class Depth:
         return tuple(replace(self, phases=(phase,)) for phase in self.phases)
 
     @property
+    def brief(self) -> int:
+        """Of a single phase: the epochs that it has, where it ends after so many; else 0."""
+        return self.phases[0].epochs
+
+    @property
     def scratch(self) -> bool:
         return self.initializer is not None
 
@@ -79,7 +90,7 @@ class Depth:
     @property
     def label(self) -> str:
         """The paper's name: 'conv4-fc8', 'only fc8', 'scratch', 'scratch (xavier)'; of a way: 'conv2-conv3 and fc8',
-        'BitFit', 'LP-FT conv4-fc8'.
+        'BitFit', 'LP-FT conv4-fc8', 'gradual conv4-fc8'.
         """
         if self.scratch:
             scratch, _, named = self.name.partition("-")
@@ -90,8 +101,8 @@ class Depth:
             *block, head = self.tuned
             return f"{_span(block[0], block[-1])} and {head}"
         first, last = self.tuned[0], self.tuned[-1]
-        probed = "LP-FT " if self.way == LPFT else ""
-        return f"only {last}" if first == last else f"{probed}{first}-{last}"
+        how = {LPFT: "LP-FT ", GRADUAL: "gradual "}.get(self.way, "")
+        return f"only {last}" if first == last else f"{how}{first}-{last}"
 
 
 def _span(first: str, last: str) -> str:
@@ -133,7 +144,7 @@ def _initializer(network: Network, text: str) -> str:
 
 
 def _way(network: Network, text: str, way: str, rest: str) -> Depth:
-    made = {ONLY: _block, BITFIT: _bitfit, LPFT: _lpft}
+    made = {ONLY: _block, BITFIT: _bitfit, LPFT: _lpft, GRADUAL: _gradual}
     if way not in made:
         near = get_close_matches(way, WAYS, 1, 0)[0]
         raise UserError(
@@ -170,19 +181,34 @@ def _bitfit(network: Network, text: str, rest: str) -> Depth:
 
 def _lpft(network: Network, text: str, rest: str) -> Depth:
     """The head alone, then a depth from that head."""
+    depth = _behind(network, text, rest)
+    return Depth(f"{LPFT}:{depth.name}", (Phase((network.head,)), *depth.phases), way=LPFT)
+
+
+def _gradual(network: Network, text: str, rest: str) -> Depth:
+    """An epoch of the head, one of it and the stage before, and so on to a depth."""
+    depth = _behind(network, text, rest)
+    shallower = [depth.tuned[-count:] for count in range(1, len(depth.tuned))]
+    phases = (*(Phase(tuned, epochs=1) for tuned in shallower), *depth.phases)
+    return Depth(f"{GRADUAL}:{depth.name}", phases, way=GRADUAL)
+
+
+def _behind(network: Network, text: str, rest: str) -> Depth:
+    """The depth that a way ends with."""
+    way = text.partition(":")[0]
     if not rest:
         raise UserError(
-            f"'{text}' names no stage to tune from after the head: write {WAYS[LPFT]}, such as "
-            f"{LPFT}:{network.names[-2]}"
+            f"'{text}' names no stage to tune from after the head: write {WAYS[way]}, such as "
+            f"{way}:{network.names[-2]}"
         )
     depth = parse(network, rest)
     if not depth.ordered:
         raise UserError(f"'{text}' needs a stage to tune from after the head, not '{rest}'")
     if depth.name == network.head:
         raise UserError(
-            f"'{text}' tunes the head alone, twice: write {network.head}, or name an earlier stage"
+            f"'{text}' tunes the head alone: write {network.head}, or name an earlier stage"
         )
-    return Depth(f"{LPFT}:{depth.name}", (Phase((network.head,)), *depth.phases), way=LPFT)
+    return depth
 
 
 def every_depth(network: Network) -> tuple[str, ...]:

@@ -260,3 +260,36 @@ def test_l2_sp_keeps_stages_near_and_leaves_names_and_the_head_alone(images, tmp
     plain = config(images, "fire9", 1, **{"training.batch": 4, **KEPT})
     assert make_plan(wanted, 2, "", "").runs[0].name == make_plan(plain, 2, "", "").runs[0].name
     assert [task.optimizer.anchored for task in tasks] == [(), ("fire9",)]
+
+
+def test_gradual_unfreezes_a_stage_an_epoch_and_resumes_to_the_same_bytes(
+    images, tmp_path, monkeypatch
+):
+    wanted = config(images, "gradual:fire8", 1, **{"training.epochs": 2, "training.batch": 8})
+    trained, of, told = [], MODULE.fit, []
+
+    def fit(runner, runs, inputs, settings, *more):
+        trained.append((runner.task.tuned, settings.epochs, inputs.start))
+        return of(runner, runs, inputs, settings, *more)
+
+    def epoch(self, run, record, factor=1.0):
+        told.append(record)
+        if len(told) == 2:  # in the second phase
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MODULE, "fit", fit)
+    whole = sweep(wanted, tmp_path / "whole", quiet=True)
+    names = ("fire8", "fire9", "conv10")
+    assert trained == [(names[2:], 1, "fire8"), (names[1:], 1, "fire8"), (names, 2, "fire8")]
+    ((run, result),) = of_depth(whole, "gradual:fire8").values()
+    assert (result["epochs"], result["epochs_before"]) == (4, 2)
+    assert result["best_epoch"] >= 3
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "epoch", epoch)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(wanted, tmp_path / "resumed", quiet=True)
+    sweep(wanted, tmp_path / "resumed", quiet=True)
+    for file in FILES:
+        assert (tmp_path / "resumed" / "runs" / run.name / file).read_bytes() == (
+            run / file
+        ).read_bytes()

@@ -68,6 +68,7 @@ def test_a_depth_is_one_phase_and_may_be_several():
         ("lpft:fc6", "lpft:fc6", "LP-FT fc6-fc8", "fc6 fc7 fc8"),
         (" lpft:fc6-fc8 ", "lpft:fc6", "LP-FT fc6-fc8", "fc6 fc7 fc8"),
         ("bitfit", "bitfit", "BitFit", " ".join(ALEXNET.names)),
+        ("gradual:fc6", "gradual:fc6", "gradual fc6-fc8", "fc6 fc7 fc8"),
     ],
 )
 def test_ways_to_tune(text, name, label, tuned):
@@ -80,6 +81,8 @@ def test_ways_to_tune(text, name, label, tuned):
 def test_what_each_phase_of_a_way_trains():
     probe, tune = tuning.parse(ALEXNET, "lpft:fc6").steps
     assert (probe.tuned, tune.tuned) == (("fc8",), ("fc6", "fc7", "fc8"))
+    steps = tuning.parse(ALEXNET, "gradual:fc6").steps
+    assert [(len(step.tuned), step.brief) for step in steps] == [(1, 1), (2, 1), (3, 0)]
     (alone,) = tuning.parse(ALEXNET, "bitfit").steps
     assert alone.light == ALEXNET.names[:-1]  # the head is new, and trained whole
 
@@ -98,9 +101,12 @@ def test_what_each_phase_of_a_way_trains():
         ("conv2-conv4", "only:conv2-conv4"),
         ("bitfit:conv2", "write bitfit"),
         ("lpft:", "names no stage"),
-        ("lpft:fc8", "the head alone, twice"),
+        ("lpft:fc8", "the head alone: write fc8"),
         ("lpft:scratch", "not 'scratch'"),
         ("lpft:lpft:fc6", "not 'lpft:fc6'"),
+        ("gradul:fc6", "did you mean 'gradual:STAGE'"),
+        ("gradual:fc8", "the head alone"),
+        ("gradual", "did you mean 'gradual:STAGE'"),
         ("lpft:fcc", "no stage 'fcc'"),
     ],
 )
