@@ -26,6 +26,7 @@ _PNG_GRAY = 0
 _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
 _ORIENTATION = 274
+_OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
 
 
@@ -50,7 +51,8 @@ def opened(path: Path) -> Image.Image:
             if image.format in _PAGED and image.format != "TIFF":
                 _require_one(path, getattr(image, "n_frames", 1))
             image.load()
-            return ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -64,6 +66,11 @@ def values(path: Path) -> np.ndarray:
 
     Palettes are colours; white is high. Raises UserError as `opened`.
     """
+    return np.asarray(_at_full_depth(path))
+
+
+def _at_full_depth(path: Path) -> np.ndarray | Image.Image:
+    """`values`, as an image where Pillow keeps the depth."""
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
     with path.open("rb") as stream:
@@ -73,15 +80,18 @@ def values(path: Path) -> np.ndarray:
         return deep
     image = opened(path)
     if image.mode in ("P", "PA"):
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode not in ("1", "L", "LA", "RGB", "RGBA") and image.mode[0] not in "IF":
-        image = image.convert("RGB")
-    return np.asarray(image)
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode not in _OF_8_BITS and image.mode[0] not in "IF":
+        return image.convert("RGB")
+    return image
 
 
 def rgb(path: Path) -> Image.Image:
     """A picture as 8-bit RGB. Gray is repeated; more than 8 bits are `stretched`, all channels alike."""
-    array = values(path)
+    found = _at_full_depth(path)
+    if isinstance(found, Image.Image) and found.mode in _OF_8_BITS:
+        return found if found.mode == "RGB" else found.convert("RGB")
+    array = np.asarray(found)
     if array.dtype in (np.bool_, np.uint8):
         return Image.fromarray(array).convert("RGB")
     if array.ndim == 3:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from medtune_jax.errors import UserError
 
 SUMS = "SHA256SUMS"
+_STALE = 24 * 3600.0  # seconds after which an unfinished file of a cache is nobody's
 _unfinished: set[Path] = set()
 
 
@@ -83,6 +84,29 @@ def json_by_sum(path: Path) -> dict[str, Any]:
     if content.pop("checksum", None) not in (None, _json_sum(content)):
         raise ValueError("its checksum is another")
     return content
+
+
+def make_room(folder: Path, suffix: str, room: int, keep: Collection[Path] = ()) -> None:
+    """Remove the longest unused files of a cache until they take at most `room` bytes, and what a writer that was
+    killed left there a day ago.
+
+    keep: files that stay and do not count.
+    """
+    for unfinished in folder.glob(".*-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > _STALE:
+                unfinished.unlink()
+    entries = []
+    for path in folder.glob(f"*{suffix}"):
+        with suppress(FileNotFoundError):
+            if path not in keep:
+                entries.append((path.stat().st_mtime, path.stat().st_size, path))
+    taken = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if taken <= room:
+            return
+        path.unlink(missing_ok=True)
+        taken -= size
 
 
 class LayoutError(ValueError):

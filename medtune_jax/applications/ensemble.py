@@ -96,7 +96,8 @@ def load(run: str | Path) -> Trained:
     kept = folder / "weights"
     if (folder / "result.json").is_file() and not kept.is_dir():
         raise UserError(
-            f"{run} kept no weights: run that sweep with --config.training.keep_weights=True."
+            f"{run} kept no weights (a study keeps those of the depth that it recommends): remove that folder and "
+            "run the sweep again with --config.training.keep naming its depth."
         )
     checkpoint = weights.load(kept if kept.is_dir() else run)
     config = checkpoint.provenance.get("config", {})
@@ -176,7 +177,8 @@ def _kept(study: Path) -> list[Path]:
             cells[run["depth"], run["fraction"]].append(path)
     if not cells:
         raise UserError(
-            f"no run of {study} kept weights: run that sweep with --config.training.keep_weights=True."
+            f"no run of {study} kept weights: run that sweep into another directory, with "
+            "--config.training.keep_weights=True."
         )
     if len(cells) == 1:
         return next(iter(cells.values()))

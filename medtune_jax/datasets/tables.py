@@ -18,12 +18,14 @@ def read_table(
     needed: Sequence[str],
     optional: Sequence[str] = (),
     notes: list[str] | None = None,
+    renamed: str = "",
 ) -> list[tuple[int, dict[str, str]]]:
     """Each row's last line in the file, and its cells by column, without blanks around them; '' for an absent one.
 
     UTF-8 with or without mark, UTF-16, or else Windows' Western code page, which is said; cells apart by comma,
     semicolon, tab or bar; a column's name counts in any case. Rows without any value are none.
-    notes: where to say what a user should know; by default it is warned of.
+    notes: where to say what a user should know; by default it is warned of. renamed: how the user says that columns
+    have other names, for the message where one is missing.
     Raises UserError for a table without one of the `needed` columns, with two of one, or with a row of more cells
     than columns.
     """
@@ -37,7 +39,7 @@ def read_table(
     delimiter = _delimiter(lines[skipped:], needed)
     rows = _rows(lines[skipped:], delimiter, path, skipped)
     _, header = next(rows, (0, []))
-    places = _places(header, needed, optional, path)
+    places = _places(header, needed, optional, path, renamed)
     found = []
     for line, cells in rows:
         if any(cells[len(header) :]):
@@ -117,7 +119,7 @@ def _rows(
 
 
 def _places(
-    header: Sequence[str], needed: Sequence[str], optional: Sequence[str], path: Path
+    header: Sequence[str], needed: Sequence[str], optional: Sequence[str], path: Path, renamed: str
 ) -> dict[str, int]:
     """Where each column is: by its very name, else by its name in another case."""
     folded = [name.casefold() for name in header]
@@ -134,7 +136,7 @@ def _places(
         wanted = ",".join(needed) + "".join(f"[,{name}]" for name in optional)
         raise UserError(
             f"{path} has no column '{missing[0]}': its first line must name {wanted} "
-            f"(found: {', '.join(filter(None, header)) or 'nothing'})"
+            f"(found: {', '.join(filter(None, header)) or 'nothing'}){renamed}"
         )
     return places
 

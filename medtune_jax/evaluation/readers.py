@@ -36,6 +36,7 @@ from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from medtune_jax.evaluation.sweep import Statistic
+from medtune_jax.words import count
 
 Scale = Literal["logit", "log", "identity"]
 LEAST_PATIENTS, LEAST_IMAGES = 5, 20  # of each class; fewer give no interval
@@ -164,15 +165,13 @@ def lacking(
     members: of each class the patients of its images, [n] each.
     """
     for member in members:
-        count, known = len(member), len(np.unique(member))
-        if known < patients or count < images:
-            needed = (
-                f"{images} {words[1]} of {patients} {words[0]}"
+        there, known = len(member), len(np.unique(member))
+        if known < patients or there < images:
+            needed, found = (
+                f"{count(i, words[1])} of {count(p, words[0])}"
                 if images > 1
-                else f"{patients} {words[0]}"
-            )
-            found = (
-                f"{count} {words[1]} of {known} {words[0]}" if images > 1 else f"{known} {words[0]}"
+                else count(p, words[0])
+                for i, p in ((images, patients), (there, known))
             )
             return f"a class has {found} in the test set: an interval takes at least {needed} of every class"
     return ""

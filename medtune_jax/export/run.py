@@ -98,7 +98,7 @@ def load(directory: str | Path) -> FinishedRun:
     if not (directory / "weights").is_dir():
         raise UserError(
             f"{directory} kept no weights: remove that folder and run the sweep again with "
-            f"--config.training.keep_weights={run.depth}"
+            f"--config.training.keep={run.depth}"
         )
     checkpoint = weights.load(directory / "weights")
     return FinishedRun(study, run, Trained(checkpoint, checkpoint.provenance.get("config", {})))

@@ -5,5 +5,16 @@ from medtune_jax.patches.crops import Crops, Planes, padded
 from medtune_jax.patches.images import Images
 from medtune_jax.patches.protocol import PatchSet
 from medtune_jax.patches.recipes import crop_affines
+from medtune_jax.patches.records import Records
 
-__all__ = ["Augment", "Crops", "Images", "PatchSet", "Planes", "Views", "crop_affines", "padded"]
+__all__ = [
+    "Augment",
+    "Crops",
+    "Images",
+    "PatchSet",
+    "Planes",
+    "Records",
+    "Views",
+    "crop_affines",
+    "padded",
+]

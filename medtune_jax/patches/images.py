@@ -1,20 +1,23 @@
-"""Patches that are whole images of one size, kept once as bytes."""
+"""Patches that are whole images of one size, kept once as bytes, in memory or on disk."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jax import Array
+
+from medtune_jax.patches.records import Records
 
 
 @dataclass(frozen=True)
 class Images:
     """One patch per image: uint8 [N,S,S,3] RGB."""
 
-    pixels: np.ndarray
+    pixels: np.ndarray | Records
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -36,4 +39,11 @@ class Images:
         return arrays["pixels"][index]
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for image in self.pixels:
+            digest.update(image.tobytes())
+        return digest.hexdigest()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +36,7 @@ NO_VALIDATION = (
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _FIELDS = ("network", "depths", "fractions", "classes", "runs")
 _ROUNDING = 1e-6
+_log = logging.getLogger("medtune_jax")
 
 
 @dataclass(frozen=True)
@@ -271,8 +274,10 @@ def load_study(
     metric: the application's own; another one that the study names judges the same binary tasks. words: the
     application's (group, case), for studies that do not name them.
 
+    A run that cannot be read, or was scored on other test images than most, is told of in the log and counts as failed.
+
     Raises:
-      UserError: no study there, another layout, a damaged file, or runs scored on different test images.
+      UserError: no study there, another layout, or no run that can be read where there are some.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
@@ -287,13 +292,23 @@ def load_study(
         named = Words(**manifest["words"]) if "words" in manifest else Words(*words)
         rule = Rule.parse(manifest.get("config", {}).get("threshold", YOUDEN))
         reader = _Reader(directory / "runs", manifest["classes"], metric, rule)
-        runs = tuple(reader.run(entry) for entry in planned)
+        runs = reader.agreed([reader.run(entry) for entry in planned])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _of_another_version(directory, error) from error
+    _tell(directory, reader.blamed, any(run.status == DONE for run in runs))
     return StudyResults(
         *(directory, manifest, runs, reader.test, depths, metric, named, reader.saturated, rule),
         {} if reader.test is None else read_subgroups(directory, reader.test.names),
     )
+
+
+def _tell(directory: Path, blamed: Mapping[str, str], others: bool) -> None:
+    """Of runs that cannot be reported, with the reasons; UserError where they are all there is."""
+    if blamed and not others:
+        reasons = "".join(f"\n  {run}: {why}" for run, why in blamed.items())
+        raise UserError(f"no run of {directory} can be reported:{reasons}")
+    for run, why in blamed.items():
+        _log.warning("run %s is left out of the report: %s", run, why)
 
 
 def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
@@ -330,12 +345,43 @@ class _Reader:
         self._rule = rule
         self.test: TestSet | None = None
         self.saturated: int | None = None
+        self.blamed: dict[str, str] = {}
+        """By run that cannot be reported, the reason."""
+        self._tests: dict[str, TestSet] = {}
 
     def run(self, entry: dict[str, Any]) -> Run:
         folder = self._folder / entry["run"]
         identity = {key: entry[key] for key in ("run", "depth", "fraction", "seed")}
-        if not (folder / "result.json").is_file() or damaged(folder):
-            return Run(**identity, status=MISSING)  # a damaged one runs again in the next sweep
+        if not (folder / "result.json").is_file():
+            return Run(**identity, status=MISSING)
+        if broken := damaged(folder):
+            self.blamed[folder.name] = f"{broken} is damaged: the next sweep runs it again"
+            return Run(**identity, status=MISSING, result={"reason": self.blamed[folder.name]})
+        try:
+            return self._whole(identity, folder)
+        except UserError as error:
+            return self._without(Run(**identity, status=FAILED), str(error))
+
+    def agreed(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        """The runs, and as `test` the test set that most of them were scored on; those that were not have failed."""
+        if not self._tests:
+            return tuple(runs)
+        keys = {name: _key(test) for name, test in self._tests.items()}
+        most = Counter(keys.values()).most_common(1)[0][0]
+        first = next(name for name, key in keys.items() if key == most)
+        self.test = self._tests[first]
+        why = f"its test images are not those of {first}: remove the folder of the wrong run and run the sweep again"
+        return tuple(
+            run if keys.get(run.run, most) == most else self._without(run, why) for run in runs
+        )
+
+    def _without(self, run: Run, why: str) -> Run:
+        """A run that cannot be reported."""
+        self.blamed[run.run] = why
+        identity = (run.run, run.depth, run.fraction, run.seed)
+        return Run(*identity, status=FAILED, result={"reason": why})
+
+    def _whole(self, identity: dict[str, Any], folder: Path) -> Run:
         result = _renamed(_json(folder / "result.json"))
         done = result.get("status") == DONE
         scores = self._scores(folder / "scores.csv") if done else None
@@ -351,7 +397,7 @@ class _Reader:
             versions=_json(folder / "versions.json", optional=True),
             history=_history(folder / "history.csv"),
             scores=scores,
-            test=None if scores is None else self._figure(scores),
+            test=None if scores is None else self._figure(folder.name, scores),
             thresholds=thresholds,
             no_threshold=no_threshold,
         )
@@ -370,22 +416,15 @@ class _Reader:
         except UserError as error:
             return None, f"{error} (run {folder.name})"
 
-    def _figure(self, scores: np.ndarray) -> float:
-        assert self.test is not None
-        judged = self.test.judged
-        return self._metric(self.test.labels[judged], scores[judged])
+    def _figure(self, run: str, scores: np.ndarray) -> float:
+        test = self._tests[run]
+        return self._metric(test.labels[test.judged], scores[test.judged])
 
     def _scores(self, path: Path) -> np.ndarray:
         """Log-odds [N, C] of the test set, in the order of the image names."""
         test, values = self._read(path)
-        self.test = first = self.test or test
-        columns = ("names", "groups", "labels", "judged")
-        shared = [(getattr(first, c), getattr(test, c)) for c in columns]
-        if not all(np.array_equal(*pair) for pair in shared):
-            raise UserError(
-                f"{path} was scored on other test images than the runs before it: remove that run "
-                "and run the sweep again."
-            )
+        if np.isfinite(values).all():
+            self._tests[path.parent.name] = test
         return values
 
     def _read(self, path: Path) -> tuple[TestSet, np.ndarray]:
@@ -416,10 +455,22 @@ class _Reader:
         return test, log_odds.of_probabilities(values)
 
 
+def _key(test: TestSet) -> tuple[bytes, ...]:
+    """Of all that two runs of a study must have been scored on alike."""
+    columns = (test.names, test.groups)
+    words = tuple("\n".join(column).encode() for column in columns)
+    return (*words, test.labels.tobytes(), test.judged.tobytes())
+
+
 def _history(path: Path) -> np.ndarray:
     rows = _rows(path, ("batches",)) if path.is_file() else []
     rows = [row for row in rows if row.get("validation") != ""]  # nothing was held back
-    points = [(float(r["batches"]), float(r.get("validation") or r["val_auc"])) for r in rows]
+    try:
+        points = [(float(r["batches"]), float(r.get("validation") or r["val_auc"])) for r in rows]
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): remove that run and run it again."
+        ) from error
     return np.array(points).reshape(-1, 2)
 
 
@@ -434,6 +485,8 @@ def _json(path: Path, optional: bool = False) -> dict[str, Any]:
         return {}
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no fields")
         return content
     except (OSError, ValueError) as error:
         raise UserError(

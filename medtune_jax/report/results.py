@@ -40,10 +40,9 @@ def write_results(
 
 def _row(study: StudyResults, run: Run) -> dict[str, Any]:
     """What is known of a run: its figures, and what it is."""
-    reason = {"reason": "not run yet"} if run.status == MISSING else {}
     return {
+        **({"reason": "not run yet"} if run.status == MISSING else {}),
         **run.result,
-        **reason,
         "test": run.result.get("test") if run.test is None else run.test,
         "seconds": run.timing.get("seconds"),
         "still_improving": int(run.still_improving) if run.status == DONE else None,

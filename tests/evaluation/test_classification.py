@@ -187,7 +187,7 @@ def test_bad_input_gives_a_sentence_and_no_number():
     found = figures(labels, scores, one_patient, 0.0)
     sound(found)
     assert all(value.low is None for name, value in found.items() if name != "specificity")
-    assert "1 patients" in found["auc"].why
+    assert "of 1 patient in" in found["auc"].why
     found = figures(labels, np.zeros_like(scores), groups, 0.0)
     sound(found)
     assert all(value.low is None for value in found.values())

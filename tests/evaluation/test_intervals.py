@@ -99,7 +99,7 @@ def test_too_few_patients_give_a_sentence():
         nothing_given(found, "40 images of 4 patients", "at least 20 images of 5 patients")
         assert abs(found.estimate) <= 1
     nothing_given(sensitivity_at(AUC, labels, two_sided(one), groups)[0], "5 patients")
-    nothing_given(interval(AUC, labels, one, np.zeros(80)), "1 patients")
+    nothing_given(interval(AUC, labels, one, np.zeros(80)), "of 1 patient in")
 
 
 def test_figures_without_spread_give_a_sentence():

@@ -16,6 +16,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, AUPRC, log_odds
 from medtune_jax.evaluation.log_odds import two_sided
 from medtune_jax.evaluation.roc import sensitivity_at
+from medtune_jax.paths import seal
 from medtune_jax.report import SECTIONS, Section, write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import PRECISION_RECALL, ROC, by_depth, curves
@@ -378,26 +379,52 @@ def test_stage_table_marks_frozen_and_tuned(page):
     assert marks == ["frozen"] * (len(SQUEEZENET) - 2) + ["tuned", "fresh"]
 
 
-def damage(directory, name, change):
-    path = next(iter(sorted((directory / "runs").glob("conv10*")))) / name
+def damage(directory, name, change, run="conv10*"):
+    path = next(iter(sorted((directory / "runs").glob(run)))) / name
     path.write_text(change(path.read_text()))
+    return path.parent.name
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("result.json", lambda t: t[:20], "result.json is damaged"),
-        ("scores.csv", lambda t: t.replace(",pos,", ",positive,", 1), "no column 'pos'"),
-        ("scores.csv", lambda t: t.replace("P000,neg", "P000,odd"), "unknown class"),
-        ("scores.csv", lambda t: t.replace("P001", "P999"), "other test images"),
-        ("history.csv", lambda t: t.replace("batches", "steps"), "no column 'batches'"),
-    ],
-)  # fmt: skip
-def test_damaged_files_are_named(tmp_path, name, change, message):
-    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=2)
-    damage(directory, name, change)
-    with pytest.raises(UserError, match=message):
+DAMAGES = [
+    ("result.json", lambda t: t[:20], "result.json is damaged"),
+    ("result.json", lambda t: f"[{t}]", "result.json is damaged"),
+    ("scores.csv", lambda t: t.replace(",pos,", ",positive,", 1), "no column 'pos'"),
+    ("scores.csv", lambda t: t.replace("P000,neg", "P000,odd"), "unknown class"),
+    ("scores.csv", lambda t: t.replace("P001", "P999"), "test images are not those of"),
+    ("history.csv", lambda t: t.replace("batches", "steps"), "no column 'batches'"),
+    ("history.csv", lambda t: re.sub(r"(?m)^1,\d+", "1,many", t), "history.csv is damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), DAMAGES)
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_reported(
+    tmp_path, caplog, name, change, message
+):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=3)
+    run = damage(directory, name, change)
+    text = text_of(write_report(directory).read_text())
+    assert "2 done, 1 failed" in text
+    rows = {row["run"]: row for row in csv.DictReader((directory / "results.csv").open())}
+    assert rows[run]["status"] == "failed" and message in rows[run]["reason"]
+    assert [row["status"] for row in rows.values()].count("done") == 2
+    assert f"run {run} is left out of the report" in caplog.text and message in caplog.text
+
+
+def test_where_no_run_can_be_read_all_are_named(tmp_path):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1)
+    run = damage(directory, "scores.csv", lambda text: text.replace(",pos,", ",positive,", 1))
+    with pytest.raises(UserError, match=rf"no run of .* can be reported:\n  {run}: .*no column"):
         write_report(directory)
+
+
+def test_a_sealed_run_that_is_damaged_runs_again(tmp_path, caplog):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=2)
+    seal(next(iter(sorted((directory / "runs").glob("conv10*")))))
+    run = damage(directory, "scores.csv", lambda text: text + " ")
+    assert "1 done, 0 failed, 1 not run yet" in text_of(write_report(directory).read_text())
+    rows = {row["run"]: row for row in csv.DictReader((directory / "results.csv").open())}
+    assert rows[run]["status"] == "missing"
+    assert "scores.csv is damaged: the next sweep runs it again" in rows[run]["reason"]
 
 
 def test_no_study_there(tmp_path):

@@ -181,8 +181,8 @@ def test_the_folder_is_bounded_and_the_longest_unused_goes_first(tmp_path):
         if key == "b":
             held = disk.open("a", (100,), np.float32)  # used after b
     assert disk.open("b", (100,), np.float32) is None
-    np.testing.assert_array_equal(disk.open("c", (100,), np.float32), np.full(100, 2))
-    np.testing.assert_array_equal(held, np.zeros(100))
+    np.testing.assert_array_equal(disk.open("c", (100,), np.float32)[:], np.full(100, 2))
+    np.testing.assert_array_equal(held[:], np.zeros(100))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= disk.limit
 
 
@@ -193,7 +193,7 @@ def test_two_makers_of_one_entry(tmp_path):
         entry.add(np.arange(10, dtype=np.float32))
     for entry in entries:
         entry.finish()
-        np.testing.assert_array_equal(disk.open("a", (10,), np.float32), np.arange(10))
+        np.testing.assert_array_equal(disk.open("a", (10,), np.float32)[:], np.arange(10))
     assert len(files(Disk(tmp_path, 0))) == 1
 
 

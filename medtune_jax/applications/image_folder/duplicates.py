@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from medtune_jax.applications.protocol import Copies
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.labels import several
+from medtune_jax.patches import Records
 from medtune_jax.words import count
 
 NONE, IDENTICAL, NEAR = "none", "identical", "near"
@@ -46,7 +47,7 @@ class Together:
 
 
 def keep_together(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Records,
     labels: np.ndarray,
     groups: np.ndarray,
     test: np.ndarray | None,
@@ -103,7 +104,7 @@ def keep_together(
     return Together(joined, kept, tuple(notes), alike)
 
 
-def identical(pixels: np.ndarray) -> Pairs:
+def identical(pixels: np.ndarray | Records) -> Pairs:
     """Pairs (first of its kind, another) [P, 2] of images with the same pixels; blank ones are no copies."""
     first: dict[bytes, int] = {}
     pairs = []
@@ -117,7 +118,7 @@ def identical(pixels: np.ndarray) -> Pairs:
     return _as_pairs(pairs)
 
 
-def nearly(pixels: np.ndarray) -> Pairs:
+def nearly(pixels: np.ndarray | Records) -> Pairs:
     """Pairs [P, 2] of images that look the same: gray thumbnails of 16 x 16 pixels that correlate at 0.99 or more."""
     thumbnails = np.stack([_thumbnail(image) for image in pixels])
     pairs = []

@@ -19,10 +19,17 @@ _MARKS = (  # PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000: (offset, first bytes)
     *((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM")),
     *((8, b"WEBP"), (0, b"GIF8"), (4, b"jP  ")),
 )
-_MASK_NAME = re.compile(
-    r"(?P<of>.+?)[ _.-]*(mask|segmentation|seg|gt|groundtruth|ground_truth|annotation)([ _-]?\d+)?",
-    re.IGNORECASE,
+_WORDS = (
+    r"(masks?|segmentations?|segm?|segs|gt|ground_?truth|annotations?|annot?|labels?|contours?|overlay|"
+    r"superpixels?|manual)"
 )
+_MASK_NAMES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?P<of>.+?)[ _.-]*{_WORDS}([ _-]?\d+)?",
+        rf"{_WORDS}[ _.-]+(?P<of>.+)",
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,10 @@ def _masks(paths: list[PurePosixPath]) -> set[PurePosixPath]:
 
 
 def _is_twin(path: PurePosixPath, twins: set[tuple[PurePosixPath, str]]) -> bool:
-    name = _MASK_NAME.fullmatch(path.stem)
-    return name is not None and (path.parent, name["of"].casefold()) in twins
+    """Whether a file is called after another one of its folder: a_mask.png, mask_a.png or a.png_mask.png of a.png."""
+    names = [name["of"] for pattern in _MASK_NAMES if (name := pattern.fullmatch(path.stem))]
+    names += [PurePosixPath(name).stem for name in names]
+    return any((path.parent, name.casefold()) in twins for name in names)
 
 
 def _of_masks(folder: PurePosixPath, places: set[PurePosixPath]) -> bool:

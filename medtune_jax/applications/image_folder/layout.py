@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
-from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
+from medtune_jax.applications.image_folder.rows import Row, Table, split_of_folder, two_sided
 from medtune_jax.errors import UserError
 
 SPLIT, CLASS, PATIENT, ANY = "SPLIT", "CLASS", "PATIENT", "*"
@@ -39,7 +39,7 @@ def read_folders(
     rows, beside = [], 0
     for path in found.paths:
         level = dict(zip(levels, path.parent.parts, strict=False))
-        role = SPLITS.get(level.get(SPLIT, "").casefold(), "") if SPLIT in levels else ""
+        role = split_of_folder(level.get(SPLIT, "")) if SPLIT in levels else ""
         if not (class_pattern or CLASS in level) or (SPLIT in levels and not role):
             beside += 1
             continue
@@ -108,7 +108,7 @@ def _common(folders: Sequence[Parts]) -> Parts:
 
 
 def _role(parts: Parts, level: int) -> str:
-    return SPLITS.get(parts[level].casefold(), "") if len(parts) > level else ""
+    return split_of_folder(parts[level]) if len(parts) > level else ""
 
 
 def _is_split(folders: Sequence[Parts], level: int) -> bool:

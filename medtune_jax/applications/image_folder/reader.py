@@ -29,12 +29,17 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
         results = list(pool.map(lambda path: try_read(path, size), paths))
     bad = [result for result in results if isinstance(result, str)]
     if bad:
-        listing = "\n  ".join(bad[:_SHOWN])
-        more = f"\n  ... and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise UserError(
-            f"{len(bad)} of {len(paths)} images cannot be read; mend or remove them from the list:\n  {listing}{more}"
-        )
+        raise unreadable(bad, len(paths))
     return np.stack([result for result in results if not isinstance(result, str)])
+
+
+def unreadable(reasons: Sequence[str], total: int) -> UserError:
+    """That so many of all images cannot be read, and why the first of them."""
+    listing = "\n  ".join(reasons[:_SHOWN])
+    more = f"\n  ... and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    return UserError(
+        f"{len(reasons)} of {total} images cannot be read; mend or remove them from the list:\n  {listing}{more}"
+    )
 
 
 def try_read(path: Path, size: int) -> np.ndarray | str:

@@ -80,6 +80,12 @@ def read_labels(
     return Table(tuple(sided), True, tuple(notes), passed, further, findings)
 
 
+_RENAMED = (
+    "; or give its own names for image, label and patient, as in --config.data.columns=image_id,dx,lesion_id (the "
+    "image's twice where patients are not known)"
+)
+
+
 def _one_class(
     path: Path, columns: str, notes: list[str]
 ) -> tuple[list[tuple[int, Row]], list[str]]:
@@ -90,7 +96,7 @@ def _one_class(
             f"data.columns is '{columns}': name the columns of image, label and patient, and of the split if there is "
             "one, as in image_id,dx,lesion_id"
         )
-    cells = read_table(path, own[:3], own[3:], notes)
+    cells = read_table(path, own[:3], own[3:], notes, _RENAMED)
     rows = [(line, _row(line, [row[name] for name in own], own, path)) for line, row in cells]
     if any(BETWEEN in row.label for _, row in rows):
         notes.append(

@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 
 from medtune_jax.applications.image_folder.arrays import load_arrays
 from medtune_jax.applications.image_folder.config import DEFAULTS
+from medtune_jax.applications.image_folder.decoded import pixels_of
 from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.predict import PREDICTION
 from medtune_jax.applications.image_folder.prepared import load_prepared
-from medtune_jax.applications.image_folder.reader import read_images
 from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
 from medtune_jax.applications.protocol import Application, Dataset
@@ -46,7 +46,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     classes, labels = _labels(table)
     groups = np.array([row.patient for row in table.rows])
     given = np.array([row.split == "test" for row in table.rows]) if table.rows[0].split else None
-    pixels = read_images([directory / row.image for row in table.rows], size)
+    pixels = pixels_of([directory / row.image for row in table.rows], size, config.memory)
     found = keep_together(pixels, labels, groups, given, data.duplicates, table.patients_known)
     kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
     notes = [*table.notes, *found.notes]

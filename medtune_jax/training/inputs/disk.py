@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from medtune_jax.paths import make_room
+
 Shape = tuple[int, ...]
 _HEADER = 4096  # bytes before the rows; a page, so that the mapping is aligned
 _CHUNK = 2**24
-_STALE = 24 * 3600.0  # seconds after which an unfinished file is nobody's
+_SUFFIX = ".features"
 
 
 @dataclass(frozen=True)
@@ -35,52 +35,42 @@ class Disk:
     folder: Path
     limit: int
 
-    def open(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray | None:
-        """The entry as a read-only array in mapped memory; None when there is none, or a damaged one (removed)."""
+    def open(self, key: str, shape: Shape, dtype: DTypeLike) -> Rows | None:
+        """The entry; None when there is none, or a damaged one (removed)."""
         path = self._path(key)
         try:
             if not _whole(path, shape, dtype):
                 path.unlink()
                 return None
             os.utime(path)  # used just now
-            return self.mapped(key, shape, dtype)
+            return self.rows(key, shape, dtype)
         except FileNotFoundError:
             return None
 
-    def mapped(self, key: str, shape: Shape, dtype: DTypeLike) -> np.ndarray:
+    def rows(self, key: str, shape: Shape, dtype: DTypeLike) -> Rows:
         """`open` without the check, for what was written just now."""
-        return np.memmap(self._path(key), jnp.dtype(dtype), "r", _HEADER, shape)
+        return Rows(self._path(key).open("rb"), shape, dtype)
 
     def create(self, key: str, shape: Shape, dtype: DTypeLike) -> Entry:
         """A new entry, to be filled row by row. OSError when the disk does not take it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(_bytes(shape, dtype))
+        make_room(self.folder, _SUFFIX, self.limit - _bytes(shape, dtype))
         handle, scratch = tempfile.mkstemp(prefix=f".{key}-", dir=self.folder)
         stream = os.fdopen(handle, "wb")
         return Entry(stream, Path(scratch), self._path(key), tuple(shape), jnp.dtype(dtype).name)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.features"
+        return self.folder / f"{key}{_SUFFIX}"
 
-    def _make_room(self, wanted: int) -> None:
-        for unfinished in self.folder.glob(".*-*"):
-            with suppress(FileNotFoundError):
-                if time.time() - unfinished.stat().st_mtime > _STALE:
-                    unfinished.unlink()
-        entries = sorted(self._entries())
-        taken = sum(size for _, size, _ in entries)
-        for _, size, path in entries:
-            if taken + wanted <= self.limit:
-                return
-            path.unlink(missing_ok=True)
-            taken -= size
 
-    def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        """(last used, bytes, path)."""
-        for path in self.folder.glob("*.features"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                yield status.st_mtime, status.st_size, path
+class Rows:
+    """An entry's rows, `[int [B]]`. It is mapped only while it is read: what stays mapped counts as memory in use."""
+
+    def __init__(self, stream: BinaryIO, shape: Shape, dtype: DTypeLike) -> None:
+        self._stream, self._shape, self._dtype = stream, shape, jnp.dtype(dtype)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        return np.array(np.memmap(self._stream, self._dtype, "r", _HEADER, self._shape)[rows])
 
 
 class Entry:

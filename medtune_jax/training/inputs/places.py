@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from medtune_jax.training.inputs.batch import Arrays
-from medtune_jax.training.inputs.disk import Disk, Entry
+from medtune_jax.training.inputs.disk import Disk, Entry, Rows
 from medtune_jax.training.inputs.stream import Streamed
 
 DEVICE, HOST, DISK = "device", "host", "disk"
@@ -71,7 +71,7 @@ class OnHost:
 
 
 class OnDisk:
-    """An entry of a folder, read through mapped memory. A disk that refuses raises OSError."""
+    """An entry of a folder. A disk that refuses raises OSError."""
 
     def __init__(self, disk: Disk, key: str, shape: Shape, dtype: DTypeLike) -> None:
         self._disk, self._key, self._shape, self._dtype = disk, key, shape, dtype
@@ -84,12 +84,12 @@ class OnDisk:
 
     def finish(self, labels: np.ndarray) -> Streamed:
         self._entry.finish()
-        return streamed(self._disk.mapped(self._key, self._shape, self._dtype), labels)
+        return streamed(self._disk.rows(self._key, self._shape, self._dtype), labels)
 
     def drop(self) -> None:
         self._entry.drop()
 
 
-def streamed(whole: np.ndarray, labels: np.ndarray) -> Streamed:
+def streamed(whole: np.ndarray | Rows, labels: np.ndarray) -> Streamed:
     """Features of the host, of which each batch takes its rows."""
     return Streamed(lambda rows: {"features": whole[rows]}, labels)

@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from medtune_jax import compilation, signals
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.patches import Augment, PatchSet
+from medtune_jax.patches import Augment, PatchSet, Records
 from medtune_jax.training.inputs.batch import Arrays, Inputs
 from medtune_jax.training.inputs.memory import Memory, within_memory
 from medtune_jax.training.inputs.places import (
@@ -76,10 +76,11 @@ class PrefixCache:
         self._kept: dict[str, tuple[Boundary, Inputs]] = {}
         self._labels = np.asarray(self.labels, np.int32)
         arrays = self.patches.arrays()
-        resident = sum(array.nbytes for array in arrays.values()) <= self.memory.patches
+        on_disk = any(isinstance(array, Records) for array in arrays.values())
+        fits = sum(array.nbytes for array in arrays.values()) <= self.memory.patches
         self._pixels = Inputs(
             jax.tree.map(jnp.asarray, arrays)
-            if resident
+            if fits and not on_disk
             else Streamed(self.patches.subset, self._labels),
             jnp.asarray(self._labels),
             self.network.names[0],

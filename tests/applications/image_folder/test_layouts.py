@@ -1,6 +1,7 @@
 """Folders as downloads have them: what is a split, a class, a patient, and what is passed over."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -39,7 +40,15 @@ def grid(*levels, images=2):
 
 @pytest.mark.parametrize(
     ("train", "val", "test"),
-    [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "Test")],
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "dev", "Test"),
+        ("training_set", "val_set", "test_set"),
+        ("Train Data", "ValidationData", "Test data"),
+        ("01_train", "02_val", "03_test"),
+        ("train_images", "valid-images", "test_images"),
+    ],
 )
 def test_split_folders_are_a_given_split(tmp_path, train, val, test):
     table = read_listing(write(tmp_path, *grid((train, val, test), ("NORMAL", "PNEUMONIA"))))
@@ -141,6 +150,21 @@ def test_masks_beside_images_are_none(tmp_path):
     table = read_listing(write(tmp_path, *names, "benign/benign (2)_mask_1.png"))
     assert labels(table) == {"benign": 2, "normal": 2}
     assert table.passed_over == {"masks": 5}
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["{}_mask", "{}-Masks", "{}_seg", "{}_segm", "{} GT", "{}_ground_truth", "{}_anno", "{}_label", "{}_superpixels",
+     "{}_overlay", "{}_contour_2", "{}_manual1", "{}.png_mask", "{}.mask", "mask_{}", "seg-{}", "label {}"],
+)  # fmt: skip
+def test_a_mask_is_known_by_the_image_it_is_called_after(tmp_path, named):
+    names = [f"{c}/{c}{n}" for c in ("benign", "normal") for n in (1, 2)]
+    images = [f"{name}.png" for name in names]
+    masks = [str(Path(name).parent / f"{named.format(Path(name).name)}.png") for name in names]
+    table = read_listing(write(tmp_path, *images, *masks))
+    assert labels(table) == {"benign": 2, "normal": 2} and table.passed_over == {"masks": 4}
+    alone = read_listing(write(tmp_path / "alone", *masks))
+    assert labels(alone) == {"benign": 2, "normal": 2} and not alone.passed_over
 
 
 def test_folders_of_masks_are_passed_over_and_of_images_looked_into(tmp_path):

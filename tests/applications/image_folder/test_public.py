@@ -194,3 +194,75 @@ def test_malaria_cells_by_patient(tmp_path):
     found = read(tmp_path / "cell_images", patient_pattern=r"^(C\d+P\d+)", duplicates="none")
     assert found.classes == ("Parasitized", "Uninfected")
     assert len(np.unique(found.groups)) == 6 and found.passed_over == {"hidden or system files": 2}
+
+
+def test_isic_2020_by_patient(tmp_path):
+    head = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
+    rows = [head]
+    for n in range(24):
+        write(tmp_path, f"train/ISIC_{n:07d}.jpg")
+        kind = ("benign", "malignant")[n // 2 % 2]
+        rows.append(f"ISIC_{n:07d},IP_{n // 2:07d},male,45.0,torso,unknown,{kind},{n // 2 % 2}")
+    (tmp_path / "train.csv").write_text("\n".join(rows))
+    found = read(
+        tmp_path,
+        table="train.csv",
+        columns="image_name,benign_malignant,patient_id",
+        duplicates="none",
+    )
+    assert found.classes == ("benign", "malignant") and len(found.labels) == 24
+    assert len(np.unique(found.groups)) == 12 and found.groups_known
+    assert not {*found.groups[found.test]} & {*found.groups[~found.test]}
+
+
+def test_isic_2019_with_a_column_for_each_class(tmp_path):
+    """Exactly one is 1.0 in each row; images of superpixels beside them are none that the table names."""
+    folder, rows = "ISIC_2019_Training_Input", ["image,MEL,NV,BCC,UNK"]
+    for n in range(24):
+        write(tmp_path, f"{folder}/ISIC_{n:07d}.jpg", f"{folder}/ISIC_{n:07d}_superpixels.png")
+        marks = ",".join("1.0" if n % 3 == k else "0.0" for k in range(4))
+        rows.append(f"ISIC_{n:07d},{marks}")
+    (tmp_path / "ISIC_2019_Training_GroundTruth.csv").write_text("\n".join(rows))
+    found = read(
+        tmp_path,
+        table="ISIC_2019_Training_GroundTruth.csv",
+        columns="image",
+        findings="MEL,NV,BCC",
+        patient_pattern="^(ISIC_[0-9]+)",
+        duplicates="none",
+    )
+    assert found.classes == ("MEL", "NV", "BCC") and found.labels.shape == (24, 3)
+    first = found.names.tolist().index(f"{folder}/ISIC_0000001.jpg")
+    assert found.labels[first].tolist() == [0, 1, 0]
+    assert found.labels.sum(0).tolist() == [8, 8, 8]
+
+
+def test_chest_xray14_with_several_findings(tmp_path):
+    """The header of Data_Entry_2017.csv has commas inside two of its names, and one at its end."""
+    head = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+    )
+    words = ("No Finding", "Effusion", "Effusion|Mass", "Mass")
+    rows = [head]
+    for n in range(32):
+        name = f"{1 + n // 2:08d}_{n % 2:03d}.png"
+        write(tmp_path, f"images_{1 + n // 16:03d}/images/{name}")
+        rows.append(
+            f"{name},{words[n // 2 % 4]},{n % 2},{1 + n // 2},058Y,M,PA,2682,2749,0.143,0.143,"
+        )
+    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join(rows))
+    found = read(
+        tmp_path,
+        table="Data_Entry_2017.csv",
+        columns="Image Index,Finding Labels,Patient ID",
+        findings="all",
+        duplicates="none",
+    )
+    assert found.classes == ("Effusion", "Mass") and found.labels.shape == (32, 2)
+    truth = dict(zip(found.names.tolist(), found.labels.tolist(), strict=True))
+    assert truth["images_001/images/00000003_001.png"] == [1, 1]
+    assert truth["images_001/images/00000001_000.png"] == [0, 0]
+    assert found.labels.sum(0).tolist() == [16, 16]
+    assert len(np.unique(found.groups)) == 16 and found.groups_known
+    assert not {*found.groups[found.test]} & {*found.groups[~found.test]}

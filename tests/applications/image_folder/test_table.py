@@ -42,7 +42,7 @@ def test_a_spreadsheets_csv_with_mark_spaces_and_other_columns(tmp_path):
 
 def test_missing_column(tmp_path):
     listing(tmp_path, ["a.png,ill"], "image,label")
-    refused(tmp_path, "labels.csv has no column 'patient'", "found: image, label")
+    refused(tmp_path, "labels.csv has no column 'patient'", "found: image, label", "data.columns=")
 
 
 def test_an_empty_file(tmp_path):

@@ -134,7 +134,7 @@ def test_the_verb_writes_contours_thickness_and_overlays(run, images, tmp_path, 
 
 def test_a_run_without_weights_says_how_to_keep_them(images, tmp_path):
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(UserError, match="keep_weights"):
+    with pytest.raises(UserError, match="kept no weights"):
         predict(tmp_path, [images], tmp_path / "out")
 
 
