@@ -205,13 +205,15 @@ def versions() -> dict[str, str]:
 
 
 def merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
-    """Both sweeps' runs and depths: shallow to deep, then from scratch."""
+    """Both sweeps' runs and depths: shallow to deep, then other ways to tune, then from scratch."""
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
     depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
     return {
         **manifest,
         "runs": list(runs.values()),
-        "depths": sorted(depths.values(), key=lambda d: (d["scratch"], len(d["tuned"]))),
+        "depths": sorted(
+            depths.values(), key=lambda d: (d["scratch"], "way" in d, len(d["tuned"]))
+        ),
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
         "seeds": max((run["seed"] for run in runs.values()), default=-1) + 1,
     }

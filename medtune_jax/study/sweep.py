@@ -131,7 +131,8 @@ def say_what_was_read(study: Study, progress: Progress) -> None:
 def _expect(study: Study, board: Board, progress: Progress) -> None:
     """Tell the cache which depths are to come, and the user what they will keep."""
     waiting = {job.depth for job in jobs(study.plan) if board.waiting(job)}
-    depths = [d for d in study.plan.depths if d in waiting and not d.scratch]
+    known = [d for d in study.plan.depths if d in waiting and not d.scratch]
+    depths = [phase for depth in known for phase in depth.steps if not phase.brief]
     boundaries = study.cache.expect([depth.tuned[0] for depth in depths])
     where = {"device": "on the device", "host": "in memory", "disk": "on disk"}
     for depth, boundary in zip(depths, boundaries, strict=True):
