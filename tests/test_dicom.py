@@ -241,6 +241,74 @@ class TestWindowAndRescale:
         np.testing.assert_array_equal(dicom.picture(write(tmp_path / "a.dcm", dim)), dim)
 
 
+class TestPadding:
+    """A disc of a ramp from 1000 to 1310 in a square of padding."""
+
+    INSIDE = np.hypot(*np.mgrid[-15.5:16, -15.5:16]) < 12
+    RAMP = np.tile(np.arange(32, dtype=np.uint16) * 10 + 1000, (32, 1))
+    LOW, HIGH = RAMP[INSIDE].min(), RAMP[INSIDE].max()
+
+    def padded(self, path, fill, kind=np.uint16, **fields):
+        values = np.where(self.INSIDE, self.RAMP, fill).astype(kind)
+        return dicom.picture(write(path, values, **fields)).astype(int)
+
+    def share(self):
+        return (self.RAMP.astype(float) - self.LOW) / (self.HIGH - self.LOW)
+
+    @pytest.mark.parametrize("fill", [0, 65535])
+    def test_it_is_black_and_does_not_stretch(self, tmp_path, fill):
+        got = self.padded(tmp_path / "a.dcm", fill, PixelPaddingValue=fill)
+        assert (got[~self.INSIDE] == 0).all()
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    @pytest.mark.parametrize("fill", [0, 65535])
+    def test_white_as_the_low_values(self, tmp_path, fill):
+        fields = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": fill}
+        got = self.padded(tmp_path / "a.dcm", fill, **fields)
+        assert (got[~self.INSIDE] == 0).all()
+        want = 255 * (1 - self.share())
+        np.testing.assert_allclose(got[self.INSIDE], want[self.INSIDE], atol=0.51)
+
+    @pytest.mark.parametrize("ends", [(0, 900), (900, 0)])
+    def test_a_range_in_either_order_holds_both_ends(self, tmp_path, ends):
+        fill = np.linspace(0, 900, 1024).round().reshape(32, 32)
+        fields = dict(zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True))
+        got = self.padded(tmp_path / "a.dcm", fill, **fields)
+        assert (got[~self.INSIDE] == 0).all()
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    def test_a_window_shows_the_same_inside(self, tmp_path):
+        window = {
+            "WindowCenter": 1150,
+            "WindowWidth": 200,
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
+        }
+        plain = self.padded(tmp_path / "a.dcm", 4000, **window)
+        got = self.padded(tmp_path / "b.dcm", 4000, PixelPaddingValue=4000, **window)
+        assert (plain[~self.INSIDE] == 255).all() and (got[~self.INSIDE] == 0).all()
+        np.testing.assert_array_equal(got[self.INSIDE], plain[self.INSIDE])
+
+    def test_eight_bits_keep_their_brightness(self, tmp_path):
+        values = np.where(self.INSIDE, self.RAMP // 10, 255).astype(np.uint8)
+        got = dicom.picture(write(tmp_path / "a.dcm", values, PixelPaddingValue=255))
+        np.testing.assert_array_equal(got, np.where(self.INSIDE, values, 0))
+
+    def test_a_value_whose_sign_was_lost(self, tmp_path):
+        path = tmp_path / "a.dcm"
+        self.padded(path, -2000, np.int16)
+        data = pydicom.dcmread(path)
+        data.add_new("PixelPaddingValue", "US", 63536)
+        data.save_as(path)
+        got = dicom.picture(path).astype(int)
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    def test_nothing_but_padding_is_refused(self, tmp_path):
+        path = write(tmp_path / "a.dcm", np.full((8, 8), 7, np.uint16), PixelPaddingValue=7)
+        with pytest.raises(UserError, match=r"a\.dcm: every pixel is padding"):
+            dicom.picture(path)
+
+
 class TestNamesAndForms:
     def test_no_suffix_and_any_suffix(self, tmp_path):
         for name in ("IM000001", "1.2.840.113619", "a.ima", "a.jpg"):
