@@ -19,9 +19,10 @@ from pydicom.pixels import (
     apply_modality_lut,
     apply_voi,
     apply_windowing,
+    get_decoder,
     pixel_array,
 )
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medtune_jax.errors import UserError
 from medtune_jax.images import reason, stretched
@@ -229,10 +230,20 @@ def _by_itk(data: pydicom.Dataset, path: Path, frames: int, pydicom_said: str) -
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy)))
     except Exception as error:
         raise UserError(
-            f"{path}: compressed as '{syntax.name}', which no installed codec reads; install medtune-jax[dicom] "
-            f"(pylibjpeg, gdcm), or decompress it. pydicom: {pydicom_said} SimpleITK: {reason(error)}"
+            f"{path}: compressed as '{syntax.name}', which no installed codec reads here; {_advice(syntax)}. "
+            f"pydicom: {pydicom_said} SimpleITK: {reason(error)}"
         ) from error
     return array[0] if frames > 1 or array.shape[0] == 1 else array
+
+
+def _advice(syntax: UID) -> str:
+    """What to do about a compression that cannot be read: the extra where pydicom has no codec of it without."""
+    try:
+        with_extra = not get_decoder(syntax).is_available
+    except NotImplementedError:  # video, and private compressions
+        with_extra = False
+    extra = "pip install 'medtune-jax[dicom]' (pylibjpeg, gdcm), or " if with_extra else ""
+    return f"{extra}decompress it"
 
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")

@@ -8,8 +8,14 @@ import pytest
 import SimpleITK
 import tifffile
 from PIL import Image
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.uid import (
+    MPEG2MPML,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from medtune_jax import dicom, images
 from medtune_jax.applications.image_folder.reader import read_image
@@ -172,6 +178,33 @@ def test_a_compression_that_only_itk_reads(tmp_path):
     data.save_as(path)
     want = np.clip(RAMP * 8.0 / 1024 * 255, 0, 255)
     np.testing.assert_allclose(dicom.picture(path), want, atol=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+def test_the_extra_is_named_where_it_would_bring_a_codec(tmp_path, name):
+    data = pydicom.dcmread(FILES / name)
+    data.PixelData = data.PixelData[:16] + bytes(len(data.PixelData) - 16)  # damaged
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(
+        UserError, match=r"a\.dcm: .* which no installed codec reads here; "
+    ) as error:
+        dicom.picture(tmp_path / "a.dcm")
+    lacks = not get_decoder(data.file_meta.TransferSyntaxUID).is_available
+    assert ("pip install 'medtune-jax[dicom]'" in str(error.value)) == lacks
+    data.file_meta.TransferSyntaxUID = MPEG2MPML  # of which pydicom has no codec with it either
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UserError, match=r"reads here; decompress it\."):
+        dicom.picture(tmp_path / "a.dcm")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_high_throughput_jpeg_2000(tmp_path):
+    data = pydicom.dcmread(FILES / "MR_small_jp2klossless.dcm")
+    data.file_meta.TransferSyntaxUID = HTJ2KLossless  # its codecs read the older stream too
+    data.save_as(tmp_path / "ht.dcm")
+    want = dicom.picture(FILES / "MR_small.dcm")
+    np.testing.assert_array_equal(dicom.picture(tmp_path / "ht.dcm"), want)
 
 
 class TestWindowAndRescale:
