@@ -279,6 +279,19 @@ def _expect_study(values: flags.FlagValues, arguments: Sequence[str], verb: str)
     _expect(arguments, 0, f"{verb} takes flags only")
 
 
+def _probe(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if values.config is None:
+        raise UserError("no config given: add --config=configs/image_folder.py")
+    _expect(arguments, 0, "probe takes flags only")
+    from medtune_jax.compilation import keep_programs
+    from medtune_jax.study.foresight import TABLE, probe
+
+    keep_programs()
+    print(probe(values.config, values.output).text)
+    if values.output:
+        print(f"table: {Path(values.output) / TABLE}")
+
+
 def _check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if values.config is None:
         _expect(arguments, 1, "give the folder of your data, or --config=FILE")
@@ -462,7 +475,11 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     from medtune_jax.applications.predict import load_all, predict, prediction_of
 
     define: Mapping[type, Callable[..., object]]
-    define = {str: flags.DEFINE_string, float: flags.DEFINE_float}
+    define = {
+        str: flags.DEFINE_string,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_boolean,
+    }
 
     from medtune_jax.compilation import keep_programs
 
@@ -538,6 +555,17 @@ VERBS: dict[str, Verb] = {
         {
             "config": "the study, as of a sweep; without it the application that knows the folder, with its defaults",
             "output": "directory for check.txt, sheet.png (some images of each class) and splits.csv",
+        },
+        notes=_sweep_fields,
+    ),
+    "probe": Verb(
+        "what each stage of the frozen network already knows of your classes, in one pass; trains no network",
+        "medtune probe --config=configs/image_folder.py --config.data.dir=DIR --output=PROBE",
+        "--config=FILE [--output=DIR]",
+        _probe,
+        {
+            "config": "the study, as of a sweep; override with --config.FIELD=VALUE",
+            "output": "directory for probe.csv and its figure; without it nothing is written",
         },
         notes=_sweep_fields,
     ),

@@ -153,6 +153,18 @@ def damaged(folder: Path) -> Path | None:
     return next((folder / name for name in wanted if _sha256(folder / name) != wanted[name]), None)
 
 
+def remove_damaged(folder: Path) -> None:
+    """Remove the files that `damaged` finds, and their sums, so that they are made anew."""
+    while (broken := damaged(folder)) is not None:
+        broken.unlink(missing_ok=True)
+        if broken.name == SUMS:
+            return
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines(keepends=True)
+        name = broken.relative_to(folder).as_posix()
+        kept = [line for line in lines if line.rstrip("\n").split("  ", 1)[1] != name]
+        write_whole(folder / SUMS, "".join(kept).encode())
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name == SUMS or path.name.startswith("."):

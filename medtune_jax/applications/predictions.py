@@ -121,6 +121,17 @@ def called(ensemble: Ensemble, scores: np.ndarray) -> list[str]:
     return [BETWEEN.join(classes[row]) for row in above]
 
 
+def explained_classes(ensemble: Ensemble, scores: np.ndarray) -> np.ndarray:
+    """int [N], of scores [S, N, C]: the class that an image is called, and so is explained for; where it is called
+    several findings or nothing, the most probable one.
+    """
+    classes = ensemble.classes
+    likely = mean_of_runs(scores)[0].argmax(axis=1)
+    words = called(ensemble, scores)
+    own = [classes.index(w) if w in classes else k for w, k in zip(words, likely, strict=True)]
+    return np.array(own, int)
+
+
 def metrics_file(figures: Mapping[str, Estimate], images: int, groups: int) -> bytes:
     """metrics.csv: a row a figure, with its interval, or why there is none."""
     head = ("figure", "estimate", "low", "high", "cases", "groups", "why")

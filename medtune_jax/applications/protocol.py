@@ -118,9 +118,9 @@ class Option(NamedTuple):
     """A setting of an application's `predict`: a flag of `medtune predict`, a keyword in Python."""
 
     name: str
-    default: str | float | None
+    default: str | float | bool | None
     help: str
-    kind: type[str] | type[float] = str
+    kind: type[str] | type[float] | type[bool] = str
 
 
 class Trained(NamedTuple):
@@ -187,6 +187,8 @@ class Application:
     sensitivities at the paper's false positive rates (`report.points`).
     show: folder -> a picture of the data in it, or None for a folder of another kind.
     predict: None while the task has no way to use a trained network on new cases.
+    explain: dataset, directory of a finished study that kept weights -> files for its application/, of where the
+    networks' evidence lies; {} where nothing is new.
     """
 
     name: str
@@ -201,3 +203,4 @@ class Application:
     points: Callable[[Evidence], Sequence[Merit]] | None = None
     show: Callable[[Path], Image.Image | None] = lambda directory: None
     predict: Prediction | None = None
+    explain: Callable[[Dataset, Path], dict[str, bytes]] = lambda dataset, study: {}

@@ -50,7 +50,10 @@ def dry_run(config: ConfigDict, output: str | Path, executor: Executor) -> str:
         return "\n".join(
             [head, *lines, f"device hours: not estimated, since {why}: ask on such a machine"]
         )
-    seconds = {depth: _seconds_of_step(study, depth) for depth in study.plan.depths}
+    seconds = {
+        depth: sum(_share(study, phase) * _seconds_of_step(study, phase) for phase in depth.steps)
+        for depth in study.plan.depths
+    }
     lines = [_line(study, job, seconds[job.depth]) for job in planned]
     total = sum(_steps(study, job) * seconds[job.depth] for job in planned) / 3600
     kind = jax.devices()[0].device_kind
@@ -64,19 +67,25 @@ def dry_run(config: ConfigDict, output: str | Path, executor: Executor) -> str:
     )
 
 
+def _share(study: Study, phase: Depth) -> float:
+    """Of a run's steps, where none stops early."""
+    return phase.brief / study.settings.epochs if phase.brief else 1.0
+
+
 def _line(study: Study, job: Job, seconds: float | None = None) -> str:
     train = max(len(study.subsets[run.fraction, run.seed].train) for run in job.runs)
-    hours = ""
+    hours, phases = "", len(job.depth.phases)
+    each = f" in each of {phases} phases" if phases > 1 else ""
     if seconds is not None:
         hours = f", {1000 * seconds:.3g} ms a step, {_steps(study, job) * seconds / 3600:.2g} h"
     return (
         f"  {job.name}: {len(job.runs)} runs, {train} patches, {len(job.depth.tuned)} stages tuned, "
-        f"at most {_steps(study, job)} steps{hours}"
+        f"at most {_steps(study, job)} steps{each}{hours}"
     )
 
 
 def _steps(study: Study, job: Job) -> int:
-    """Of all its runs, where none stops early."""
+    """Of all its runs, in each of their phases, where none stops early."""
     batch, epochs = study.settings.batch, study.settings.epochs
     sizes = (len(study.subsets[run.fraction, run.seed].train) for run in job.runs)
     return sum(-(-size // batch) * epochs for size in sizes)

@@ -236,10 +236,16 @@ class Network:
                 outputs.append((side.weight, scores))
         return outputs
 
-    def shapes(self, size: int | None = None) -> dict[str, tuple[int, ...]]:
-        """Output shape [h,w,c] or [c] of every stage, without computing anything."""
+    def shapes(self, size: int | None = None, ended: bool = True) -> dict[str, tuple[int, ...]]:
+        """Output shape [h,w,c] or [c] of every stage, without computing anything.
+
+        ended: after the layers that end a stage (`then`); otherwise before them.
+        """
         inputs = self.inputs(size)
-        return {s.name: _traced(s.module, s.then, inputs[s.name][1])[1] for s in self.stages}
+        return {
+            s.name: _traced(s.module, s.then if ended else (), inputs[s.name][1])[1]
+            for s in self.stages
+        }
 
     def inputs(self, size: int | None = None, auxiliary: bool = False) -> dict[str, ModuleInput]:
         """The module of every stage and the shape of its input, side heads after the others: all that initial

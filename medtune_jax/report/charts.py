@@ -10,6 +10,11 @@ from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.section import Section
 
+_APART = {
+    False: "Training from scratch is no depth and stands apart.",
+    True: "Other ways to tune and training from scratch are no depths and stand apart.",
+}
+
 
 def by_depth(evidence: Evidence) -> Section | None:
     """Test metric by depth and fraction, as a figure and a table."""
@@ -28,7 +33,7 @@ def by_depth(evidence: Evidence) -> Section | None:
 
     caption = (
         f"Test {name}: mean over seeds with its 95% interval over {study.words.groups} and training runs. "
-        "Small dots are single seeds. Training from scratch is no depth and stands apart."
+        f"Small dots are single seeds. {_APART[bool(study.way_depths)]}"
     )
     table = markup.table(
         ("Tuned stages", *map(fraction_name, study.fractions)),

@@ -113,7 +113,7 @@ def _cell(evidence: Evidence) -> Cell:
     fraction = evidence.main_fraction
     if fraction is not None:
         return evidence.recommendations[fraction].depth, fraction
-    known = [cell for cell in evidence.cells if not evidence.study.is_scratch(cell[0])]
+    known = [cell for cell in evidence.cells if cell[0] in evidence.study.tuned_depths]
     if not known:
         raise UserError(
             f"{evidence.study.directory} has no finished tuned depth: run its sweep first"

@@ -47,6 +47,7 @@ _STYLE: Any = {
 _CLOCKS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Producer")}
 _MARKERS = "osD^vP"
 _WIDTH = 9.0
+_GAP = 0.6  # between depths and what is none, in steps of depth
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,10 @@ def fraction_name(fraction: float) -> str:
 def by_depth(evidence: Evidence) -> Drawing:
     """Test metric by depth, one line a fraction, with intervals and single seeds."""
     study = evidence.study
-    # Scratch is no point on the scale of depths: it stands apart and no line leads to it.
-    gap = 0.6 if study.tuned_depths and study.scratch_depths else 0.0
-    places = {d: i + gap * study.is_scratch(d) for i, d in enumerate(study.depths)}
+    # Scratch, and other ways to tune, are no points on the scale of depths: they stand apart and no line leads to them.
+    apart = {depth: _GAP * n for n, group in enumerate(study.groups) for depth in group}
+    places = {depth: i + apart[depth] for i, depth in enumerate(study.depths)}
+    borders = [places[group[-1]] + (1 + _GAP) / 2 for group in study.groups[:-1]]
     fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
     spread = 0.11 if len(fractions) <= 4 else 0.09
 
@@ -112,8 +114,8 @@ def by_depth(evidence: Evidence) -> Drawing:
             shift = spread * (i - (len(fractions) - 1) / 2)
             beside = {depth: place + shift for depth, place in places.items()}
             _draw_fraction(ax, evidence, fractions[i], beside, colour, _MARKERS[i % 6])
-        if gap:
-            ax.axvline(len(study.tuned_depths) - 0.5 + gap / 2, color="#999999", ls=":", lw=1)
+        for border in borders:
+            ax.axvline(border, color="#999999", ls=":", lw=1)
         ax.set_xticks(list(places.values()), [study.label(d) for d in places])
         _slanted_if_long(ax, [study.label(d) for d in places])
         ax.set_xlim(-0.6, max(places.values()) + 0.6)
@@ -131,7 +133,8 @@ def by_depth(evidence: Evidence) -> Drawing:
 def map_of_study(evidence: Evidence) -> Drawing:
     """The answer's figure as a map: a column a depth, a row a size of the training set, the depth to use framed."""
     study, merit = evidence.study, evidence.merit
-    depths = [*study.tuned_depths, *study.scratch_depths]
+    depths = [depth for group in study.groups for depth in group]
+    borders = np.cumsum([len(group) for group in study.groups])[:-1]
     fractions = [f for f in study.fractions if f in evidence.recommendations]
     values = np.full((len(fractions), len(depths)), np.nan)
     for row, column in np.ndindex(values.shape):
@@ -159,7 +162,8 @@ def map_of_study(evidence: Evidence) -> Drawing:
             column = depths.index(evidence.recommendations[fraction].depth)
             frame = Rectangle((column, row), 1, 1, fill=False, ec=palette.VERMILION, lw=2.5)
             ax.add_patch(frame).set_clip_on(False)
-        ax.axvline(len(study.tuned_depths), color="white", lw=6)
+        for border in borders:
+            ax.axvline(border, color="white", lw=6)
         ax.set_xticks(np.arange(len(depths)) + 0.5, [study.label(d) for d in depths])
         ax.set_yticks(np.arange(len(fractions)) + 0.5, [fraction_name(f) for f in fractions])
         _slanted_if_long(ax, [study.label(d) for d in depths])
@@ -276,7 +280,10 @@ def curves(evidence: Evidence, kind: Curve) -> Drawing:
             )
 
     size = (4.7 * len(fractions), 4.8)
-    description = f"{kind.title} of the recommended, shallowest and deepest depth and of scratch."
+    ways = ", of other ways to tune" if study.way_depths else ""
+    description = (
+        f"{kind.title} of the recommended, shallowest and deepest depth{ways} and of scratch."
+    )
     return Drawing(kind.name, description, drawn(size, len(fractions), draw))
 
 

@@ -104,21 +104,33 @@ class Run:
 
 @dataclass(frozen=True)
 class Depth:
-    """name: as in the runs. label: as the paper names it. tuned: the trained stages. scratch: from random weights."""
+    """name: as in the runs. label: as the paper names it. tuned: the trained stages. scratch: from random weights.
+
+    way: of what is no depth, such as 'bitfit'; light: the trained stages of which only biases and norms move;
+    parameters: how many a way trains.
+    """
 
     name: str
     label: str
     tuned: tuple[str, ...]
     scratch: bool
+    way: str = ""
+    light: tuple[str, ...] = ()
+    parameters: int | None = None
+
+    @property
+    def place(self) -> tuple[bool, bool]:
+        """To sort by: the depths, then the ways, then scratch."""
+        return self.scratch, bool(self.way)
 
 
 @dataclass(frozen=True)
 class StudyResults:
     """A study as found on disk, finished or not.
 
-    known_depths: by name, shallow to deep, then from scratch. saturated: of a study that kept probabilities only, the
-    rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how thresholds were chosen.
-    subgroups: by column of the data, the value of each of the N test images.
+    known_depths: by name, shallow to deep, then other ways to tune, then from scratch. saturated: of a study that kept
+    probabilities only, the rows of all its runs in which one is exactly 0; None where log-odds were kept. rule: how
+    thresholds were chosen. subgroups: by column of the data, the value of each of the N test images.
     """
 
     directory: Path
@@ -171,12 +183,23 @@ class StudyResults:
 
     @property
     def tuned_depths(self) -> list[str]:
-        """Depths that start from pre-trained weights, shallow to deep."""
-        return [name for name, depth in self.known_depths.items() if not depth.scratch]
+        """The points on the axis of depths: from pre-trained weights, shallow to deep."""
+        return [name for name, depth in self.known_depths.items() if depth.place == (False, False)]
+
+    @property
+    def way_depths(self) -> list[str]:
+        """Other ways to tune: no points on the axis of depths."""
+        return [name for name, depth in self.known_depths.items() if depth.way]
 
     @property
     def scratch_depths(self) -> list[str]:
         return [name for name, depth in self.known_depths.items() if depth.scratch]
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """Depths, other ways and scratch, as they stand apart in a figure; those that there are."""
+        groups = self.tuned_depths, self.way_depths, self.scratch_depths
+        return [group for group in groups if group]
 
     def is_scratch(self, depth: str) -> bool:
         return self.known_depths[depth].scratch
@@ -289,15 +312,18 @@ def _tell(directory: Path, blamed: Mapping[str, str], others: bool) -> None:
 
 
 def _depths(manifest: dict[str, Any]) -> dict[str, Depth]:
-    """By name, those from scratch last."""
+    """By name: depths, other ways, scratch."""
     stages = tuple(stage["name"] for stage in manifest["network"]["stages"])
     found = [
         _depth_of_name(entry, stages)
         if isinstance(entry, str)
-        else Depth(entry["name"], entry["label"], tuple(entry["tuned"]), entry["scratch"])
+        else Depth(
+            *(entry["name"], entry["label"], tuple(entry["tuned"]), entry["scratch"]),
+            *(entry.get("way", ""), tuple(entry.get("light", ())), entry.get("parameters")),
+        )
         for entry in manifest["depths"]
     ]
-    return {depth.name: depth for depth in sorted(found, key=lambda depth: depth.scratch)}
+    return {depth.name: depth for depth in sorted(found, key=lambda depth: depth.place)}
 
 
 def _depth_of_name(name: str, stages: tuple[str, ...]) -> Depth:

@@ -25,7 +25,7 @@ def stages(evidence: Evidence) -> Section:
     rows = []
     for depth in study.known_depths.values():
         cells = [_stage_cell(depth, name, study.stages[-1]) for name in study.stages]
-        tuned = sum(sizes[name] for name in depth.tuned)
+        tuned = depth.parameters or sum(sizes[name] for name in depth.tuned)
         rows.append((depth.label, *cells, f"{tuned:,}"))
     head = [Markup("<span>{}</span>").format(name) for name in study.stages]
     shapes = [
@@ -37,6 +37,8 @@ def stages(evidence: Evidence) -> Section:
         '<span class="key fresh">N</span> new, random start '
         '<span class="key frozen">·</span> frozen'
     )
+    if any(depth.light for depth in study.known_depths.values()):
+        key += Markup(' <span class="key tuned">B</span> biases and norms tuned, the rest frozen')
     return Section.of(
         "Frozen and tuned stages",
         markup.paragraph(key),
@@ -51,6 +53,8 @@ def stages(evidence: Evidence) -> Section:
 def _stage_cell(depth: Depth, stage: str, last: str) -> Markup:
     """The last stage is new at every depth; from scratch, all are."""
     kind, mark = ("tuned", "T") if stage in depth.tuned else ("frozen", "·")
+    if stage in depth.light:
+        mark = "B"
     if depth.scratch or stage == last:
         kind, mark = "fresh", "N"
     return Markup('<span class="cell {}">{}</span>').format(kind, mark)

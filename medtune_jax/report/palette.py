@@ -40,6 +40,12 @@ _SCRATCH = (
     Line(SKY, (0, (1, 1))),
     Line(AXES, (0, (3, 1, 1, 1, 1, 1))),
 )
+_WAYS = (
+    Line(PURPLE, "-"),
+    Line(SKY, "-"),
+    Line(BLACK, (0, (5, 1))),
+    Line(AXES, (0, (8, 2, 1, 2))),
+)
 
 
 class Part(NamedTuple):
@@ -51,7 +57,7 @@ class Part(NamedTuple):
 
 
 def cast(evidence: Evidence, fraction: float) -> list[Part]:
-    """Recommended, shallowest and deepest depth, each once, then every initialisation from scratch."""
+    """Recommended, shallowest and deepest depth, each once, then every other way and initialisation from scratch."""
     study, answer = evidence.study, evidence.recommendations.get(fraction)
     roles: dict[str, list[str]] = {}
     for role, depth in (
@@ -65,22 +71,22 @@ def cast(evidence: Evidence, fraction: float) -> list[Part]:
         Part(depth, f"{study.label(depth)} ({', '.join(played)})", ROLES[played[0]])
         for depth, played in roles.items()
     ]
-    fresh = [d for d in study.scratch_depths if evidence.has(d, fraction)]
-    return tuned + [Part(d, study.label(d), scratch(study, d)) for d in fresh]
+    beside = {d: line for d, line in _apart(study).items() if evidence.has(d, fraction)}
+    return tuned + [Part(d, study.label(d), line) for d, line in beside.items()]
 
 
-def scratch(study: StudyResults, depth: str) -> Line:
-    return _SCRATCH[study.scratch_depths.index(depth) % len(_SCRATCH)]
+def _apart(study: StudyResults) -> dict[str, Line]:
+    """Of what is no depth."""
+    groups = ((study.way_depths, _WAYS), (study.scratch_depths, _SCRATCH))
+    return {d: lines[i % len(lines)] for names, lines in groups for i, d in enumerate(names)}
 
 
 def depths(study: StudyResults) -> dict[str, Line]:
-    """A line for every depth: an ordered map from shallow to deep; scratch stands apart."""
+    """A line for every depth: an ordered map from shallow to deep; other ways and scratch stand apart."""
     places = np.linspace(0.9, 0.1, max(len(study.tuned_depths), 2))
     colours = [mpl.colors.to_hex(colour) for colour in mpl.colormaps["viridis"](places)]
     tuned = zip(study.tuned_depths, colours, strict=False)
-    return {d: Line(colour, "-") for d, colour in tuned} | {
-        d: scratch(study, d) for d in study.scratch_depths
-    }
+    return {d: Line(colour, "-") for d, colour in tuned} | _apart(study)
 
 
 def fractions(count: int) -> list[Any]:

@@ -3,13 +3,14 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, fairness, findings, methods, pairs, reviewer
+from medtune_jax.report import charts, fairness, findings, methods, pairs, reviewer, ways
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
     findings.answer,
     charts.by_depth,
     findings.tests,
+    ways.section,
     findings.verdicts,
     findings.recommendation,
     charts.precision_recall,

@@ -47,8 +47,9 @@ def decides(config: ConfigDict, network: Network, depth: Depth) -> dict[str, Any
     if augment_of(config) is None:
         return {}
     fields = dict(config.augment.to_dict())
-    if reaches_pixels(network, depth):
+    reach = [reaches_pixels(network, phase) for phase in depth.steps]
+    if all(reach):
         del fields["copies"]
-    elif fields["copies"] == 1:
+    elif fields["copies"] == 1 and not any(reach):
         return {}
     return {"augment": fields}

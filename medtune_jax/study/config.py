@@ -41,7 +41,7 @@ def shared_fields() -> ConfigDict:
                 "split_seed": 0,
             },
             "sweep": {
-                "depths": "all",  # first tuned stages and scratch[-gaussian|-xavier|-msra]
+                "depths": "all",  # first tuned stages, scratch[-gaussian|-xavier|-msra], ways (docs/tuning.md)
                 "fractions": "1.0",  # of the training patients
                 "seeds": 3,
             },
@@ -83,6 +83,7 @@ def shared_fields() -> ConfigDict:
                 "b2": 0.999,
                 "eps": 1e-8,
                 "weight_decay": 0.0,  # of kernels
+                "l2_sp": 0.0,  # pull of tuned stages to their pre-trained parameters (docs/tuning.md); 0: none
             },
             "memory": {  # GiB; changes no result
                 "images_gib": 2.0,  # decoded image files in the host's memory; more are decoded to disk and streamed
@@ -110,6 +111,7 @@ MEANINGS = {
     "training.balance": "rare classes: downsample the others, weights in the loss, or none",
     "training.norm": "batch norms of tuned stages in training: stored statistics, or those of each batch",
     "training.keep": "weights that stay when all runs are done, beside the recommended: depths, runs, or all",
+    "optimizer.l2_sp": "L2-SP: how strongly tuned stages are pulled to their pre-trained parameters; 0: not at all",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",
     "training.scratch.epochs": "most epochs from scratch; 0: training.epochs",
     "training.scratch.patience": "patience from scratch; 0: training.patience",

@@ -31,7 +31,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.depth.name}-f{self.fraction:g}"
+        return f"{self.depth.slug}-f{self.fraction:g}"
 
 
 def jobs(plan: Plan) -> list[Job]:

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from medtune_jax import balance, networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
-from medtune_jax.networks import Network
+from medtune_jax.networks import Network, parameter_count
 from medtune_jax.study.augmentation import augment_of, decides
-from medtune_jax.tuning import Depth
+from medtune_jax.tuning import Depth, light
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that), or with
 # what the report makes of its scores.
@@ -24,6 +24,7 @@ _NOT_OF_THE_DATA = ("dir", "subgroups")
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
 _ADDED: dict[tuple[str, str], Any] = {
     ("rates", "search"): 1,
+    ("optimizer", "l2_sp"): 0.0,
     ("training", "norm"): "stored",
     ("training", "scratch"): {"epochs": 0, "patience": 0},
     ("data", "class_pattern"): "",
@@ -69,12 +70,24 @@ class Plan:
         return {
             "depths": [
                 {"name": d.name, "label": d.label, "tuned": d.tuned, "scratch": d.scratch}
+                | self._way(d)
                 for d in self.depths
             ],
             "fractions": self.fractions,
             "seeds": self.seeds,
             "runs": [{"run": run.name, **run.cell} for run in self.runs],
         }
+
+    def _way(self, depth: Depth) -> dict[str, Any]:
+        """What is said of a way: which one, where biases and norms alone move, how many parameters do."""
+        if not depth.way:
+            return {}
+        params = self.network.abstract_params(self.size)
+        trained = {
+            stage: light(params[stage]) if stage in depth.light else params[stage]
+            for stage in depth.tuned
+        }
+        return {"way": depth.way, "light": depth.light, "parameters": parameter_count(trained)}
 
 
 def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_sha256: str) -> Plan:
@@ -124,7 +137,7 @@ def _depths(network: Network, text: Any) -> tuple[Depth, ...]:
     depths = {depth.name: depth for depth in (tuning.parse(network, name) for name in names)}
     if not depths:
         raise UserError("sweep.depths is empty: name stages, scratch, or all")
-    return tuple(sorted(depths.values(), key=lambda d: (d.scratch, len(d.tuned))))
+    return tuple(sorted(depths.values(), key=lambda depth: depth.place))
 
 
 def _shared_config(config: ConfigDict) -> dict[str, Any]:
@@ -145,7 +158,7 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
 def _planned(shared: dict[str, Any], depth: Depth, fraction: float, seed: int) -> PlannedRun:
     run = PlannedRun("", depth, fraction, seed)
     short = digest({**shared, **run.cell})[:8]
-    return replace(run, name=f"{depth.name}-f{fraction:g}-s{seed}-{short}")
+    return replace(run, name=f"{depth.slug}-f{fraction:g}-s{seed}-{short}")
 
 
 def digest(value: Any) -> str:

@@ -79,8 +79,10 @@ class Study:
         return 1 if augment_of(self.config) is None or self.augments(depth) else views
 
     def settings_of(self, depth: Depth) -> Settings:
-        """Training from scratch has epochs and patience of its own, where the config gives any."""
+        """From scratch epochs and patience are its own, where the config gives any; those of a brief phase are too."""
         own = self.config.training.scratch
+        if depth.brief:
+            return replace(self.settings, epochs=depth.brief, keep_last=True)
         if not depth.scratch:
             return self.settings
         epochs, patience = self.settings.epochs, self.settings.patience
@@ -166,7 +168,8 @@ def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
     """A stage without pre-trained weights must be tuned: frozen noise teaches nothing."""
     missing = [name for name in plan.network.names[:-1] if name not in source.params]
     for depth in plan.depths:
-        frozen = [name for name in missing if name not in depth.tuned]
+        whole = set(depth.tuned) - set(depth.light)
+        frozen = [name for name in missing if name not in whole]
         if frozen:
             raise UserError(
                 f"depth '{depth.name}' would freeze stage '{frozen[0]}', for which these weights hold nothing: "

@@ -40,7 +40,7 @@ from medtune_jax.training import (
     runner_for,
 )
 from medtune_jax.training.devices import hosts
-from medtune_jax.tuning import Depth
+from medtune_jax.tuning import Depth, Optimizer
 
 FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
 
@@ -58,7 +58,7 @@ class Shared:
     """What the runs of a depth share.
 
     check: called after every epoch; what it raises ends the training. lasting: what is trained waits on disk for more
-    epochs.
+    epochs. before: the same of the phases that go before, each of which leaves its state in a folder `part` of its own.
     """
 
     study: Study
@@ -68,6 +68,8 @@ class Shared:
     progress: Progress
     check: Callable[[], None]
     lasting: bool = False
+    before: tuple[Shared, ...] = ()
+    part: str = ""
 
     def epoch(self, tried: Try, epoch: Epoch) -> None:
         self.progress.epoch(tried.planned, epoch, tried.factor)
@@ -77,7 +79,7 @@ class Shared:
         folder = self.study.store.partial(tried.planned.name)
         searched = len(self.study.factors) > 1
         place = folder / f"x{tried.factor:.3g}" if searched else folder
-        return Partial(place, lasting=self.lasting)
+        return Partial(place / self.part, lasting=self.lasting)
 
     def tries(self, planned: PlannedRun) -> list[Try]:
         """The run at each rate of its grid."""
@@ -86,6 +88,15 @@ class Shared:
             Try(planned, factor, replace(run, rates=tuning.scaled(run.rates, factor)))
             for factor in self.study.factors
         ]
+
+    def begun(self, tried: Try, before: Candidate | None) -> Try:
+        """A try as this phase begins it: the rates of its stages, the best snapshot of the phase before."""
+        rates = {stage: tried.run.rates[stage] for stage in self.runner.task.tuned}
+        params = (
+            {**before.run.params, **(before.fitted.params or {})} if before else tried.run.params
+        )
+        run = replace(tried.run, rates=rates, params=params, views=self.study.views(self.depth))
+        return tried._replace(run=run)
 
     def scored(self, params: Params, patches: np.ndarray) -> tuple[TestSet, np.ndarray]:
         """What patches are patches of, and its log-odds [N, C]."""
@@ -134,25 +145,46 @@ def shared_by(
     check: Callable[[], None] = lambda: None,
     lasting: bool = False,
 ) -> Shared:
-    """Inputs and program of a depth."""
-    inputs = study.cache.inputs(depth.tuned[0], pretrained=not depth.scratch)
-    runner = _runner(study, depth, inputs)
-    return Shared(study, depth, inputs, runner, progress, check, lasting)
+    """Inputs and programs of a depth, those of its last phase and, in it, those of the phases before."""
+    *before, last = depth.steps
+    earlier = [(phase, None if phase.brief else _inputs(study, phase)) for phase in before]
+    inputs = _inputs(study, last)
+    # A brief phase is not worth features of its own: it starts where the last one does.
+    parts = tuple(
+        Shared(
+            study, phase, own, _runner(study, phase, own), progress, check, True, (), f"phase{n}"
+        )
+        for n, (phase, own) in enumerate(((phase, own or inputs) for phase, own in earlier), 1)
+    )
+    runner = _runner(study, last, inputs)
+    return Shared(study, last, inputs, runner, progress, check, lasting, parts)
+
+
+def _inputs(study: Study, phase: Depth) -> Inputs:
+    return study.cache.inputs(phase.tuned[0], pretrained=not phase.scratch)
 
 
 def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> Task:
-    """What the runs of a depth train, on inputs of a cache."""
+    """What the runs of a depth of a single phase train, on inputs of a cache."""
     return Task(
         study.network,
         trained_stages(study.network, depth, study.config),
         inputs.start,
         inputs.take,
         cache.dtype,
-        study.optimizer,
+        _optimizer(study, depth),
         augmented=cache.augmented if study.augments(depth) else None,
         objective=study.dataset.objective,
         norm=norm_of(study.config, study.network, depth),
     )
+
+
+def _optimizer(study: Study, depth: Depth) -> Optimizer:
+    """L2-SP pulls stages that were pre-trained: neither the new head, nor anything from scratch."""
+    known = set(study.source.params) - {study.network.head}
+    anchored = study.optimizer.l2_sp and not depth.scratch
+    pulled = tuple(stage for stage in depth.tuned if stage in known) if anchored else ()
+    return replace(study.optimizer, anchored=pulled, light=depth.light)
 
 
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
@@ -202,17 +234,31 @@ def _train(shared: Shared, group: Sequence[PlannedRun]) -> list[Outcome]:
 
 
 def stacks(shared: Shared, tries: Sequence[Try]) -> list[Sequence[Try]]:
-    """Those that are trained together."""
+    """Those that are trained together in a phase."""
     return [tries] if shared.runner.stacks else [[tried] for tried in tries]
 
 
 def fitted(
     shared: Shared, tries: Sequence[Try], settings: Settings | None = None
 ) -> list[Candidate]:
-    """Train together. Each takes an equal share of the time, with what an interrupted stack took before.
+    """Train together, one phase after another, each from the best snapshot of the phase before.
 
-    settings: where not those of the study.
+    One that diverges has no further phase. settings: where not those of the study.
     """
+    reached: dict[int, Candidate] = {}
+    for phase in (*shared.before, shared):
+        going = [n for n in range(len(tries)) if n not in reached or not reached[n].fitted.failure]
+        starts = [phase.begun(tries[n], reached.get(n)) for n in going]
+        found = [c for stack in stacks(phase, starts) for c in _fitted(phase, stack, settings)]
+        for number, candidate in zip(going, found, strict=True):
+            reached[number] = replace(candidate, before=reached.get(number))
+    return [reached[number] for number in range(len(tries))]
+
+
+def _fitted(shared: Shared, tries: Sequence[Try], settings: Settings | None) -> list[Candidate]:
+    """One phase. Each takes an equal share of the time, with what an interrupted stack took before."""
+    if not tries:
+        return []
     began, study = time.perf_counter(), shared.study
     partials = [shared.partial(tried) for tried in tries]
     fits = fit(
@@ -248,15 +294,15 @@ def _outcome(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate
     """All that a run leaves behind."""
     began, study, best = time.perf_counter(), shared.study, search.chosen(candidates)
     outcome = _judged(shared, planned, candidates)
-    trained = sum(candidate.seconds for candidate in candidates)
-    epochs = sum(len(candidate.fitted.history) for candidate in candidates)
+    trained = sum(candidate.all_seconds for candidate in candidates)
+    epochs = sum(len(candidate.whole.history) for candidate in candidates)
     timing = {
         "seconds": trained + time.perf_counter() - began,
         "epoch_seconds": trained / max(epochs, 1),
     }
     return replace(
         outcome,
-        history=best.fitted.history,
+        history=best.whole.history,
         search=search.curves(candidates),
         timing=timing,
         config=study.config.to_dict(),
@@ -270,7 +316,7 @@ def _judged(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate]
     if reason := search.failure(candidates):
         return Outcome({**result_of(study, planned, FAILED, reason), **searched})
     candidate = search.chosen(candidates)
-    fitted, best = candidate.fitted, candidate.fitted.best
+    fitted, best = candidate.whole, candidate.whole.best
     assert fitted.params is not None and best is not None
     params = {**candidate.run.params, **fitted.params}
     subset, classes = study.subsets[planned.fraction, planned.seed], study.dataset.classes
@@ -287,6 +333,7 @@ def _judged(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate]
         "train_images": len(subset.train),
         "val_images": len(subset.valid),
         **candidate.rates,
+        **candidate.phases,
         **searched,
         **study.application.evaluate(study.dataset, scores),
     }

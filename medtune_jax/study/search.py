@@ -6,22 +6,52 @@ The test set is not at hand here: a candidate knows its epochs, and its run is s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
 from medtune_jax.study.store import HISTORY, history_row
-from medtune_jax.training import Fitted, Run
+from medtune_jax.training import Epoch, Fitted, Run
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run trained with all its rates times `factor`. seconds: of its training."""
+    """A run trained with all its rates times `factor`.
+
+    fitted, seconds: what training left and took, of its last phase; before: the phase before that, if there is one.
+    """
 
     factor: float
     run: Run
     fitted: Fitted
     seconds: float
+    before: Candidate | None = None
+
+    @property
+    def all_seconds(self) -> float:
+        """Of all phases."""
+        return self.seconds + (self.before.all_seconds if self.before else 0.0)
+
+    @property
+    def whole(self) -> Fitted:
+        """The epochs of all phases, numbered through; the best one, parameters and failure are the last phase's."""
+        if self.before is None:
+            return self.fitted
+        history, fitted = self.before.whole.history, self.fitted
+        last = history[-1]
+
+        def through(epoch: Epoch) -> Epoch:
+            return replace(
+                epoch, epoch=last.epoch + epoch.epoch, batches=last.batches + epoch.batches
+            )
+
+        best = through(fitted.best) if fitted.best else None
+        return replace(fitted, history=[*history, *map(through, fitted.history)], best=best)
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """As result.json says them: epochs before the last phase; nothing where there is one phase."""
+        return {"epochs_before": len(self.before.whole.history)} if self.before else {}
 
     @property
     def rates(self) -> dict[str, float]:
@@ -62,7 +92,7 @@ def record(candidates: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _told(candidate: Candidate) -> dict[str, Any]:
-    fitted, best = candidate.fitted, candidate.fitted.best
+    fitted, best = candidate.whole, candidate.whole.best
     return {
         **candidate.rates,
         "validation": best.validation if best else None,
@@ -80,6 +110,6 @@ def curves(candidates: Sequence[Candidate]) -> list[tuple[Any, ...]]:
     rows = [
         (*(f"{rate:.7g}" for rate in c.rates.values()), *history_row(epoch))
         for c in candidates
-        for epoch in c.fitted.history
+        for epoch in c.whole.history
     ]
     return [head, *rows]

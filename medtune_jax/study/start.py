@@ -8,7 +8,6 @@ import jax
 from ml_collections import ConfigDict
 
 from medtune_jax import networks, tuning, weights
-from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Rates
 from medtune_jax.tuning import Depth, StageRates
 
@@ -36,10 +35,6 @@ def starting_params(
 
 def trained_stages(network: Network, depth: Depth, config: ConfigDict) -> tuple[str, ...]:
     """The tuned stages, and the side heads that exist only while they are trained."""
-    if len(depth.phases) > 1:
-        raise UserError(
-            f"depth '{depth.name}' has {len(depth.phases)} phases: a run trains a single one"
-        )
     if not (depth.scratch and config.training.auxiliary):
         return depth.tuned
     return (*depth.tuned, *(side.stage.name for side in network.auxiliary))

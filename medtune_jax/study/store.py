@@ -25,6 +25,7 @@ from medtune_jax.paths import (
     discard,
     json_with_sum,
     manifest_by_sum,
+    remove_damaged,
     scratch_beside,
     seal,
     write_whole,
@@ -89,11 +90,14 @@ class Store:
                 write_whole(path, content)
 
     def keep(self, files: dict[str, bytes]) -> None:
-        """Write the application's files under application/, each whole."""
-        if jax.process_index() or not files:
+        """Write the application's files under application/, each whole; what is damaged there goes."""
+        if jax.process_index():
             return
         folder = self.directory / "application"
         with written_to(self.directory):
+            remove_damaged(folder)
+            if not files:
+                return
             for name, content in files.items():
                 write_whole(folder / name, content)
             seal(folder)
@@ -201,13 +205,15 @@ def versions() -> dict[str, str]:
 
 
 def merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
-    """Both sweeps' runs and depths: shallow to deep, then from scratch."""
+    """Both sweeps' runs and depths: shallow to deep, then other ways to tune, then from scratch."""
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
     depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
     return {
         **manifest,
         "runs": list(runs.values()),
-        "depths": sorted(depths.values(), key=lambda d: (d["scratch"], len(d["tuned"]))),
+        "depths": sorted(
+            depths.values(), key=lambda d: (d["scratch"], "way" in d, len(d["tuned"]))
+        ),
         "fractions": sorted({run["fraction"] for run in runs.values()}, reverse=True),
         "seeds": max((run["seed"] for run in runs.values()), default=-1) + 1,
     }

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from medtune_jax import signals
@@ -59,19 +60,35 @@ def sweep(
                 _do(study, job, board, ours, progress)
         # With our runs, should another launcher have added its own at the same moment.
         store.open(store.manifest)
-        _prune(study, progress)
+        if _finished(study):
+            _prune(study, progress)
+            _explain(study, progress)
     return store.directory
+
+
+def _finished(study: Study) -> bool:
+    """Whether there are networks to keep, this host is to do so, and no other sweep of this study is still at work."""
+    if not study.config.training.keep_weights or not hosts.first():
+        return False
+    runs = study.store.manifest["runs"]
+    return all(study.store.result(run["run"]) is not None for run in runs)
 
 
 def _prune(study: Study, progress: Progress) -> None:
     """Of a finished study the weights of the answer stay, and those that the config names."""
     training = study.config.training
-    if not training.keep_weights or not hosts.first():
-        return
-    if any(study.store.result(run["run"]) is None for run in study.store.manifest["runs"]):
-        return  # another sweep of this study is not done yet
     for line in str(prune(study.store.directory, training.keep)).splitlines():
         progress.note(line)
+
+
+def _explain(study: Study, progress: Progress) -> None:
+    """What the recommended networks went by in the test set, for the report; without it the study is no less done."""
+    if jax.process_count() > 1:
+        return  # the others, which computing would wait for, are done
+    try:
+        study.store.keep(study.application.explain(study.dataset, study.store.directory))
+    except (UserError, RuntimeError, MemoryError) as error:
+        progress.note(f"no maps for the report: {error}".splitlines()[0])
 
 
 def _check_same(study: Study) -> None:
@@ -114,7 +131,8 @@ def say_what_was_read(study: Study, progress: Progress) -> None:
 def _expect(study: Study, board: Board, progress: Progress) -> None:
     """Tell the cache which depths are to come, and the user what they will keep."""
     waiting = {job.depth for job in jobs(study.plan) if board.waiting(job)}
-    depths = [d for d in study.plan.depths if d in waiting and not d.scratch]
+    known = [d for d in study.plan.depths if d in waiting and not d.scratch]
+    depths = [phase for depth in known for phase in depth.steps if not phase.brief]
     boundaries = study.cache.expect([depth.tuned[0] for depth in depths])
     where = {"device": "on the device", "host": "in memory", "disk": "on disk"}
     for depth, boundary in zip(depths, boundaries, strict=True):

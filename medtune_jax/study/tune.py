@@ -43,9 +43,9 @@ class Tuned:
 def tune(config: ConfigDict, output: str | Path, quiet: bool = False) -> Tuned:
     """Choose a depth on validation data without training all (`evaluation.halving`), train the final network, score it.
 
-    The fields of `sweep` say among which depths and with how many seeds; depths from scratch and smaller training sets
-    are no matter of a search. Any number of launchers may share `output`; each returns when all is done, and the
-    same command goes on after an interruption. UserError for bad input, and where every depth diverges.
+    The fields of `sweep` say among which depths and with how many seeds; ways that are no depth, scratch and smaller
+    training sets are no matter of a search. Any number of launchers may share `output`; each returns when all is done,
+    and the same command goes on after an interruption. UserError for bad input, and where every depth diverges.
     """
     devices.start(config.device)
     if jax.process_count() > 1:
@@ -91,14 +91,16 @@ def _of_search(config: ConfigDict) -> ConfigDict:
 
 
 def _searched_alone(study: Study) -> Study:
-    """Without depths from scratch; under an identity of its own, so that no sweep goes on in its directory."""
+    """Depths alone, without other ways and scratch; under an identity of its own, so that no sweep goes on in its
+    directory.
+    """
     plan = study.plan
-    depths = tuple(depth for depth in plan.depths if not depth.scratch)
+    depths = tuple(depth for depth in plan.depths if depth.ordered)
     if not depths:
         raise UserError(
             "sweep.depths names no depth that starts from pre-trained weights: name stages, or all"
         )
-    runs = tuple(run for run in plan.runs if not run.depth.scratch)
+    runs = tuple(run for run in plan.runs if run.depth.ordered)
     identity = digest(("tune", plan.identity, [depth.name for depth in depths], plan.seeds))
     study.plan = replace(plan, depths=depths, runs=runs, identity=identity)
     make_room(study)

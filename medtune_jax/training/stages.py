@@ -86,7 +86,8 @@ def loss_and_gradients(
 
     x: input of the task's first stage. keys: PRNG keys [B], one a row, for dropout.
     """
-    forward, backward = (compilation.compiled(part, static=(0,)) for part in (_forward, _backward))
+    forward = compilation.compiled(_forward, static=(0,))
+    backward = compilation.compiled(_backward, static=(0, 1))
     side_loss = compilation.compiled(_side, static=(0, 1))
     network, objective = task.network, task.objective
     params = {**tuned, **frozen}
@@ -97,8 +98,9 @@ def loss_and_gradients(
     for position in range(network.index(task.start), len(network.stages)):
         stage = network.stages[position]
         arguments = params[stage.name], x
-        if stage.name in tuned:
-            x, residuals = forward(stage, *arguments, keys, position, task.counts(target))
+        if stage.name in tuned or passed:  # what is frozen behind a tuned stage passes gradients on
+            counts = task.counts(target) if stage.name in tuned else None
+            x, residuals = forward(stage, *arguments, keys, position, counts)
             passed.append((stage.name, residuals, arguments))
         else:
             x = stage.compiled(*arguments, keys, position)
@@ -113,7 +115,9 @@ def loss_and_gradients(
         name, residuals, arguments = passed.pop()
         if name in behind_side:
             behind = behind + behind_side[name]
-        gradients[name], behind = backward(not passed, residuals, arguments, behind)
+        gradients[name], behind = backward(
+            name in tuned, bool(passed), residuals, arguments, behind
+        )
     return sum(losses, loss), {name: gradients[name] for name in tuned}
 
 
@@ -152,7 +156,7 @@ class Residuals:
         return function
 
 
-# Each of these is compiled with its objective and its stage static.
+# Each of these is compiled with its objective, its stage and what is asked for static.
 
 
 def _forward(
@@ -168,11 +172,11 @@ def _forward(
 
 
 def _backward(
-    first: bool, residuals: Residuals, inputs: tuple[Params, Array], behind: Array
-) -> tuple[Params, Array | None]:
-    """Gradients by a stage's parameters and, unless it is the first tuned one, by its input."""
+    tuned: bool, further: bool, residuals: Residuals, inputs: tuple[Params, Array], behind: Array
+) -> tuple[Params | None, Array | None]:
+    """Gradients by a stage's parameters, if it is tuned, and by its input, if one further ahead is."""
     params, x = residuals.backward(inputs)(behind)
-    return params, None if first else x
+    return params if tuned else None, x if further else None
 
 
 def _side(

@@ -1,11 +1,12 @@
 """Tuning depth, per-stage rates and the optimizer of the tuned stages."""
 
-from medtune_jax.tuning.depth import SCRATCH, Depth, Phase, every_depth, parse
+from medtune_jax.tuning.depth import SCRATCH, WAYS, Depth, Phase, every_depth, parse
 from medtune_jax.tuning.optimizer import (
     OPTIMIZERS,
     Optimizer,
     OptStates,
     initial_states,
+    light,
     optimizer,
     split,
     update,
@@ -16,6 +17,7 @@ from medtune_jax.tuning.rates import StageRates, grid, scaled, stage_rates
 __all__ = [
     "OPTIMIZERS",
     "SCRATCH",
+    "WAYS",
     "Depth",
     "OptStates",
     "Optimizer",
@@ -24,6 +26,7 @@ __all__ = [
     "every_depth",
     "grid",
     "initial_states",
+    "light",
     "optimizer",
     "parse",
     "scaled",

@@ -8,12 +8,13 @@ as one partition of all parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from medtune_jax.errors import UserError
@@ -24,13 +25,16 @@ from medtune_jax.tuning.rates import StageRates
 OptStates = dict[str, optax.OptState]
 """{tuned stage: state of its optimizer}."""
 _FROZEN = "frozen"
+_HEAVY = ("kernel", "embedding")  # what does not move where only biases and norms do
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """Which update a study takes, and its numbers; each reads those that it has. Rates come per step.
 
-    weight_decay acts on kernels only. UserError for an unknown name or an impossible number.
+    weight_decay acts on kernels only. l2_sp: strength by which the stages `anchored` are pulled to where they started
+    (`_to_start`). light: stages of which only biases and norms move (`within`). still: kinds of
+    parameters that do not move, and have no state. UserError for an unknown name or an impossible number.
     """
 
     name: str = "caffe_sgd"
@@ -39,6 +43,10 @@ class Optimizer:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    l2_sp: float = 0.0
+    anchored: tuple[str, ...] = ()
+    light: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -52,9 +60,19 @@ class Optimizer:
                 raise UserError(
                     f"optimizer.{field} is {getattr(self, field)}: give a number from 0 to below 1"
                 )
-        for field in ("eps", "weight_decay"):
+        for field in ("eps", "weight_decay", "l2_sp"):
             if getattr(self, field) < 0:
                 raise UserError(f"optimizer.{field} is {getattr(self, field)}: give 0 or more")
+
+    def within(self, stage: str) -> Optimizer:
+        """As it acts in a stage."""
+        return replace(
+            self,
+            l2_sp=self.l2_sp if stage in self.anchored else 0.0,
+            anchored=(),
+            light=(),
+            still=_HEAVY if stage in self.light else (),
+        )
 
     def of_stage(self, rates: StageRates) -> optax.GradientTransformation:
         """The transformation of one stage's parameters."""
@@ -64,12 +82,34 @@ class Optimizer:
             "bias": make(self, rates.bias, 0.0),  # Caffe decays no bias
             "scale": make(self, rates.weight, 0.0),  # of a norm
             "embedding": make(self, rates.weight, 0.0),
+        }
+        if self.l2_sp:
+            kinds = {kind: optax.chain(_to_start(self.l2_sp), own) for kind, own in kinds.items()}
+        kinds |= {
             **dict.fromkeys(STATISTICS, optax.sgd(AVERAGE_RATE)),  # see networks/norms.py
+            **dict.fromkeys(self.still, optax.set_to_zero()),
         }
         return optax.partition(kinds, _kinds(kinds))
 
 
 Rate = Any  # float | Array: optax's stubs ask for a float and take a traced scalar
+
+
+def _to_start(strength: float) -> optax.GradientTransformation:
+    """L2-SP (Li et al., ICML 2018): g <- g + strength (W - W0), the gradient of strength / 2 |W - W0|^2. W0, where a
+    parameter started, is the state.
+    """
+
+    def init(params: Params) -> Params:
+        return jax.tree.map(jnp.copy, params)
+
+    def update(
+        gradients: Params, start: Params, params: Params | None = None
+    ) -> tuple[Params, Params]:
+        pulled = jax.tree.map(lambda g, w, w0: g + strength * (w - w0), gradients, params, start)
+        return pulled, start
+
+    return optax.GradientTransformation(init, update)
 
 
 def _caffe_sgd(kind: Optimizer, rate: Rate, decay: float) -> optax.GradientTransformation:
@@ -113,9 +153,18 @@ def _kinds(known: Collection[str]) -> Callable[[Params], Params]:
     return lambda params: jax.tree_util.tree_map_with_path(kind, params)
 
 
+def light(params: Params) -> Params:
+    """Of a stage's parameters those that move where only biases and norms do."""
+    return {
+        name: light(leaf) if isinstance(leaf, dict) else leaf
+        for name, leaf in params.items()
+        if name not in _HEAVY
+    }
+
+
 def initial_states(kind: Optimizer, params: Params) -> OptStates:
     """Of the tuned stages, whose parameters `params` are."""
-    return {stage: _initial_state(kind, params[stage]) for stage in params}
+    return {stage: _initial_state(kind.within(stage), params[stage]) for stage in params}
 
 
 @partial(jax.jit, static_argnums=0)  # or else a program for every shape of zeros
@@ -141,7 +190,9 @@ def update(
 ) -> tuple[Params, OptStates]:
     """One step of all tuned stages. step: `update_stage`, or a program of it."""
     moved = {
-        stage: step(kind, params[stage], states[stage], rates[stage], gradients[stage])
+        stage: step(
+            kind.within(stage), params[stage], states[stage], rates[stage], gradients[stage]
+        )
         for stage in params
     }
     return (
@@ -160,7 +211,9 @@ def optimizer(
     state, no update). For use with optax alone.
     """
     kind = kind or Optimizer()
-    stages = {stage: kind.of_stage(rates[stage]) for stage in params if stage in tuned}
+    stages = {
+        stage: kind.within(stage).of_stage(rates[stage]) for stage in params if stage in tuned
+    }
     labels = {stage: stage if stage in tuned else _FROZEN for stage in params}
     return optax.partition({**stages, _FROZEN: optax.set_to_zero()}, labels)
 

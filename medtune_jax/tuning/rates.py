@@ -50,7 +50,7 @@ def stage_rates(
         rate = rates.scratch if depth.scratch else rates.head if fresh else rates.tuned
         if stage not in depth.tuned:
             return rate
-        return rate * stage_decay ** (len(depth.tuned) - 1 - depth.tuned.index(stage))
+        return rate * stage_decay ** (len(network.names) - 1 - network.index(stage))
 
     stages = trained or depth.tuned
     return {stage: StageRates(weight(stage), weight(stage) * BIAS_FACTOR) for stage in stages}

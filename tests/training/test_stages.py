@@ -93,9 +93,20 @@ def test_the_same_as_of_the_whole_loss(first, start, sides):
     assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(got))
 
 
+@pytest.mark.parametrize("names", [("one", "head"), ("two", "head"), ("one", "three")])
+def test_gradients_pass_through_stages_that_are_frozen_behind_a_tuned_one(names):
+    tuned, frozen = tuning.split(params(), names)
+    x, keys, target = batch(names[0])
+    got = stages.loss_and_gradients(task(names[0]), tuned, frozen, x, keys, target)
+    want = by_whole(tuned, frozen, x, names[0], keys, target)
+    assert set(got[1]) == set(names)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
+    assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(got))
+
+
 def test_a_further_depth_compiles_only_its_first_stage():
-    parts = stages._forward, stages._backward
-    programs = [compilation.compiled(part, static=(0,)) for part in parts]
+    parts = {stages._forward: (0,), stages._backward: (0, 1)}
+    programs = [compilation.compiled(part, static=static) for part, static in parts.items()]
 
     def train(first):
         tuned, frozen = tuning.split(params(), tuning.parse(NETWORK, first).tuned)

@@ -163,3 +163,54 @@ def test_a_program_does_not_depend_on_the_order_of_the_names():
         return jax.jit(update).lower(params, params).as_text()
 
     assert program(("second", "head")) == program(("head", "second"))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_of_a_light_stage_biases_and_norms_alone_move_and_have_a_state(kind):
+    params = {stage: three_stages()[stage] for stage in TUNED}
+    light = tuning.Optimizer(kind.name, weight_decay=kind.weight_decay, light=("second",))
+    states = tuning.initial_states(light, params)
+    whole = tuning.initial_states(kind, params)
+    moved, plain = params, params
+    for number in range(3):
+        gradients = gradients_at(params, number)
+        moved, states = tuning.update(light, moved, states, RATES, gradients)
+        plain, whole = tuning.update(kind, plain, whole, RATES, gradients)
+    second = moved["second"]
+    np.testing.assert_array_equal(second["conv"]["kernel"], params["second"]["conv"]["kernel"])
+    for got, want in (
+        (second["conv"]["bias"], plain["second"]["conv"]["bias"]),
+        (second["norm"]["scale"], plain["second"]["norm"]["scale"]),
+        (moved["head"]["kernel"], plain["head"]["kernel"]),
+    ):
+        np.testing.assert_array_equal(got, want)
+    kernel = params["second"]["conv"]["kernel"].shape
+    assert kernel not in [leaf.shape for leaf in jax.tree.leaves(states["second"])]
+    assert set(tuning.light(params["second"])["norm"]) == {"scale", "bias"}
+
+
+def _squared_distance(one, other):
+    squares = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), one, other)
+    return sum(jax.tree.leaves(squares))
+
+
+@pytest.mark.parametrize("name", list(tuning.OPTIMIZERS))
+def test_l2_sp_is_the_gradient_of_its_penalty_in_the_anchored_stages_alone(name):
+    """As if strength / 2 |W - W0|^2 were part of the loss; the head goes its own way."""
+    start = {stage: three_stages()[stage] for stage in TUNED}
+    pulled = Optimizer(name, l2_sp=0.3, anchored=("second",))
+    plain = Optimizer(name)
+    params, states = start, tuning.initial_states(pulled, start)
+    want, others = start, tuning.initial_states(plain, start)
+    for number in range(3):
+        params, states = tuning.update(pulled, params, states, RATES, gradients_at(start, number))
+        gradients = gradients_at(start, number)
+        pull = jax.grad(lambda w: 0.15 * _squared_distance(w, start["second"]))(want["second"])
+        gradients["second"] = jax.tree.map(jnp.add, gradients["second"], pull)
+        want, others = tuning.update(plain, want, others, RATES, gradients)
+    close(params, want, atol=1e-5)
+
+
+def test_a_negative_pull_is_refused():
+    with pytest.raises(UserError, match=r"optimizer\.l2_sp is -1"):
+        Optimizer(l2_sp=-1)

@@ -12,14 +12,20 @@ from typing import NamedTuple
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.image_folder.explained import panel
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.layout import read_folders
 from medtune_jax.applications.image_folder.reader import SUFFIXES, try_read
 from medtune_jax.applications.image_folder.rows import Row, Table
 from medtune_jax.applications.image_folder.table import find_table, read_labels
+from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, Mapper
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
-from medtune_jax.applications.predictions import unreadable_text, write_classified
+from medtune_jax.applications.predictions import (
+    explained_classes,
+    unreadable_text,
+    write_classified,
+)
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
 from medtune_jax.applications.scoring import Scorer
 from medtune_jax.errors import UserError
@@ -27,9 +33,12 @@ from medtune_jax.evaluation.scores import label_words
 from medtune_jax.folders import named
 from medtune_jax.images import is_dicom
 from medtune_jax.patches import Images
+from medtune_jax.paths import write_whole
+from medtune_jax.pictures import png
 
 _PART = 256  # images in memory at a time; as many are read ahead
 _NO_LABELS = "none"
+MAPS = "maps"
 
 
 class _Read(NamedTuple):
@@ -49,13 +58,21 @@ class _Truth:
 
 
 def predict(
-    ensemble: Ensemble, inputs: Sequence[Path], output: Path, labels: str = "", columns: str = ""
+    ensemble: Ensemble,
+    inputs: Sequence[Path],
+    output: Path,
+    labels: str = "",
+    columns: str = "",
+    explain: bool = False,
+    explain_by: str = GRAD_CAM,
+    explain_stage: str = "",
 ) -> Predicted:
-    """Score images, or all images of folders: predictions.csv and, with labels, metrics.csv.
+    """Score images, or all images of folders: predictions.csv and, with labels, metrics.csv; maps/ with `explain`.
 
     Args:
       labels: a table of image, label and patient; '': what the folder itself says (labels.csv, class folders);
-        'none': no labels. columns: the table's own names for them; '': the study's.
+        'none': no labels. columns: the table's own names for them; '': the study's. explain_by, explain_stage: as of
+        `Mapper`.
 
     Raises:
       UserError: no image among the inputs, labels that are none of the study's classes, or no image that can be read.
@@ -63,6 +80,8 @@ def predict(
     images = _listed(inputs)
     truth = _truth(ensemble, inputs, labels, columns)
     size, scorer = ensemble.size, Scorer(ensemble)
+    mapper = Mapper(ensemble, explain_by, explain_stage) if explain else None
+    drawn_to = _map_files(list(images)) if explain else {}
 
     def read(part: Sequence[str]) -> _Read:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -76,17 +95,24 @@ def predict(
     def score(part: _Read) -> Arrays:
         empty = np.zeros((len(ensemble.members), 0, len(ensemble.classes)))
         scores = scorer(Images(part.pixels)) if part.names else empty
+        if mapper and part.names:
+            maps = mapper(part.pixels, explained_classes(ensemble, scores))
+            for name, image, map_ in zip(part.names, part.pixels, maps, strict=True):
+                write_whole(output / drawn_to[name], png(panel(image, map_)))
         names, bad = np.array(part.names, str), np.array(part.bad, str)
         return {"names": names, "scores": scores.astype(np.float32), "bad": bad}
 
-    key = key_of(ensemble, {}, list(images.values()))
+    drawn = {"explain": (explain_by, mapper.stage)} if mapper else {}
+    key = key_of(ensemble, drawn, list(images.values()))
     parts = in_parts(list(images), _PART, read, score, output, key, "images: parts")
     bad = [line for part in parts for line in part["bad"].tolist()]
     names = np.concatenate([part["names"] for part in parts])
     if not len(names):
         raise UserError(unreadable_text(bad, len(images)))
     scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    said = _write(ensemble, output, names, scores, truth)
+    said = _write(ensemble, output, names, scores, truth, drawn_to)
+    if mapper:
+        said.append(f"what speaks for what each is called: {output / MAPS}")
     finished(output)
     return Predicted("\n".join(said), unreadable_text(bad, len(images)))
 
@@ -100,6 +126,7 @@ PREDICTION = Prediction(
             "a table image,label,patient of what is true; none: leave the folder's out",
         ),
         Option("columns", "", "its own names for these, as in image_id,dx,lesion_id"),
+        *OPTIONS,
     ),
 )
 
@@ -173,12 +200,28 @@ def _checked(ensemble: Ensemble, table: Table, where: Path) -> dict[str, Row]:
     return {row.image: row for row in table.rows}
 
 
+def _map_files(names: Sequence[str]) -> dict[str, str]:
+    """Of each image the file of its map; numbers, since two folders may have images of one name."""
+    digits = len(str(len(names)))
+    return {
+        name: f"{MAPS}/{number:0{digits}d}-{Path(name).stem}.png"
+        for number, name in enumerate(names, 1)
+    }
+
+
 def _write(
-    ensemble: Ensemble, output: Path, names: np.ndarray, scores: np.ndarray, truth: _Truth
+    ensemble: Ensemble,
+    output: Path,
+    names: np.ndarray,
+    scores: np.ndarray,
+    truth: _Truth,
+    drawn_to: Mapping[str, str],
 ) -> list[str]:
     """The tables, and what to say of them."""
     rows = [truth.rows.get(name) for name in names]
     columns = {"image": names.tolist()}
+    if drawn_to:
+        columns["map"] = [drawn_to[name] for name in names]
     if truth.rows:
         columns["patient"] = [row.patient if row else "" for row in rows]
         columns["label"] = [_word(ensemble, row) for row in rows]

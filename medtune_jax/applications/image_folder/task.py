@@ -11,13 +11,14 @@ from medtune_jax.applications.image_folder.arrays import load_arrays
 from medtune_jax.applications.image_folder.config import DEFAULTS
 from medtune_jax.applications.image_folder.decoded import pixels_of
 from medtune_jax.applications.image_folder.duplicates import keep_together
+from medtune_jax.applications.image_folder.explained import explain
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.predict import PREDICTION
 from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
-from medtune_jax.applications.protocol import Application, Dataset
+from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.subgroups import subgroup_file
@@ -90,6 +91,8 @@ IMAGE_FOLDER = Application(
     defaults=DEFAULTS,
     load=load,
     augments=True,
+    sections=sections_of(__package__),
     show=show,
     predict=PREDICTION,
+    explain=explain,
 )

@@ -144,7 +144,7 @@ class PrefixCache:
             self._kept = {}
         missing = [b for b in self._fitting(stage) if not self._reopened(b)]
         if missing:
-            within_memory(lambda: self._pass(missing), self._need_less)
+            within_memory(lambda: self._pass(missing), self.need_less)
 
     def _fitting(self, stage: str) -> list[Boundary]:
         """What one pass makes, in the network's order. The boundary asked for comes first to the room."""
@@ -243,7 +243,8 @@ class PrefixCache:
                 )
             self._rooms[DISK] = 0
 
-    def _need_less(self) -> str:
+    def need_less(self) -> str:
+        """Compute fewer patches at a time; what to tell the user, '' where that is no longer possible."""
         if self.batch == 1:
             return ""
         self.batch = (self.batch + 1) // 2

@@ -9,9 +9,11 @@ from PIL import Image
 
 from medtune_jax import cli
 from medtune_jax.applications import parts
+from medtune_jax.applications.mapping import Mapper
 from medtune_jax.applications.predict import load_all, predict
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import figures
+from medtune_jax.explanation import overlay
 from medtune_jax.study import default_config, sweep
 
 SIDE = 64
@@ -197,3 +199,52 @@ def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):
         load_all([other])
     with pytest.raises(UserError, match="naming its depth"):
         load_all([other / "runs" / run.name])
+
+
+def test_explain_draws_a_map_of_each_image_for_what_it_is_called(study, new, tmp_path):
+    run, one = runs_of(study)[0], tmp_path / "one"
+    said = predict(run, [new], one, explain=True).summary
+    assert str(one / "maps") in said
+    rows = rows_of(one / "predictions.csv")
+    files = [one / row["map"] for row in rows]
+    assert len(set(files)) == len(rows) == len(list((one / "maps").iterdir()))
+    drawn = np.asarray(Image.open(files[0]))
+    assert drawn.shape == (SIDE, 2 * SIDE, 3)
+    image = np.asarray(Image.open(new / rows[0]["image"]))
+    np.testing.assert_array_equal(drawn[:, :SIDE], image)
+    mapper, of = Mapper(load_all([run])), ("bright", "dark").index(rows[0]["called"])
+    np.testing.assert_array_equal(drawn[:, SIDE:], overlay(image, mapper(image[None], of)[0]))
+    # The scores are those of a prediction without maps, and a stage may be chosen.
+    predict(run, [new], tmp_path / "plain")
+    plain = rows_of(tmp_path / "plain" / "predictions.csv")
+    assert plain == [{k: v for k, v in row.items() if k != "map"} for row in rows]
+    deep, image = tmp_path / "deep", new / rows[0]["image"]
+    given = [f"--run={run}", str(image), f"--output={deep}", "--explain", "--explain_stage=fire5"]
+    assert cli.run(["predict", *given]) == 0
+    (other,) = (deep / "maps").iterdir()
+    assert (np.asarray(Image.open(other)) != drawn).any()
+
+
+def test_the_map_of_an_ensemble_is_the_mean_and_occlusion_is_another_method(study, new):
+    ensemble = load_all([study])
+    images = np.stack([np.asarray(Image.open(new / f"{k}.png")) for k in range(2)])
+    of = np.array([0, 1])
+    single = [Mapper(load_all([run]))(images, of) for run in runs_of(study)]
+    np.testing.assert_allclose(Mapper(ensemble)(images, of), np.mean(single, axis=0), atol=1e-5)
+    covered = Mapper(load_all(runs_of(study)[:1]), "occlusion")(images, of)
+    assert covered.shape == single[0].shape and not np.allclose(covered, single[0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"explain_by": "gradcam"}, "did you mean 'grad_cam'"),
+        ({"explain_stage": "fire10"}, "did you mean 'fire"),
+        ({"explain_stage": "conv10"}, "has no map: give one of conv1"),
+        ({"explain_by": "occlusion", "explain_stage": "fire9"}, "leave it out"),
+    ],
+)
+def test_explanations_that_there_are_not_are_refused(study, new, tmp_path, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        predict(study, [new], tmp_path, explain=True, **options)
+    assert not (tmp_path / "predictions.csv").exists()

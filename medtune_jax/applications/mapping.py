@@ -1,0 +1,77 @@
+"""Maps of what speaks for a class, under the networks of an ensemble."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import jax
+import numpy as np
+
+from medtune_jax import explanation
+from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.protocol import Option
+from medtune_jax.errors import UserError
+from medtune_jax.explanation import Classes
+from medtune_jax.networks import Network, Params
+from medtune_jax.patches import PatchSet
+
+GRAD_CAM, OCCLUSION = "grad_cam", "occlusion"
+
+OPTIONS = (
+    Option(
+        "explain", False, "draw beside each image what in it speaks for what it is called", bool
+    ),
+    Option("explain_by", GRAD_CAM, f"how: {GRAD_CAM}, or {OCCLUSION}, slower, which checks it"),
+    Option("explain_stage", "", f"of {GRAD_CAM}: the stage; empty: the last one that has a map"),
+)
+"""Of a `predict` that draws maps."""
+
+
+class Mapper:
+    """Maps of patches, the mean of those of an ensemble's networks.
+
+    by: grad_cam or occlusion. stage: of Grad-CAM; '' for the last with a map. UserError for others.
+    """
+
+    def __init__(self, ensemble: Ensemble, by: str = GRAD_CAM, stage: str = "") -> None:
+        if by not in (GRAD_CAM, OCCLUSION):
+            near = get_close_matches(by, (GRAD_CAM, OCCLUSION), 1, 0)[0]
+            raise UserError(
+                f"explain_by is '{by}'; did you mean '{near}'? ({GRAD_CAM}, {OCCLUSION})"
+            )
+        if by == OCCLUSION and stage:
+            raise UserError(
+                f"explain_stage is '{stage}', but {OCCLUSION} looks at no stage: leave it out"
+            )
+        first = ensemble.members[0].checkpoint
+        self.network: Network = first.build()
+        self.stage = explanation.stage_to_map(self.network, ensemble.size, stage)
+        self.params: list[Params] = [jax.device_put(m.checkpoint.params) for m in ensemble.members]
+        self._exclusive, self._preprocessing = not ensemble.findings, first.preprocessing
+        self._one = self._grad_cam if by == GRAD_CAM else self._occlusion
+
+    def __call__(self, patches: np.ndarray | PatchSet, of: Classes) -> np.ndarray:
+        """float32 [P,S,S] of 0 to 1, of uint8 [P,S,S,3] or patches, for a class or int [P], one for each."""
+        return np.mean([self._one(params, patches, of) for params in self.params], axis=0)
+
+    def signed(self, params: Params, patches: np.ndarray | PatchSet, of: Classes) -> np.ndarray:
+        """Grad-CAM with any parameters, and with what speaks against the class: [P,S,S] of -1 to 1."""
+        return self._grad_cam(params, patches, of, signed=True)
+
+    def _grad_cam(
+        self, params: Params, patches: np.ndarray | PatchSet, of: Classes, signed: bool = False
+    ) -> np.ndarray:
+        return explanation.grad_cam(
+            *(self.network, params, patches, of),
+            stage=self.stage,
+            exclusive=self._exclusive,
+            signed=signed,
+            preprocessing=self._preprocessing,
+        )
+
+    def _occlusion(self, params: Params, patches: np.ndarray | PatchSet, of: Classes) -> np.ndarray:
+        return explanation.occlusion(
+            *(self.network, params, patches, of),
+            exclusive=self._exclusive,
+            preprocessing=self._preprocessing,
+        )

@@ -1,0 +1,144 @@
+"""`medtune probe`: what each stage of the frozen network already knows of the classes, before anything is tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from matplotlib.axes import Axes
+from ml_collections import ConfigDict
+
+from medtune_jax import networks
+from medtune_jax.applications.splits import Subset
+from medtune_jax.evaluation.foresight import linear_probe, log_me
+from medtune_jax.paths import csv_bytes, write_whole, written_to
+from medtune_jax.report import palette
+from medtune_jax.report.figures import Drawing, drawn
+from medtune_jax.study.prepare import Study, read_study
+from medtune_jax.training import devices
+from medtune_jax.training.inputs.pooled import pooled_features
+
+TABLE, FIGURE = "probe.csv", "probe"
+_COLUMNS = ("stage", "features", "seed", "logme", "validation", "train_images", "val_images")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a stage's output says. features: their number; logme and validation: by seed (`evaluation.foresight`)."""
+
+    stage: str
+    features: int
+    logme: tuple[float, ...]
+    validation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """stages: in the network's order, without the head. metric: the title of the validation figure."""
+
+    network: str
+    metric: str
+    fraction: float
+    stages: tuple[Known, ...]
+
+    @property
+    def text(self) -> str:
+        """A table, and which stages know most."""
+        wide = max(len(known.stage) for known in self.stages)
+        head = f"{'stage':{wide}}  features   LogME   validation {self.metric} of a linear probe"
+        rows = [
+            f"{k.stage:{wide}}  {k.features:8,}  {fmean(k.logme):6.3f}   {_spread(k.validation)}"
+            for k in self.stages
+        ]
+        best = [
+            max(self.stages, key=lambda k: fmean(k.validation)),
+            max(self.stages, key=lambda k: fmean(k.logme)),
+        ]
+        last = (
+            f"Of the frozen {self.network}, {best[0].stage} knows most by the probe and {best[1].stage} by LogME. How "
+            "deep to tune, only training tells (medtune tune, medtune sweep)."
+        )
+        return "\n".join([head, *rows, last])
+
+
+def _spread(values: tuple[float, ...]) -> str:
+    seeds = f" ({min(values):.3f} to {max(values):.3f}, {len(values)} seeds)"
+    return f"{fmean(values):.3f}{seeds if len(values) > 1 else ''}"
+
+
+def probe(config: ConfigDict, output: str | Path = "") -> Foresight:
+    """One pass of the training and validation patches through the frozen network, and both figures at every stage.
+
+    Subsets are those of a sweep of this config, at its largest training set, so that no patient is in both; the test
+    set is not read. Where `output` names a directory, probe.csv and probe.svg, .png and .pdf are written there.
+    UserError as of a sweep.
+    """
+    devices.start(config.device)
+    config = config.copy_and_resolve_references()
+    config.sweep.depths = networks.get(config.network).head
+    study = read_study(config, output or ".")
+    fraction = max(study.plan.fractions)
+    subsets = [study.subsets[fraction, seed] for seed in range(study.plan.seeds)]
+    patches = np.unique(np.concatenate([[*s.train, *s.valid] for s in subsets])).astype(int)
+    features = pooled_features(study.cache, patches)
+    stages = tuple(_known(study, s, x, patches, subsets) for s, x in features.items())
+    found = Foresight(study.network.name, study.metric.title, fraction, stages)
+    if output:
+        _write(found, subsets, Path(output))
+    return found
+
+
+def _known(
+    study: Study, stage: str, features: np.ndarray, patches: np.ndarray, subsets: list[Subset]
+) -> Known:
+    labels, classes = study.dataset.labels, len(study.dataset.classes)
+    evidence, figures = [], []
+    for subset in subsets:
+        train, valid = (features[np.searchsorted(patches, i)] for i in (subset.train, subset.valid))
+        known = labels[subset.train]
+        outputs = linear_probe(train, known, valid, classes, subset.weights is not None)
+        evidence.append(log_me(train, known))
+        figures.append(
+            study.metric(labels[subset.valid], study.dataset.objective.log_odds(outputs))
+        )
+    return Known(stage, features.shape[1], tuple(evidence), tuple(figures))
+
+
+def _write(found: Foresight, subsets: list[Subset], folder: Path) -> None:
+    with written_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / TABLE, csv_bytes([_COLUMNS, *_rows(found, subsets)]))
+        drawing(found).save(folder)
+
+
+def _rows(found: Foresight, subsets: list[Subset]) -> Iterator[tuple[object, ...]]:
+    for known in found.stages:
+        for seed, (logme, figure) in enumerate(zip(known.logme, known.validation, strict=True)):
+            sizes = len(subsets[seed].train), len(subsets[seed].valid)
+            yield known.stage, known.features, seed, f"{logme:.7g}", f"{figure:.7g}", *sizes
+
+
+def drawing(found: Foresight) -> Drawing:
+    """Both figures by stage, single seeds as dots."""
+    names = [known.stage for known in found.stages]
+    panels = (
+        (
+            f"Validation {found.metric} of a linear probe",
+            [known.validation for known in found.stages],
+        ),
+        ("LogME", [known.logme for known in found.stages]),
+    )
+
+    def draw(*axes: Axes) -> None:
+        for ax, (title, values) in zip(axes, panels, strict=True):
+            places = np.arange(len(names))
+            ax.plot(places, np.mean(values, axis=1), color=palette.BLUE, marker="o", ms=4)
+            ax.plot(places, values, color=palette.BLUE, ls="", marker=".", ms=3, alpha=0.5)
+            ax.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+            ax.set(xlabel="Stage", ylabel=title)
+
+    description = f"What each stage of the frozen {found.network} knows: {panels[0][0]}, and LogME."
+    return Drawing(FIGURE, description, drawn((9.0, 3.8), 2, draw))
