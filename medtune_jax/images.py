@@ -137,7 +137,7 @@ def _on_white(image: Image.Image, path: Path) -> Image.Image:
     """An image of 8 bits a channel as RGB."""
     if image.mode not in ("LA", "RGBA"):
         return image if image.mode == "RGB" else image.convert("RGB")
-    _require_seen(image.getchannel("A").getextrema()[1], path)
+    _require_seen(float(np.asarray(image.getchannel("A")).max()), path)
     page = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
 
@@ -148,7 +148,7 @@ def _stretched_on_white(array: np.ndarray, path: Path) -> np.ndarray:
         return stretched(array)
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
     alpha = np.clip(np.nan_to_num(array[..., -1:] / opaque), 0, 1)
-    _require_seen(alpha.max(), path)
+    _require_seen(float(alpha.max()), path)
     seen = stretched(np.where(alpha > 0, array[..., :-1], np.nan))
     return np.rint(seen * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
