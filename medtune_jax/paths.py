@@ -148,9 +148,14 @@ def damaged(folder: Path) -> Path | None:
         wanted = {name: digest for digest, name in rows}
     except (OSError, ValueError):
         return sums
-    if not wanted:
+    if not wanted or not all(map(_leads_inside, wanted)):
         return sums
     return next((folder / name for name in wanted if _sha256(folder / name) != wanted[name]), None)
+
+
+def _leads_inside(name: str) -> bool:
+    """Whether a line of SHA256SUMS names a file below its folder."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def remove_damaged(folder: Path) -> None:

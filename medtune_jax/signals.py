@@ -30,12 +30,14 @@ CODES = {
     signal.SIGHUP: HUNG_UP,
 }
 GRACE = 4.0  # seconds between a signal and the end, where it is deferred
+_SPEECH = 1.0  # seconds that another thread has for its sentence
 
 _asked = 0
 _deferred = 0
 _writer = -1
 _saving = threading.Lock()
 _speaking = threading.Lock()
+_spoken = threading.Event()
 
 
 class Stop(KeyboardInterrupt):
@@ -43,7 +45,10 @@ class Stop(KeyboardInterrupt):
 
 
 def listen() -> None:
-    """Obey the signals in CODES from now on; those that the caller ignores (nohup) stay ignored. For a main thread."""
+    """Obey the signals in CODES from now on; those that the caller ignores (nohup) stay ignored. For a main thread.
+
+    Raises Stop where one of them came before and was blocked.
+    """
     global _writer
     reader, _writer = os.pipe()
     os.set_blocking(_writer, False)
@@ -53,6 +58,8 @@ def listen() -> None:
             signal.signal(number, _handle)
     os.register_at_fork(after_in_child=_forget)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
+    check()
 
 
 def asked() -> int:
@@ -123,6 +130,9 @@ def farewell() -> int:
             file=sys.stderr,
             flush=True,
         )
+        _spoken.set()
+    else:
+        _spoken.wait(_SPEECH)
     return CODES[number]
 
 

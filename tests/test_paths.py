@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from medtune_jax.paths import csv_bytes, discard, scratch_beside, write_whole
+from medtune_jax.paths import (
+    SUMS,
+    csv_bytes,
+    damaged,
+    discard,
+    remove_damaged,
+    scratch_beside,
+    seal,
+    write_whole,
+)
 
 
 def test_what_is_still_being_written_goes_too(tmp_path, monkeypatch):
@@ -59,3 +68,18 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 
 def test_a_table_as_bytes():
     assert csv_bytes([("a", "b"), (1, None), ("x,y", 0.5)]) == b'a,b\n1,\n"x,y",0.5\n'
+
+
+@pytest.mark.parametrize("name", ["../precious", "{outside}", "", ".", "a/../../precious", "a\0b"])
+def test_sums_that_lead_outside_are_damaged_and_nothing_there_is_removed(tmp_path, name):
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.csv").write_text("1\n")
+    seal(folder)
+    with (folder / SUMS).open("a") as stream:
+        stream.write(f"{'0' * 64}  {name.format(outside=precious)}\n")
+    assert damaged(folder) == folder / SUMS
+    remove_damaged(folder)
+    assert [path.name for path in folder.iterdir()] == ["a.csv"] and precious.is_file()

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from medtune_jax import signals
+
 SETUP = """
 import sys, time
 from pathlib import Path
@@ -94,3 +96,31 @@ ready()
 {BUSY}"""
     got, said = ended(body.replace(SETUP, ""), signal.SIGHUP, signal.SIGTERM)
     assert got == 75 and "SIGTERM" in said
+
+
+IMPORTING = """
+import os, sys, time
+from medtune_jax import __main__
+
+class Sends:
+    def find_spec(self, name, *_):
+        if name == "medtune_jax.cli":
+            os.kill(os.getpid(), {number})
+            time.sleep(0.2)
+
+sys.meta_path.insert(0, Sends())
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", signals.CODES)
+def test_a_signal_that_comes_while_the_command_line_is_imported_is_obeyed(number):
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(number=int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == signals.CODES[number]
+    assert process.stderr.startswith(f"medtune: interrupted ({number.name}); ")
+    assert process.stderr.count("\n") == 1

@@ -68,7 +68,7 @@ class Local:
             with (submission.folder / f"worker-{number}.log").open("ab") as log:
                 command = [sys.executable, "-m", "medtune_jax.executors.worker"]
                 process = subprocess.Popen(
-                    [*command, str(submission.folder), *arguments],
+                    [*command, str(submission.folder), str(os.getpid()), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -75,7 +75,7 @@ def read(folder: Path) -> Submission:
         content = json_by_sum(path)
         before = {run: (int(inode), int(time)) for run, (inode, time) in content["before"].items()}
         return Submission(**{**content, "folder": folder, "before": before})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged or missing: run the sweep again") from error
 
 

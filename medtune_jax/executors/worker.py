@@ -1,4 +1,7 @@
-"""One worker: a launcher that an engine started. `python -m medtune_jax.executors.worker FOLDER [--cores=0,1]`."""
+"""One worker: a launcher that an engine started.
+
+`python -m medtune_jax.executors.worker FOLDER PARENT [--cores=0,1]`; PARENT: the process that it ends with.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ def work(folder: str) -> None:
     """
     from medtune_jax import signals
 
-    signals.listen()
     try:
+        signals.listen()
         _work(Path(folder))
     except KeyboardInterrupt:
         sys.exit(signals.farewell())
@@ -50,22 +53,21 @@ def _work(folder: Path) -> None:
     hosts.leave()
 
 
-def die_with_parent() -> None:
-    """Be asked to stop when the process that started this one is gone, however it went. Linux."""
+def die_with_parent(parent: int) -> None:
+    """Be asked to stop when the process of that number, which started this one, is gone, however it went. Linux."""
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went at this very moment
+    if os.getppid() != parent:  # it went before
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _main(folder: str, cores: str = "") -> None:
+def _main(folder: str, parent: str, cores: str = "") -> None:
     from medtune_jax.errors import UserError
 
     if cores:
         os.sched_setaffinity(0, [int(core) for core in cores.removeprefix("--cores=").split(",")])
-    die_with_parent()
+    die_with_parent(int(parent))
     try:
         work(folder)
     except UserError as error:

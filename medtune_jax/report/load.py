@@ -26,7 +26,7 @@ from medtune_jax.evaluation.metric import AUC, Metric, chosen, of_findings
 from medtune_jax.evaluation.operating import YOUDEN, Rule
 from medtune_jax.evaluation.scores import TEST_COLUMNS, TestSet, label_of, score_columns
 from medtune_jax.evaluation.subgroups import read_subgroups
-from medtune_jax.paths import LayoutError, damaged, manifest_by_sum
+from medtune_jax.paths import SUMS, LayoutError, damaged, manifest_by_sum
 from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 NO_VALIDATION = (
@@ -355,7 +355,9 @@ class _Reader:
         if not (folder / "result.json").is_file():
             return Run(**identity, status=MISSING)
         if broken := damaged(folder):
-            self.blamed[folder.name] = f"{broken} is damaged: the next sweep runs it again"
+            self.blamed[folder.name] = (
+                f"{broken} is damaged, or {SUMS} beside it: the next sweep runs it again"
+            )
             return Run(**identity, status=MISSING, result={"reason": self.blamed[folder.name]})
         try:
             return self._whole(identity, folder)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from medtune_jax.paths import write_whole
@@ -190,11 +191,15 @@ def read(path: Path) -> Lease:
 
 
 def _parsed(path: Path, content: bytes) -> Lease:
+    nobody = Lease(path.name.rpartition(".")[0])
     try:
         known = json.loads(content)
-        return Lease(**{**known, "settled": tuple(map(str, known["settled"]))})
+        settled = tuple(map(str, known["settled"]))
+        lease = Lease(**{**known, "job": nobody.job, "settled": settled})
     except (ValueError, TypeError, KeyError):
-        return Lease(path.name.rpartition(".")[0])
+        return nobody
+    alike = all(type(value) is type(vars(nobody)[name]) for name, value in vars(lease).items())
+    return lease if alike and isfinite(lease.renewed) else nobody
 
 
 def numbered(job: str, number: int) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -65,8 +67,8 @@ def status(directory: str | Path) -> Status:
         folder = directory / "runs" / run
         result = _json(folder / "result.json")
         if result.get("status") == "done":
-            done[run] = float(_json(folder / "timing.json").get("seconds", 0.0))
-        elif result:
+            done[run] = _took(folder / "timing.json")
+        elif result.get("status") == "failed":
             failed[run] = str(result.get("reason"))
     leases = [read(path) for path in latest(directory / "claims").values()]
     return Status(
@@ -124,6 +126,14 @@ def _planned(directory: Path) -> list[dict[str, Any]]:
         return [{"run": str(run["run"]), "depth": str(run["depth"])} for run in runs]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: remove it and run the sweep again") from error
+
+
+def _took(path: Path) -> float:
+    """Seconds of a run; 0 where the file is absent or damaged."""
+    with suppress(TypeError, ValueError, OverflowError):
+        seconds = float(_json(path).get("seconds", 0.0))
+        return seconds if isfinite(seconds) else 0.0
+    return 0.0
 
 
 def _json(path: Path) -> dict[str, Any]:

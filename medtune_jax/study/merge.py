@@ -11,7 +11,15 @@ from typing import Any
 
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
-from medtune_jax.paths import csv_bytes, damaged, scratch_beside, seal, write_whole, written_to
+from medtune_jax.paths import (
+    SUMS,
+    csv_bytes,
+    damaged,
+    scratch_beside,
+    seal,
+    write_whole,
+    written_to,
+)
 from medtune_jax.study.store import DONE, Store, merged, read_manifest
 
 _SAME = ("result.json", "history.csv", "scores.csv")  # what does not depend on who ran it, or when
@@ -113,11 +121,9 @@ def _application(folders: Sequence[Path]) -> dict[str, bytes]:
     for folder in (folder / "application" for folder in folders):
         if folder.is_dir() and (broken := damaged(folder)):
             raise UserError(
-                f"{broken} is damaged: run that study's sweep again, which writes it anew"
+                f"{broken} is damaged, or {SUMS} beside it: run that study's sweep again, which writes both anew"
             )
-        for path in (
-            p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "SHA256SUMS"
-        ):
+        for path in (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != SUMS):
             name, content = str(path.relative_to(folder)), path.read_bytes()
             found[name] = _joined(found[name], content, path) if name in found else content
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medtune_jax import applications
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.planning import POWER
-from medtune_jax.paths import damaged, written_to
+from medtune_jax.paths import SUMS, damaged, written_to
 
 if TYPE_CHECKING:  # drawing takes long to import, and a sweep does without
     from medtune_jax.applications.protocol import Application
@@ -78,5 +78,7 @@ def _application(directory: Path) -> Application:
 
     own = applications.get(read_manifest(directory).get("application", "image_folder"))
     if (directory / "application").is_dir() and (broken := damaged(directory / "application")):
-        raise UserError(f"{broken} is damaged: run the sweep again, which writes it anew")
+        raise UserError(
+            f"{broken} is damaged, or {SUMS} beside it: run the sweep again, which writes both anew"
+        )
     return own

@@ -135,7 +135,7 @@ def command(words: list[str]) -> Cost:
     """A medtune command as a process of its own."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "medtune_jax.cli", *words],
+        [sys.executable, "-m", "medtune_jax", *words],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import re
@@ -26,7 +25,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1, help="of `kills`")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), random.Random(given.seed), given.workers)
+        draw, until = random.Random(given.seed), time.monotonic() + 60 * given.minutes
+        trials = Trials(Path(folder), draw, given.workers, until)
         PARTS[given.part](trials, given.count)
     for what, count in sorted(trials.good.items()):
         print(f"{count:6}  {what}")
@@ -74,12 +76,16 @@ def main() -> int:
 class Trials:
     """What happened, and what all parts need: a folder, chance, images."""
 
-    def __init__(self, folder: Path, draw: random.Random, workers: int) -> None:
-        self.folder, self.draw, self.workers = folder, draw, workers
+    def __init__(self, folder: Path, draw: random.Random, workers: int, until: float) -> None:
+        self.folder, self.draw, self.workers, self.until = folder, draw, workers, until
         self.good: Counter[str] = Counter()
         self.bad: Counter[str] = Counter()
         self.images = folder / "images"
         _write_images(self.images)
+
+    def numbers(self, count: int) -> Iterator[int]:
+        """Of the trials: `count`, or as many as there is time for."""
+        return takewhile(lambda _: time.monotonic() < self.until, range(count))
 
     def expect(self, holds: bool, what: str) -> None:
         if not holds:
@@ -93,7 +99,7 @@ class Trials:
         return subprocess.Popen(
             [
                 *("taskset", "-c", ",".join(map(str, cores))),
-                *(sys.executable, "-m", "medtune_jax.cli", "sweep"),
+                *(sys.executable, "-m", "medtune_jax", "sweep"),
                 f"--config={ROOT / 'configs' / 'image_folder.py'}",
                 f"--output={study}",
                 *(f"--config.{name}={value}" for name, value in values.items()),
@@ -115,10 +121,10 @@ def kills(trials: Trials, count: int) -> None:
     said = process.communicate()[1]
     assert process.returncode == 0, said
     wanted, most = _results(quiet), 4.0 * trials.workers + 6.0
-    while trials.good["kills"] < count:
+    while trials.good["kills"] < count and time.monotonic() < trials.until:
         study = trials.folder / f"study{trials.good['studies finished']}"
         finished: Counter[str] = Counter()
-        while not _killed_once(trials, study, finished, most, trials.good["kills"] < count):
+        while not _killed_once(trials, study, finished, most, count):
             pass
         trials.good["studies finished"] += 1
         trials.expect(_results(study) == wanted, "another result than without kills")
@@ -128,26 +134,24 @@ def kills(trials: Trials, count: int) -> None:
 
 
 def _killed_once(
-    trials: Trials, study: Path, finished: Counter[str], most: float, kill: bool
+    trials: Trials, study: Path, finished: Counter[str], most: float, count: int
 ) -> bool:
-    """A launcher, killed or left to its end; whether it was done."""
-    before = _submitted(study)
+    """A launcher, killed unless there were `count` kills or the time is over; whether it was the last of the study."""
+    kill = trials.good["kills"] < count and time.monotonic() < trials.until
     process = trials.launch(study, TWELVE, f"--executor.workers={trials.workers}")
     until = time.monotonic() + trials.draw.uniform(0.1, most)
     while process.poll() is None and kill and time.monotonic() < until:
         time.sleep(0.01)
     if kill and process.poll() is None:
-        workers = [pid for pid in _submitted(study) - before if _lives(pid)]
-        victim = trials.draw.choice([process.pid, *workers])
-        os.kill(victim, signal.SIGKILL)
-        trials.good["kills"] += 1
-        trials.good["of them of a worker process"] += victim != process.pid
+        victim = trials.draw.choice([process.pid, *_workers(study)])
+        with contextlib.suppress(ProcessLookupError):  # a worker that has just ended
+            os.kill(victim, signal.SIGKILL)
+            trials.good["kills"] += 1
+            trials.good["of them of a worker process"] += victim != process.pid
     said = process.communicate()[1]
     finished.update(_finished(said))
     give_up = time.monotonic() + 30
-    while (
-        alive := [pid for pid in _submitted(study) if _lives(pid)]
-    ) and time.monotonic() < give_up:
+    while (alive := _workers(study)) and time.monotonic() < give_up:
         time.sleep(0.1)
     trials.expect(not alive, "a worker outlived its launcher")
     for log in study.glob("submitted/*/worker-*.log"):
@@ -156,7 +160,7 @@ def _killed_once(
     trials.expect(
         process.returncode in (0, -signal.SIGKILL), f"exit code {process.returncode}: {said[-300:]}"
     )
-    return process.returncode == 0
+    return process.returncode == 0 or not kill
 
 
 def signals(trials: Trials, count: int) -> None:
@@ -166,7 +170,7 @@ def signals(trials: Trials, count: int) -> None:
         {**TWELVE, "training.epochs": 5000, "training.patience": 5000},
     )
     slowest = 0.0
-    for number in range(count):
+    for number in trials.numbers(count):
         sent = list(CODES)[number % 2]
         process = trials.launch(study, fields)
         time.sleep(
@@ -204,7 +208,7 @@ def checkpoints(trials: Trials, count: int) -> None:
         {"source": "drawn", "sha256": ""},
     )
     wanted = weights.load(whole)
-    for number in range(count):
+    for number in trials.numbers(count):
         copy = trials.folder / f"copy{number}"
         shutil.copytree(whole, copy)
         what, _ = _damage(trials.draw, copy, [path for path in copy.rglob("*") if path.is_file()])
@@ -241,11 +245,15 @@ def files(trials: Trials, count: int) -> None:
     sweep(config, whole, quiet=True)
     report(whole)
     wanted = _results(whole)
-    for number in range(count):
+    # The figures and tables of a report are written anew, and networks have a part of their own: once each.
+    names = {
+        path.name for path in whole.rglob("*") if path.is_file() and path.parent.name != "figures"
+    }
+    for number in trials.numbers(count):
         study = trials.folder / f"copy{number}"
         shutil.copytree(whole, study)
-        known = [path for path in study.rglob("*") if path.is_file()]
-        what, path = _damage(trials.draw, study, known)
+        name = trials.draw.choice(sorted(names))
+        what, path = _damage(trials.draw, study, list(study.rglob(name)))
         verbs: dict[str, Callable[[], object]] = {
             "status": lambda study=study: described(status(study)),
             "report": lambda study=study: report(study),
@@ -258,9 +266,8 @@ def files(trials: Trials, count: int) -> None:
                     call()
             except UserError as error:
                 refused = str(error)
-                trials.expect(
-                    str(path) in refused, f"{verb} of a damaged {what} blames another: {refused}"
-                )
+                named = str(path.parent) in refused and path.name in refused
+                trials.expect(named, f"{verb} of a damaged {what} blames another: {refused}")
             except Exception as error:
                 trials.expect(False, f"{verb} of a damaged {what}: {type(error).__name__}: {error}")
         if refused:
@@ -310,11 +317,14 @@ def _leftovers(study: Path) -> list[str]:
     return [path.name for path in (study / "runs").iterdir() if path.name.startswith(".")]
 
 
-def _submitted(study: Path) -> set[int]:
-    """Process numbers of all workers of a study."""
-    found: set[int] = set()
-    for path in study.glob("submitted/*/submission.json"):
-        found.update(map(int, json.loads(path.read_text())["workers"]))
+def _workers(study: Path) -> list[int]:
+    """Process numbers of all workers of a study that live, whether or not their launcher noted them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ends at this moment
+            words = (process / "cmdline").read_bytes()
+            if b"executors.worker" in words and os.fsencode(study.resolve()) + b"/" in words:
+                found.append(int(process.name))
     return found
 
 
@@ -322,22 +332,18 @@ def _finished(said: str) -> list[str]:
     return re.findall(r"^\[\d+/\d+\] (.*?): ", said, re.MULTILINE)
 
 
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
 def _write_images(folder: Path) -> None:
     """Ten patients, four images each, dark or bright."""
     folder.mkdir()
     draw = np.random.default_rng(0)
-    rows = ["image,label,patient"]
+    rows = ["image,label,patient,site"]
     for number in range(96):
         bright = number // 4 % 2
         pixels = draw.normal(80 + 90 * bright, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,{('dark', 'bright')[bright]},p{number // 4}")
+        rows.append(
+            f"{number}.png,{('dark', 'bright')[bright]},p{number // 4},{'AB'[number // 8 % 2]}"
+        )
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 

@@ -117,12 +117,20 @@ def test_workers_that_leave_jobs_are_noticed(images, tmp_path):
     assert str(tmp_path / "study" / "submitted" / "0001") in str(error.value)
 
 
-def test_a_damaged_submission_is_one_sentence(tmp_path):
-    (tmp_path / "submission.json").write_bytes(b"{")
+@pytest.mark.parametrize("content", [b"{", b'{"before": []}', b'{"before": {"r": 1}}'])
+def test_a_damaged_submission_is_one_sentence(tmp_path, content):
+    (tmp_path / "submission.json").write_bytes(content)
     command = [sys.executable, "-m", "medtune_jax.executors.worker", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*command, str(os.getpid())], capture_output=True, text=True)
     assert done.returncode == 2
     assert "submission.json is damaged" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_worker_whose_launcher_is_gone_before_it_looks_does_nothing(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    command = [sys.executable, "-m", "medtune_jax.executors.worker", str(tmp_path), str(gone.pid)]
+    assert subprocess.run(command).returncode == -signal.SIGTERM
 
 
 def test_cores_are_shared_out(monkeypatch):

@@ -128,7 +128,7 @@ def test_the_job_file_is_accepted(node):
 def test_srun_starts_processes_that_train_together(node, images, alone, tmp_path):
     """Two tasks of a step on this node: one result, and what each of them says goes through srun."""
     study = tmp_path / "study"
-    words = [sys.executable, "-m", "medtune_jax.cli", *command(images, study, **TWELVE)]
+    words = [sys.executable, "-m", "medtune_jax", *command(images, study, **TWELVE)]
     done = subprocess.run(
         ["srun", "--ntasks=2", "--cpus-per-task=1", *words],
         cwd=ROOT,

@@ -33,7 +33,7 @@ def command(images: Path, output: Path, **fields: object) -> list[str]:
 def launch(words: list[str], **environment: str) -> subprocess.Popen[str]:
     """A process of its own; what it says goes through its stderr."""
     return subprocess.Popen(
-        [sys.executable, "-m", "medtune_jax.cli", *words],
+        [sys.executable, "-m", "medtune_jax", *words],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

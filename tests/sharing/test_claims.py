@@ -124,7 +124,13 @@ def test_a_lease_is_renewed_with_what_its_owner_does(tmp_path):
     assert read(claim._path).released and read(claim._path).pid == os.getpid()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"other": 1}', b'{"settled": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"other": 1}', b'{"settled": 3}'),
+        *(b'{"settled": [], "renewed": "1"}', b'{"settled": [], "renewed": 1e999}'),
+    ],
+)
 def test_a_damaged_lease_is_held_for_a_while_and_then_taken_over(tmp_path, monkeypatch, content):
     clock = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])

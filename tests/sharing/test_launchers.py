@@ -124,6 +124,7 @@ def test_a_damaged_run_runs_again_and_no_other(images, tmp_path):
     assert (third / "result.json").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_a_seed_that_runs_again_alone_ends_in_the_bits_it_had_beside_the_other(
     images, alone, tmp_path
 ):

@@ -77,12 +77,28 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
         status(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"status": "dnne"}'])
 def test_a_damaged_result_waits_again(tmp_path, content):
     study(tmp_path)
     (tmp_path / "runs" / "r0" / "result.json").write_bytes(content)
     found = status(tmp_path)
     assert (len(found.done), len(found.left)) == (1, 4)
+
+
+@pytest.mark.parametrize("content", ["many", "[60.0]", "1e999", "null", '"x"', "1" + "0" * 400])
+def test_a_damaged_time_counts_as_none(tmp_path, content):
+    path = study(tmp_path, done=1, failed=0, waiting=0) / "runs" / "r0" / "timing.json"
+    path.write_text(f'{{"seconds": {content}}}')
+    assert "1 of 1 runs done" in described(status(tmp_path))
+    assert status(tmp_path).done == {"r0": 0.0}
+
+
+@pytest.mark.parametrize("renewed", ['"1"', "1e999", "null"])
+def test_a_damaged_lease_is_shown_as_silent(tmp_path, renewed):
+    study(tmp_path)
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "d0-f1.0001").write_text(f'{{"settled": [], "renewed": {renewed}}}')
+    assert "silent: d0-f1" in described(status(tmp_path))
 
 
 def test_no_study_is_one_sentence(tmp_path, capsys):

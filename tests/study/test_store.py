@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import json_with_sum
 from medtune_jax.study import store
+from medtune_jax.study.report import evidence_of
 from medtune_jax.study.store import Outcome, Store
 from medtune_jax.training import Epoch
 
@@ -113,6 +115,21 @@ def test_a_run_with_a_damaged_file_runs_again(tmp_path, name, damage):
     place.write("r", outcome())
     assert place.settled("r")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "SHA256SUMS"])
+def test_a_damaged_file_of_the_application_is_named_until_it_is_written_anew(tmp_path, name):
+    fields = {name: [] for name in ("network", "depths", "fractions", "classes", "runs")}
+    (tmp_path / "study.json").write_bytes(json_with_sum(fields))
+    Store(tmp_path).keep({"table.csv": b"a\n1\n"})
+    file = tmp_path / "application" / name
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(UserError) as error:
+        evidence_of(tmp_path)
+    assert str(file.parent) in str(error.value) and name in str(error.value)
+    Store(tmp_path).keep({"table.csv": b"a\n1\n"})
+    assert file.read_bytes() == content
 
 
 def test_a_run_of_a_version_without_sums_is_read(tmp_path):
