@@ -19,9 +19,10 @@ from pydicom.pixels import (
     apply_modality_lut,
     apply_voi,
     apply_windowing,
+    get_decoder,
     pixel_array,
 )
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medtune_jax.errors import UserError
 from medtune_jax.images import reason, stretched
@@ -79,7 +80,8 @@ def shown(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
     """The image of a data set (first: of a film, its first frame) as uint8 [H, W], or [H, W, 3] RGB.
 
     A window or VOI table that the file states is applied and not stretched again; without one, up to 8 bits keep their
-    range and more are stretched from the darkest to the brightest value. White is high in the result.
+    range and more are stretched from the darkest to the brightest value. White is high in the result, and padding is
+    black and takes no part in the range. Raises UserError as `stored`, and where all is padding.
     """
     values = stored(data, path, first)
     try:
@@ -87,12 +89,44 @@ def shown(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
             return _eight_bits(apply_color_lut(values, data))
         if values.ndim == 3:
             return _as_they_are(values, data) if _few_bits(data) else stretched(values)
-        gray = _gray(values, data)
+        outside = padding(values, data)
+        if outside.all():
+            raise UserError(f"{path}: every pixel is padding (PixelPaddingValue): export it again.")
+        gray = _gray(values, data, outside)
     except (ValueError, NotImplementedError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
             f"{path}: its pixels cannot be shown ({reason(error)}); export it again."
         ) from error
-    return 255 - gray if data.get("PhotometricInterpretation") == "MONOCHROME1" else gray
+    if data.get("PhotometricInterpretation") == "MONOCHROME1":
+        gray = 255 - gray
+    gray[outside] = (
+        0  # also of MONOCHROME1, whose padding is its highest value (PS3.3, C.7.5.1.1.2)
+    )
+    return gray
+
+
+def padding(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
+    """bool [H, W]: where stored gray values say that nothing was acquired (PS3.3, C.7.5.1.1.2).
+
+    The padding value, or all from it to its range limit. A signed value in an unsigned field, or the reverse, is
+    taken as its writer meant it.
+    """
+    value, limit = (
+        _first(data.get(tag)) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    )
+    if value is None or values.dtype.kind not in "iu":
+        return np.zeros(values.shape, bool)
+    ends = [_of_type(int(end), values.dtype) for end in (value, value if limit is None else limit)]
+    return (values >= min(ends)) & (values <= max(ends))
+
+
+def _of_type(number: int, kind: np.dtype) -> int:
+    """A number whose sign was lost, or added, in as many bits as a type has."""
+    bits = 8 * kind.itemsize
+    for meant in (number, number - 2**bits, number + 2**bits):
+        if np.iinfo(kind).min <= meant <= np.iinfo(kind).max:
+            return meant
+    return number
 
 
 def _few_bits(data: pydicom.Dataset) -> bool:
@@ -104,8 +138,8 @@ def _as_they_are(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
     return _spread(values.astype(np.float64), 0.0, float(2 ** int(data.BitsStored) - 1))
 
 
-def _gray(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
-    """uint8 [H, W] of stored gray values, before white and black are told apart."""
+def _gray(values: np.ndarray, data: pydicom.Dataset, outside: np.ndarray) -> np.ndarray:
+    """uint8 [H, W] of stored gray values, before white and black are told apart. outside: where they are padding."""
     _mend_rescale(data)
     units = apply_modality_lut(values, data)
     if data.get("VOILUTSequence"):
@@ -121,7 +155,7 @@ def _gray(values: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
         return _spread(apply_windowing(units.astype(np.float64), data), float(low), float(high))
     if _few_bits(data) and np.array_equal(units, values):
         return _as_they_are(values, data)
-    return stretched(units)
+    return stretched(np.where(outside, np.nan, units))
 
 
 def _spread(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -196,10 +230,20 @@ def _by_itk(data: pydicom.Dataset, path: Path, frames: int, pydicom_said: str) -
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(copy)))
     except Exception as error:
         raise UserError(
-            f"{path}: compressed as '{syntax.name}', which no installed codec reads; install medtune-jax[dicom] "
-            f"(pylibjpeg, gdcm), or decompress it. pydicom: {pydicom_said} SimpleITK: {reason(error)}"
+            f"{path}: compressed as '{syntax.name}', which no installed codec reads here; {_advice(syntax)}. "
+            f"pydicom: {pydicom_said} SimpleITK: {reason(error)}"
         ) from error
     return array[0] if frames > 1 or array.shape[0] == 1 else array
+
+
+def _advice(syntax: UID) -> str:
+    """What to do about a compression that cannot be read: the extra where pydicom has no codec of it without."""
+    try:
+        with_extra = not get_decoder(syntax).is_available
+    except NotImplementedError:  # video, and private compressions
+        with_extra = False
+    extra = "pip install 'medtune-jax[dicom]' (pylibjpeg, gdcm), or " if with_extra else ""
+    return f"{extra}decompress it"
 
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")

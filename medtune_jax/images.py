@@ -2,6 +2,7 @@
 
 One reader for the whole product. A picture comes upright (EXIF), at its full depth, dark where it is dark (TIFF may
 store white as the low values), and alone: a file of several pages is refused, since nobody can say which was meant.
+What is transparent is laid on white, as a page shows it; the colours that a file hides there are never seen.
 """
 
 from __future__ import annotations
@@ -24,9 +25,15 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_GRAY = 0
 _MIN_IS_WHITE = 0
+_OF_KNOWN_COLOUR = (_MIN_IS_WHITE, 1, 2)  # TIFF's photometrics of gray and RGB
 _SEPARATE_PLANES = 2
+_ASSOCIATED, _UNASSOCIATED = (
+    1,
+    2,
+)  # TIFF's extra samples that are alpha; others mean what only their writer knows
 _ORIENTATION = 274
 _OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
+_WITH_ALPHA = ((2,), (4,))  # channels of an array
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
 
 
@@ -64,7 +71,8 @@ def opened(path: Path) -> Image.Image:
 def values(path: Path) -> np.ndarray:
     """A picture's values [H, W] or [H, W, channels] at full depth: bool, uint8, uint16, int32 or float.
 
-    Palettes are colours; white is high. Raises UserError as `opened`.
+    Palettes are colours; white is high; the last of 2 or 4 channels is alpha, opaque at its type's highest value
+    (floats at 1). Raises UserError as `opened`.
     """
     return np.asarray(_at_full_depth(path))
 
@@ -79,25 +87,40 @@ def _at_full_depth(path: Path) -> np.ndarray | Image.Image:
     if deep is not None:
         return deep
     image = opened(path)
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA" if "transparency" in image.info else "RGB")
-    if image.mode not in _OF_8_BITS and image.mode[0] not in "IF":
-        return image.convert("RGB")
-    return image
+    if image.mode in ("La", "RGBa"):  # colours that were multiplied by alpha
+        return image.convert(image.mode.upper())
+    if image.mode in ("LA", "RGBA"):
+        return image
+    if image.mode[0] in "IF":
+        return _deep_with_alpha(image)
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in _OF_8_BITS else image.convert("RGB")
+
+
+def _deep_with_alpha(image: Image.Image) -> np.ndarray:
+    """Deep gray; with alpha where the file says that one of its values is transparent."""
+    array = np.asarray(image)
+    hidden = image.info.get("transparency")
+    if not isinstance(hidden, int):
+        return array
+    alpha = np.where(array == hidden, 0, np.iinfo(array.dtype).max)
+    return np.stack([array, alpha.astype(array.dtype)], -1)
 
 
 def rgb(path: Path) -> Image.Image:
-    """A picture as 8-bit RGB. Gray is repeated; more than 8 bits are `stretched`, all channels alike."""
+    """A picture as 8-bit RGB, on white where it is transparent.
+
+    Gray is repeated; more than 8 bits are `stretched`, all channels alike, by the pixels that are seen. Raises
+    UserError as `opened`, and for a picture that is transparent everywhere.
+    """
     found = _at_full_depth(path)
-    if isinstance(found, Image.Image) and found.mode in _OF_8_BITS:
-        return found if found.mode == "RGB" else found.convert("RGB")
-    array = np.asarray(found)
-    if array.dtype in (np.bool_, np.uint8):
-        return Image.fromarray(array).convert("RGB")
-    if array.ndim == 3:
-        array = array[..., :1] if array.shape[2] < 3 else array[..., :3]
+    if isinstance(found, Image.Image):
+        return _on_white(found, path)
+    if found.dtype in (np.bool_, np.uint8):
+        return _on_white(Image.fromarray(found), path)
     try:
-        return as_rgb(stretched(array))
+        return as_rgb(_stretched_on_white(found, path))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -107,7 +130,32 @@ def eight_bit(path: Path) -> Image.Image:
     array = values(path)
     if array.dtype not in (np.bool_, np.uint8):
         raise UserError(f"{path} has more than 8 bits a channel: save it with 8 bits.")
-    return Image.fromarray(array).convert("RGB")
+    return _on_white(Image.fromarray(array), path)
+
+
+def _on_white(image: Image.Image, path: Path) -> Image.Image:
+    """An image of 8 bits a channel as RGB."""
+    if image.mode not in ("LA", "RGBA"):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    _require_seen(float(np.asarray(image.getchannel("A")).max()), path)
+    page = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
+
+
+def _stretched_on_white(array: np.ndarray, path: Path) -> np.ndarray:
+    """uint8 [H, W] or [H, W, 1 or 3] of a deep picture (`values`): hidden colours take no part in its range."""
+    if array.shape[2:] not in _WITH_ALPHA:
+        return stretched(array)
+    opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
+    alpha = np.clip(np.nan_to_num(array[..., -1:] / opaque), 0, 1)
+    _require_seen(float(alpha.max()), path)
+    seen = stretched(np.where(alpha > 0, array[..., :-1], np.nan))
+    return np.rint(seen * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def _require_seen(highest_alpha: float, path: Path) -> None:
+    if not highest_alpha:
+        raise UserError(f"{path}: is transparent everywhere: save it without transparency.")
 
 
 def stretched(array: np.ndarray) -> np.ndarray:
@@ -182,11 +230,42 @@ def _deep_tiff(path: Path) -> np.ndarray | None:
         ) from error
     if array.ndim not in (2, 3):
         raise UserError(f"{path}: holds {array.shape} values: save single pictures.")
-    if array.dtype.kind == "u" and array.dtype.itemsize > 2:
-        array = array.astype(np.float64)
+    extras = [int(extra) for extra in page.extrasamples]
+    unknown = sum(extra not in (_ASSOCIATED, _UNASSOCIATED) for extra in extras)
+    if page.photometric not in _OF_KNOWN_COLOUR or unknown > 1:
+        raise UserError(
+            f"{path}: holds {page.samplesperpixel} channels of more than 8 bits whose colours are not known: "
+            "save it as gray or RGB."
+        )
+    colour, alpha = _colour_and_alpha(array, extras)
+    if colour.dtype.kind == "u" and colour.dtype.itemsize > 2:
+        colour = colour.astype(np.float64)
     if page.photometric == _MIN_IS_WHITE:
-        array = -array if array.dtype.kind == "f" else np.invert(array)
-    return _upright(array, int(page.tags.valueof(_ORIENTATION, 1)))
+        colour = -colour if colour.dtype.kind == "f" else np.invert(colour)
+    shown = colour if alpha is None else np.concatenate([colour, alpha.astype(colour.dtype)], -1)
+    return _upright(shown, int(page.tags.valueof(_ORIENTATION, 1)))
+
+
+def _colour_and_alpha(array: np.ndarray, extras: list[int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the samples of a TIFF's pixels are. extras: what the last of them mean; others than alpha are dropped.
+
+    Colours that were multiplied by alpha are divided by it.
+    """
+    if array.ndim == 2:
+        return array, None
+    first = array.shape[2] - len(extras)
+    kinds = [(i, kind) for i, kind in enumerate(extras) if kind in (_ASSOCIATED, _UNASSOCIATED)]
+    colour = array[..., :first]
+    if not kinds:
+        return colour, None
+    place, kind = kinds[0]
+    alpha = array[..., first + place, None]
+    if kind == _UNASSOCIATED and array.dtype.itemsize <= 2:
+        return colour, alpha
+    share = alpha / (np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0)
+    if kind == _ASSOCIATED:
+        colour = np.divide(colour, share, out=np.zeros(colour.shape), where=share > 0)
+    return colour.astype(np.float64), share
 
 
 def _tiff_values(path: Path) -> np.ndarray:

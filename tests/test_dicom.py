@@ -8,8 +8,14 @@ import pytest
 import SimpleITK
 import tifffile
 from PIL import Image
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.uid import (
+    MPEG2MPML,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from medtune_jax import dicom, images
 from medtune_jax.applications.image_folder.reader import read_image
@@ -174,6 +180,33 @@ def test_a_compression_that_only_itk_reads(tmp_path):
     np.testing.assert_allclose(dicom.picture(path), want, atol=1)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+def test_the_extra_is_named_where_it_would_bring_a_codec(tmp_path, name):
+    data = pydicom.dcmread(FILES / name)
+    data.PixelData = data.PixelData[:16] + bytes(len(data.PixelData) - 16)  # damaged
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(
+        UserError, match=r"a\.dcm: .* which no installed codec reads here; "
+    ) as error:
+        dicom.picture(tmp_path / "a.dcm")
+    lacks = not get_decoder(data.file_meta.TransferSyntaxUID).is_available
+    assert ("pip install 'medtune-jax[dicom]'" in str(error.value)) == lacks
+    data.file_meta.TransferSyntaxUID = MPEG2MPML  # of which pydicom has no codec with it either
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UserError, match=r"reads here; decompress it\."):
+        dicom.picture(tmp_path / "a.dcm")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_high_throughput_jpeg_2000(tmp_path):
+    data = pydicom.dcmread(FILES / "MR_small_jp2klossless.dcm")
+    data.file_meta.TransferSyntaxUID = HTJ2KLossless  # its codecs read the older stream too
+    data.save_as(tmp_path / "ht.dcm")
+    want = dicom.picture(FILES / "MR_small.dcm")
+    np.testing.assert_array_equal(dicom.picture(tmp_path / "ht.dcm"), want)
+
+
 class TestWindowAndRescale:
     def test_window_of_width_zero_is_none(self, tmp_path):
         path = write(tmp_path / "a.dcm", RAMP, WindowCenter=128, WindowWidth=0)
@@ -239,6 +272,74 @@ class TestWindowAndRescale:
     def test_eight_bits_keep_their_brightness(self, tmp_path):
         dim = RAMP // 4 + 20
         np.testing.assert_array_equal(dicom.picture(write(tmp_path / "a.dcm", dim)), dim)
+
+
+class TestPadding:
+    """A disc of a ramp from 1000 to 1310 in a square of padding."""
+
+    INSIDE = np.hypot(*np.mgrid[-15.5:16, -15.5:16]) < 12
+    RAMP = np.tile(np.arange(32, dtype=np.uint16) * 10 + 1000, (32, 1))
+    LOW, HIGH = RAMP[INSIDE].min(), RAMP[INSIDE].max()
+
+    def padded(self, path, fill, kind=np.uint16, **fields):
+        values = np.where(self.INSIDE, self.RAMP, fill).astype(kind)
+        return dicom.picture(write(path, values, **fields)).astype(int)
+
+    def share(self):
+        return (self.RAMP.astype(float) - self.LOW) / (self.HIGH - self.LOW)
+
+    @pytest.mark.parametrize("fill", [0, 65535])
+    def test_it_is_black_and_does_not_stretch(self, tmp_path, fill):
+        got = self.padded(tmp_path / "a.dcm", fill, PixelPaddingValue=fill)
+        assert (got[~self.INSIDE] == 0).all()
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    @pytest.mark.parametrize("fill", [0, 65535])
+    def test_white_as_the_low_values(self, tmp_path, fill):
+        fields = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": fill}
+        got = self.padded(tmp_path / "a.dcm", fill, **fields)
+        assert (got[~self.INSIDE] == 0).all()
+        want = 255 * (1 - self.share())
+        np.testing.assert_allclose(got[self.INSIDE], want[self.INSIDE], atol=0.51)
+
+    @pytest.mark.parametrize("ends", [(0, 900), (900, 0)])
+    def test_a_range_in_either_order_holds_both_ends(self, tmp_path, ends):
+        fill = np.linspace(0, 900, 1024).round().reshape(32, 32)
+        fields = dict(zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True))
+        got = self.padded(tmp_path / "a.dcm", fill, **fields)
+        assert (got[~self.INSIDE] == 0).all()
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    def test_a_window_shows_the_same_inside(self, tmp_path):
+        window = {
+            "WindowCenter": 1150,
+            "WindowWidth": 200,
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
+        }
+        plain = self.padded(tmp_path / "a.dcm", 4000, **window)
+        got = self.padded(tmp_path / "b.dcm", 4000, PixelPaddingValue=4000, **window)
+        assert (plain[~self.INSIDE] == 255).all() and (got[~self.INSIDE] == 0).all()
+        np.testing.assert_array_equal(got[self.INSIDE], plain[self.INSIDE])
+
+    def test_eight_bits_keep_their_brightness(self, tmp_path):
+        values = np.where(self.INSIDE, self.RAMP // 10, 255).astype(np.uint8)
+        got = dicom.picture(write(tmp_path / "a.dcm", values, PixelPaddingValue=255))
+        np.testing.assert_array_equal(got, np.where(self.INSIDE, values, 0))
+
+    def test_a_value_whose_sign_was_lost(self, tmp_path):
+        path = tmp_path / "a.dcm"
+        self.padded(path, -2000, np.int16)
+        data = pydicom.dcmread(path)
+        data.add_new("PixelPaddingValue", "US", 63536)
+        data.save_as(path)
+        got = dicom.picture(path).astype(int)
+        np.testing.assert_allclose(got[self.INSIDE], 255 * self.share()[self.INSIDE], atol=0.51)
+
+    def test_nothing_but_padding_is_refused(self, tmp_path):
+        path = write(tmp_path / "a.dcm", np.full((8, 8), 7, np.uint16), PixelPaddingValue=7)
+        with pytest.raises(UserError, match=r"a\.dcm: every pixel is padding"):
+            dicom.picture(path)
 
 
 class TestNamesAndForms:

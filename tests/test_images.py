@@ -1,6 +1,7 @@
 """Pictures as a viewer shows them: upright, at their depth, white where white."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -114,6 +115,118 @@ def test_other_modes(tmp_path, mode):
     picture = Image.fromarray(full if mode != "I;16" else full.astype(np.uint16) * 257)
     (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / "a.tif")
     np.testing.assert_allclose(gray(tmp_path / "a.tif").astype(int), full, atol=1)
+
+
+HALF = np.stack([RAMP, 2 * RAMP, RAMP[::-1], np.full_like(RAMP, 255)], -1)
+HALF[:4, :, 3], HALF[0, :6, 3] = 0, 51  # hidden, and a fifth of the ink
+
+
+def on_white(rgba):
+    share = rgba[..., 3:] / 255
+    return np.rint(rgba[..., :3] * share + 255 * (1 - share))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.webp", "a.tif", "a.jp2", "premultiplied.tif", "rgba64.tif"]
+)
+def test_what_is_transparent_is_white_and_hides_its_colours(tmp_path, name):
+    path = tmp_path / name
+    if name == "premultiplied.tif":
+        ink = np.rint(HALF[..., :3] * (HALF[..., 3:] / 255)).astype(np.uint8)
+        both = np.concatenate([ink, HALF[..., 3:]], -1)
+        tifffile.imwrite(path, both, photometric="rgb", extrasamples=["assocalpha"])
+    elif name == "rgba64.tif":
+        tifffile.imwrite(path, HALF, photometric="rgb", extrasamples=["unassalpha"])
+    else:
+        more = {"lossless": True, "exact": True} if name == "a.webp" else {}
+        Image.fromarray(HALF).save(path, **more)
+    for read in (images.rgb, images.eight_bit):
+        np.testing.assert_allclose(np.asarray(read(path)), on_white(HALF), atol=2)
+
+
+@pytest.mark.parametrize("kind", ["LA", "palette", "gif", "colour", "value", "deep value", "bit"])
+def test_every_way_to_say_transparent(tmp_path, kind):
+    bright, hidden = np.where(RAMP > 90, 200, 7).astype(np.uint8), RAMP > 90
+    want = np.where(hidden, 255, 7)
+    path = tmp_path / ("a.gif" if kind == "gif" else "a.png")
+    if kind == "LA":
+        alpha = np.where(hidden, 0, 255).astype(np.uint8)
+        Image.fromarray(np.stack([bright, alpha], -1)).save(path)
+    elif kind in ("palette", "gif"):
+        picture = Image.fromarray(hidden.astype(np.uint8), "P")
+        picture.putpalette([7, 7, 7, 200, 200, 200])
+        picture.save(path, transparency=1)
+    elif kind == "colour":
+        Image.fromarray(bright).convert("RGB").save(path, transparency=(200, 200, 200))
+    elif kind == "value":
+        Image.fromarray(bright).save(path, transparency=200)
+    elif kind == "deep value":  # what is seen has one value, the darkest
+        Image.fromarray(np.where(hidden, 60000, 7000).astype(np.uint16)).save(path)
+        splice_png(path, b"tRNS", struct.pack(">H", 60000))
+        want = np.where(hidden, 255, 0)
+    else:
+        Image.fromarray(hidden).save(path, transparency=1)
+        want = np.where(hidden, 255, 0)
+    np.testing.assert_array_equal(gray(path), want)
+
+
+def splice_png(path, name, data):
+    """Puts a chunk behind the header of a PNG."""
+    whole = path.read_bytes()
+    body = name + data
+    chunk = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(whole[:33] + chunk + whole[33:])
+
+
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "float", "uint32", "png", "gray"])
+def test_hidden_colours_take_no_part_in_the_range_of_deep_pictures(tmp_path, kind):
+    deep = HALF.astype(np.float64) / 255
+    deep[2:4, :, :3] = 1  # hidden, and brighter than what is seen
+    seen = deep[..., 3] > 0
+    low, high = deep[seen][:, :3].min(), deep[seen][:, :3].max()
+    share = deep[..., 3:]
+    want = (deep[..., :3] - low) / (high - low) * 255 * share + 255 * (1 - share)
+    whole = np.rint(deep * 65535).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    if kind == "png":
+        path = tmp_path / "a.png"
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(whole, isVector=True), str(path))
+    elif kind == "assocalpha":
+        whole[..., :3] = np.rint(whole[..., :3] * share)
+        tifffile.imwrite(path, whole, photometric="rgb", extrasamples=[kind])
+    elif kind == "gray":
+        tags = {"photometric": "minisblack", "planarconfig": "contig"}
+        tifffile.imwrite(path, whole[..., [1, 3]], extrasamples=["unassalpha"], **tags)
+        low, high = deep[seen][:, 1].min(), deep[seen][:, 1].max()
+        want = (deep[..., 1:2] - low) / (high - low) * 255 * share + 255 * (1 - share)
+    else:
+        numbers = {"float": deep.astype(np.float32), "uint32": (deep * (2**32 - 1)).astype("u4")}
+        tifffile.imwrite(path, numbers.get(kind, whole), photometric="rgb")
+    got = np.asarray(images.rgb(path)).astype(float)
+    np.testing.assert_allclose(got[seen], np.broadcast_to(want, got.shape)[seen], atol=1)
+    assert (got[~seen] == 255).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_picture_of_which_nothing_is_seen_is_refused(tmp_path, kind):
+    tifffile.imwrite(
+        tmp_path / "a.tif", HALF.astype(kind) * np.array([1, 1, 1, 0], kind), photometric="rgb"
+    )
+    with pytest.raises(UserError, match=r"a\.tif: is transparent everywhere"):
+        images.rgb(tmp_path / "a.tif")
+
+
+def test_channels_that_are_no_alpha_hide_nothing(tmp_path):
+    deep = HALF.astype(np.uint16) * 100
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extrasamples=["unspecified"])
+    np.testing.assert_array_equal(
+        np.asarray(images.rgb(tmp_path / "a.tif")), images.stretched(deep[..., :3])
+    )
+    for name, colour in (("five.tif", "minisblack"), ("cmyk.tif", "separated")):
+        values = np.concatenate([deep, deep], -1)[..., : 5 if colour == "minisblack" else 4]
+        tifffile.imwrite(tmp_path / name, values, photometric=colour, planarconfig="contig")
+        with pytest.raises(UserError, match=rf"{name}: holds \d channels .* not known"):
+            images.rgb(tmp_path / name)
 
 
 def test_twelve_bits_in_one_and_a_half_bytes(tmp_path):

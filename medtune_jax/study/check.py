@@ -110,10 +110,14 @@ def _long_form(study: Study) -> Iterator[str]:
     dataset, words, directory = study.dataset, study.application.words, study.config.data.dir
     classes = _examples(dataset.classes, _CLASSES)
     yield f"{directory or 'generated data'}: {study.application.name}, classes {classes}"
-    held = (f"{count(sum(n), noun)}" for noun, n in dataset.contents(words).items())
+    contents = dataset.contents(words)
+    held = (f"{count(sum(n), noun)}" for noun, n in contents.items())
     yield f"found: {', '.join(held)}"
+    aside = int((dataset.test & ~dataset.is_judged).sum())
+    if aside:
+        yield f"not judged, since their class is in doubt: {count(aside, list(contents)[-1])} of the test set"
     headers = _headers(dataset, directory)
-    yield from _of_files(headers)
+    yield from _of_files(headers, set(dataset.names.tolist()))
     for how, (pairs, examples) in dataset.copies.items():
         who = words.groups if dataset.groups_known else words.cases
         kind = {"identical": "identical", "near": "nearly identical"}[how]
@@ -179,12 +183,13 @@ def _header(path: Path) -> Header | None:
     return None
 
 
-def _of_files(headers: dict[str, Header]) -> Iterator[str]:
-    """Formats, sizes, bits and colour, each with how many files have it."""
+def _of_files(headers: dict[str, Header], names: set[str]) -> Iterator[str]:
+    """Formats, sizes, bits and colour, each with how many files have it; said if they are not those of the names."""
     if not headers:
         return
     found = list(headers.values())
-    yield f"files: {_counted(h.format for h in found)}"
+    what = "files" if headers.keys() <= names else "image files below the folder, masks too"
+    yield f"{what}: {_counted(h.format for h in found)}"
     yield f"sizes (width x height): {_counted(f'{h.width} x {h.height}' for h in found)}"
     yield f"bits of a channel: {_counted(str(h.bits) for h in found)}"
     yield f"colour: {_counted(h.colour for h in found)}"

@@ -60,6 +60,15 @@ def test_a_turned_jpeg_is_upright_in_the_records(tmp_path):
         np.testing.assert_array_equal(frame.image, np.rot90(np.asarray(stored), -1))
 
 
+def test_a_png_with_transparency_is_on_white_in_the_records(tmp_path):
+    alpha = np.full(picture(1).shape[:2], 255, np.uint8)
+    alpha[:5] = 0
+    save(tmp_path / "in/images/cju.png", np.dstack([picture(1), alpha]))
+    save(tmp_path / "in/masks/cju.png", disc())
+    (frame,) = roundtrip("kvasir_seg", tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(frame.image, np.where(alpha[..., None], picture(1), 255))
+
+
 def test_clinicdb_sequences_come_from_the_table(tmp_path):
     for number in (1, 2, 3):
         save(tmp_path / "in/Original" / f"{number}.png", picture(number))

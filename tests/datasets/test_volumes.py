@@ -53,6 +53,22 @@ def test_dicom_round_trip_with_rescale(tmp_path, hu, slope, intercept):
     assert volume.patient == "pat"
 
 
+@pytest.mark.parametrize(
+    ("intercept", "stored", "want"),
+    [(-1024, 5000, -1024), (-1024, -2000, -1024), (-3024, 0, -3024)],
+)
+def test_padding_of_slices_is_never_brighter_than_air(tmp_path, hu, intercept, stored, want):
+    padded = hu.astype(np.int32)
+    padded[:, :2] = stored + intercept  # -2000 is written as 63536, which alone is no CT value
+    write_dicom_series(tmp_path / "d", padded, SPACING, "pat", ORIGIN, 1, intercept)
+    for path in (tmp_path / "d").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.add_new("PixelPaddingValue", "SS", stored)
+        ds.save_as(path)
+    padded[:, :2] = want
+    assert_same(read_dicom_series(tmp_path / "d"), padded)
+
+
 def test_nifti_and_nrrd_round_trip(tmp_path, hu):
     write_nifti(tmp_path / "v.nii.gz", hu, SPACING, ORIGIN)
     write_nrrd(tmp_path / "v.nrrd", hu, SPACING, ORIGIN)

@@ -120,6 +120,6 @@ def _names(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def mentioned_fields(text: str) -> set[str]:
     """The fields that a text names: --config.data.dir=DIR, or `data.dir` in code type."""
     groups = "data|memory|optimizer|rates|sweep|training"
-    flag = re.findall(r"--config\.([a-z_]+(?:\.[a-z_]+)*)", text)
-    named = re.findall(rf"`((?:{groups})\.[a-z_]+(?:\.[a-z_]+)*)", text)
+    flag = re.findall(r"--config\.([a-z_0-9]+(?:\.[a-z_0-9]+)*)", text)
+    named = re.findall(rf"`((?:{groups})\.[a-z_0-9]+(?:\.[a-z_0-9]+)*)", text)
     return {name for name in (*flag, *named) if not name.endswith(".py")}

@@ -1,7 +1,10 @@
 """`medtune check`: what is said of data before anything trains, and what is written."""
 
 import csv
+import re
+import runpy
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +40,11 @@ def config_of(folder):
     config.sweep.depths = "conv10,fire9"
     config.sweep.seeds = 1
     return config
+
+
+def small(application):
+    path = Path(__file__).parents[2] / f"configs/{application}.py"
+    return runpy.run_path(str(path))["get_config"]("small")
 
 
 def files(folder):
@@ -182,3 +190,41 @@ def test_several_findings_an_image(tmp_path):
     with (tmp_path / "check" / "splits.csv").open(newline="") as stream:
         labels = [row["label"] for row in csv.DictReader(stream)]
     assert [labels.count(label) for label in said] == [15, 15, 15, 15]
+
+
+@pytest.mark.slow
+def test_frames_with_masks_beside_them(tmp_path):
+    """The masks of frames are files too, and are said to be among those counted."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :80]
+    for video in range(6):
+        folder = tmp_path / f"DATA/v{video}"
+        (folder / "masks").mkdir(parents=True)
+        polyp = np.hypot(rows - rng.integers(20, 44), columns - rng.integers(20, 60)) < 9
+        for frame in range(2):
+            light = rng.normal(110, 10, (64, 80, 3)) + 70 * polyp[..., None]
+            Image.fromarray(light.clip(0, 255).astype(np.uint8)).save(folder / f"{frame}.png")
+            Image.fromarray(polyp).save(folder / f"masks/{frame}.png")
+    config = small("polyps")
+    config.data.dir = str(tmp_path / "DATA")
+    config.data.detector_frames, config.data.train_patches, config.sweep.fractions = 6, 80, "1.0"
+    said = check(config)
+    assert f"{tmp_path}/DATA: polyps, classes no polyp, polyp" in said
+    assert "found: 6 videos, 12 frames, " in said
+    assert "image files below the folder, masks too: PNG (24)" in said
+
+
+def test_what_is_not_judged_is_counted():
+    config = small("intima_media")
+    config.data.subjects, config.sweep.fractions = 6, "1.0"
+    lines = check(config).splitlines()
+    found, aside = (
+        _patches(next(line for line in lines if line.startswith(start)))[0]
+        for start in ("found: 6 subjects", "not judged, since their class is in doubt")
+    )
+    judged = [_patches(line) for line in lines if line.startswith("class ")]
+    assert aside > 0 and found - aside == sum(map(sum, judged))
+
+
+def _patches(line):
+    return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) patches", line)]

@@ -31,7 +31,7 @@ from medtune_jax.progress import reported, say
 
 # A candidate this near to an embolus hits it (docs/paper.md, 2).
 HIT_MM = 5.0
-_FORMAT = 3  # part of the key: to be raised when what is kept changes
+_FORMAT = 4  # part of the key: to be raised when what is kept changes
 
 
 @dataclass(frozen=True)

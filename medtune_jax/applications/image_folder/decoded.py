@@ -26,7 +26,7 @@ from medtune_jax.paths import beside, make_room, user_cache, written_to
 from medtune_jax.progress import reported, say
 
 SUFFIX = ".array_record"
-_FORM = 1  # counts up when the same file would give other pixels
+_FORM = 2  # counts up when the same file would give other pixels
 _FILE = 2**27  # bytes of pixels in a file of records: what an interruption costs
 _AHEAD = 16  # images that are decoded before they are written
 _GIB = 2**30

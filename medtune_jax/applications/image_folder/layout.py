@@ -11,8 +11,9 @@ from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, im
 from medtune_jax.applications.image_folder.rows import Row, Table, split_of_folder, two_sided
 from medtune_jax.errors import UserError
 
-SPLIT, CLASS, PATIENT, ANY = "SPLIT", "CLASS", "PATIENT", "*"
-LEVELS = (SPLIT, CLASS, PATIENT, ANY)
+SPLIT, FOLD, CLASS, PATIENT, ANY = "SPLIT", "FOLD", "CLASS", "PATIENT", "*"
+LEVELS = (SPLIT, FOLD, CLASS, PATIENT, ANY)
+_FOLD_FOLDER = re.compile(r"(k?[ _.-]?fold|cv)[ _.-]*(\d+)|(\d+)[ _.-]*fold", re.IGNORECASE)
 _PATIENT_FOLDERS = 8  # so many folders, three times as many as of the other level, are patients
 _TIMES = 3
 
@@ -25,9 +26,9 @@ def read_folders(
     """One row an image below the folder, by the names of the folders that it lies in.
 
     patient_pattern: a regular expression whose first group in the file name is the patient. layout: the folders above
-    an image from the top, as in "SPLIT/CLASS/PATIENT", * for one that says nothing; empty: found by the names.
-    class_pattern: a regular expression whose first group in the path from the folder is the class, in place of a level.
-    Raises UserError where the names leave a doubt, and for folders that do not fit the layout given.
+    an image from the top, as in "SPLIT/CLASS/PATIENT" or "FOLD/CLASS", * for one that says nothing; empty: found by
+    the names. class_pattern: a regular expression whose first group in the path from the folder is the class, in
+    place of a level. Raises UserError where the names leave a doubt, and for folders that do not fit the layout given.
     """
     found = images_below(directory)
     passed, notes = Counter(found.passed_over), []
@@ -36,11 +37,19 @@ def read_folders(
         folders = [path.parent.parts for path in found.paths]
         levels = _split_alone(folders) if class_pattern else _found(directory, folders)
         notes.append(f"folders are read as {'/'.join(levels) or 'nothing'} (--config.data.layout)")
+    folds = _folds_of(levels, [path.parent.parts for path in found.paths])
+    if folds:
+        notes.append(
+            f"{folds[0]} to {folds[-1]} are taken as the {len(folds)} folds of a cross-validation: {folds[-1]} is the "
+            "test set, the others are for training (--config.data.layout with * in place of FOLD draws one from all)"
+        )
     rows, beside = [], 0
     for path in found.paths:
         level = dict(zip(levels, path.parent.parts, strict=False))
-        role = split_of_folder(level.get(SPLIT, "")) if SPLIT in levels else ""
-        if not (class_pattern or CLASS in level) or (SPLIT in levels and not role):
+        role = split_of_folder(level.get(SPLIT, ""))
+        if FOLD in level:
+            role = "test" if level[FOLD] == folds[-1] else "train"
+        if not (class_pattern or CLASS in level) or (_is_sided(levels) and not role):
             beside += 1
             continue
         label = _searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
@@ -56,6 +65,19 @@ def read_folders(
     rows, said = two_sided(rows)
     known = bool(patient_pattern) or PATIENT in levels
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
+
+
+def _is_sided(levels: Parts) -> bool:
+    return SPLIT in levels or FOLD in levels
+
+
+def _folds_of(levels: Parts, folders: Sequence[Parts]) -> list[str]:
+    """The names on the level of folds, the numbers in order; [] without such a level."""
+    if FOLD not in levels:
+        return []
+    place = levels.index(FOLD)
+    names = {parts[place] for parts in folders if len(parts) > place}
+    return sorted(names, key=lambda n: ([int(d) for d in re.findall(r"\d+", n)], n))
 
 
 def _given(layout: str, class_elsewhere: bool) -> Parts:
@@ -75,22 +97,34 @@ def _found(directory: Path, folders: Sequence[Parts]) -> Parts:
     rest = [parts[len(above) :] for parts in folders]
     levels: list[str] = [ANY] * len(above)
     split = next((n for n in (0, 1) if _is_split(rest, n)), None)
+    fold = next((n for n in (0, 1) if _are_folds(rest, n)), None)
+    if split == 1 and fold == 0:
+        one = directory.joinpath(*above, min(parts[0] for parts in rest if parts))
+        raise UserError(
+            f"{directory} holds folds of a cross-validation with a train and a test set each: give one of them, as "
+            f"--config.data.dir={one}"
+        )
     if split is not None:
         rest = [(*parts[:split], *parts[split + 1 :]) for parts in rest if _role(parts, split)]
+    elif fold is not None:
+        rest = [(*parts[:fold], *parts[fold + 1 :]) for parts in rest if len(parts) > fold]
     own: list[str] = []
     while rest and all(rest) and {parts[0].casefold() for parts in rest} <= IMAGE_FOLDERS:
         own, rest = [*own, ANY], [parts[1:] for parts in rest]
     own += _class_and_patient(directory, [parts for parts in rest if parts])
     if split is not None:
         own.insert(split, SPLIT)
+    elif fold is not None:
+        own.insert(fold, FOLD)
     return (*levels, *own)
 
 
 def _split_alone(folders: Sequence[Parts]) -> Parts:
-    """The levels down to the split, where there is one on top."""
+    """The levels down to the split or the folds, where they are on top."""
     above = _common(folders)
-    split = _is_split([parts[len(above) :] for parts in folders], 0)
-    return (*(ANY,) * len(above), SPLIT) if split else ()
+    rest = [parts[len(above) :] for parts in folders]
+    found = SPLIT if _is_split(rest, 0) else FOLD if _are_folds(rest, 0) else ""
+    return (*(ANY,) * len(above), found) if found else ()
 
 
 def _common(folders: Sequence[Parts]) -> Parts:
@@ -100,7 +134,7 @@ def _common(folders: Sequence[Parts]) -> Parts:
     while rest and len(rest) == len(folders) and len({parts[0] for parts in rest}) == 1:
         inner = [parts[1:] for parts in rest]
         generic = rest[0][0].casefold() in {*IMAGE_FOLDERS, "data", "dataset"}
-        if not all(inner) or not (generic or _is_split(inner, 0)):
+        if not all(inner) or not (generic or _is_split(inner, 0) or _are_folds(inner, 0)):
             break
         above, rest = (*above, rest[0][0]), inner
         folders = inner
@@ -115,6 +149,12 @@ def _is_split(folders: Sequence[Parts], level: int) -> bool:
     """Two or more splits on top, or in every class folder; 'train' alone may be a class beside 'bus'."""
     roles = [_role(parts, level) for parts in folders]
     return len({*roles} - {""}) > 1 and (level == 0 or all(roles))
+
+
+def _are_folds(folders: Sequence[Parts], level: int) -> bool:
+    """Two or more folders called fold1, fold_2, ... and no other beside them."""
+    names = {parts[level] for parts in folders if len(parts) > level}
+    return len(names) > 1 and all(_FOLD_FOLDER.fullmatch(name) for name in names)
 
 
 def _class_and_patient(directory: Path, folders: Sequence[Parts]) -> list[str]:

@@ -207,13 +207,14 @@ def _decoded(files: list[FrameFile]) -> Iterator[tuple[FrameFile, Frame]]:
 
 
 def _encoded(file: FrameFile, frame: Frame) -> io.BytesIO:
-    """The image as PNG, or as the bytes of its file where those are an upright PNG or JPEG already."""
+    """The image as PNG, or as the bytes of its file where those are an upright, opaque PNG or JPEG already."""
     return io.BytesIO(file.image.read_bytes() if _can_be_kept(file.image) else png(frame.image))
 
 
 def _can_be_kept(path: Path) -> bool:
-    """Whether a decoder that knows nothing of orientation shows the picture as we do."""
+    """Whether a decoder that knows nothing of orientation and transparency shows the picture as we do."""
     if path.suffix.lower() not in _KEPT_AS_THEY_ARE:
         return False
     with Image.open(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return upright and not image.has_transparency_data

@@ -16,6 +16,7 @@ GAP_TOLERANCE = 0.05
 # and where all positions are written with one decimal, by that (mm).
 ROUNDING = 0.1
 TILT_DEGREES = 1.0
+_AIR = -1024  # HU, which padding has at most
 
 
 def read_dicom_series(directory: Path, patient: str | None = None) -> Volume:
@@ -176,4 +177,7 @@ def _vector(header: pydicom.Dataset, tag: str) -> np.ndarray:
 def _read_slice(path: Path) -> np.ndarray:
     data = dicom.read(path)
     slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
-    return to_int16(dicom.stored(data, path).astype(np.float32) * slope + intercept, str(path))
+    values = dicom.stored(data, path)
+    units = values.astype(np.float32) * slope + intercept
+    outside = dicom.padding(values, data)
+    return to_int16(np.where(outside, np.minimum(units, _AIR), units), str(path))

@@ -122,6 +122,68 @@ def test_patients_below_classes_and_classes_below_patients(tmp_path):
         assert {row.patient for row in table.rows} == set(patients)
 
 
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (("fold1", "fold2", "fold3"), "fold3"),
+        (("Fold_1", "Fold_2", "Fold_10"), "Fold_10"),
+        (("0fold", "1fold"), "1fold"),
+        (("cv 1", "cv 2"), "cv 2"),
+        (tuple(f"k-fold-{n}" for n in range(10)), "k-fold-9"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("around", ["", "data/"])
+def test_folds_of_a_cross_validation(tmp_path, names, last, inside, around):
+    for fold in names:
+        for label in ("benign", "malignant"):
+            place = f"{label}/{fold}" if inside else f"{fold}/{label}"
+            write(tmp_path, *(f"{around}{place}/{fold}_{label}_{n}.png" for n in range(3)))
+    table = read_listing(tmp_path)
+    assert labels(table) == {"benign": 3 * len(names), "malignant": 3 * len(names)}
+    assert {row.split for row in table.rows if f"/{last}/" in f"/{row.image}"} == {"test"}
+    assert {row.split for row in table.rows if f"/{last}/" not in f"/{row.image}"} == {"train"}
+    assert not table.patients_known
+    assert any(
+        f"{len(names)} folds of a cross-validation: {last} is the test set" in n
+        for n in table.notes
+    )
+    levels = ("* " if around else "") + ("CLASS *" if inside else "* CLASS")
+    drawn = read_listing(tmp_path, layout="/".join(levels.split()))
+    assert labels(drawn) == labels(table) and {row.split for row in drawn.rows} == {""}
+
+
+def test_patients_within_folds(tmp_path):
+    for number in range(20):
+        label = ("benign", "malignant")[number % 2]
+        write(
+            tmp_path,
+            f"fold{number // 4}/{label}/p{number}/a.png",
+            f"fold{number // 4}/{label}/p{number}/b.png",
+        )
+    table = read_listing(tmp_path)
+    assert table.patients_known and len({row.patient for row in table.rows}) == 20
+    assert {row.patient for row in table.rows if row.split == "test"} == {
+        f"p{n}" for n in range(16, 20)
+    }
+
+
+def test_folds_with_a_pattern_for_the_class_and_without_any(tmp_path):
+    write(tmp_path, *(f"fold{n}/{side}_{n}.png" for n in (1, 2) for side in "ab"))
+    table = read_listing(tmp_path, class_pattern="/([ab])_")
+    assert by_split(table) == {(s, c): 1 for s in ("train", "test") for c in "ab"}
+    with pytest.raises(UserError, match="nor class sub-folders"):
+        read_listing(tmp_path)
+
+
+def test_folds_with_splits_of_their_own_are_asked_about(tmp_path):
+    for fold in ("fold1", "fold2"):
+        for side in ("train", "test"):
+            write(tmp_path, f"{fold}/{side}/a/1.png", f"{fold}/{side}/b/2.png")
+    with pytest.raises(UserError, match=r"a test set each: .*--config\.data\.dir=.*fold1$"):
+        read_listing(tmp_path)
+
+
 def test_two_levels_that_tell_neither_are_asked_about(tmp_path):
     write(tmp_path, *grid(("glioma", "meningioma", "pituitary"), ("axial", "sagittal")))
     with pytest.raises(UserError, match=r"axial, sagittal: say which.*--config\.data\.layout"):
