@@ -1,0 +1,5 @@
+"""`python -m medtune_jax.cli`."""
+
+from medtune_jax.cli import main
+
+main()
