@@ -93,6 +93,14 @@ def _ask_for_room(folder: Path, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
+def _by_this_process() -> Any:
+    """Orbax's options to write without the other processes of a run: one writes, and Orbax would wait for the others."""
+    from orbax.checkpoint.options import MultiprocessingOptions
+
+    own = jax.process_index()
+    return MultiprocessingOptions(primary_host=own, active_processes={own})
+
+
 def save(
     directory: str | Path,
     params: Params,
@@ -109,8 +117,9 @@ def save(
         arrays = jax.tree.map(np.asarray, params)
         _ask_for_room(scratch, sum(array.nbytes for array in jax.tree.leaves(arrays)))
         # Float weights hardly compress, and compressing would hold every array twice more.
-        handler = ocp.PyTreeCheckpointHandler(use_compression=False)
-        with ocp.Checkpointer(handler) as checkpointer:
+        own = _by_this_process()
+        handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=own)
+        with ocp.Checkpointer(handler, multiprocessing_options=own) as checkpointer:
             checkpointer.save(scratch / _PARAMS, args=ocp.args.PyTreeSave(arrays))
         record = {
             "network": network,
