@@ -19,6 +19,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 _BESIDE = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pictures_of_one_kind():
+    """Reports are written often, and nobody looks at them: tests/report/test_page.py asks for the other kinds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medtune_jax.report.figures.KINDS", ("png",))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the repository; tests that need it are skipped without it."""

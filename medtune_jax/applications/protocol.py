@@ -28,6 +28,10 @@ if TYPE_CHECKING:  # a report imports Matplotlib, weights Orbax
     from medtune_jax.weights import Checkpoint
 
 
+OF_RUNS = "explained."
+"""How files below application/ begin that a finished study made of its runs, not of its data."""
+
+
 class Copies(NamedTuple):
     """How many pairs of images there are, and the names of some."""
 

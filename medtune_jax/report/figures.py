@@ -43,6 +43,7 @@ _STYLE: Any = {
     "pdf.fonttype": 42,  # text stays text, as journals want it
     "svg.hashsalt": "medtune",  # the same figure gives the same bytes
 }
+KINDS = ("svg", "png", "pdf")
 # What a file would say of its maker and time.
 _CLOCKS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Producer")}
 _MARKERS = "osD^vP"
@@ -58,9 +59,9 @@ class Drawing:
     description: str
     figure: Figure
 
-    def save(self, folder: Path, kinds: Sequence[str] = ("svg", "png", "pdf")) -> None:
-        """NAME.KIND of each kind, whole; the same figure gives the same bytes."""
-        for kind in kinds:
+    def save(self, folder: Path, kinds: Sequence[str] = ()) -> None:
+        """NAME.KIND of each kind, by default of KINDS, whole; the same figure gives the same bytes."""
+        for kind in kinds or KINDS:
             made = self._as_svg if kind == "svg" else self._saved(kind)
             write_whole(folder / f"{self.name}.{kind}", made)
 

@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from ml_collections import ConfigDict
 
 from medtune_jax import networks
 from medtune_jax.applications.splits import Subset
 from medtune_jax.evaluation.foresight import linear_probe, log_me
 from medtune_jax.paths import csv_bytes, write_whole, written_to
-from medtune_jax.report import palette
-from medtune_jax.report.figures import Drawing, drawn
 from medtune_jax.study.prepare import Study, read_study
 from medtune_jax.training import devices
 from medtune_jax.training.inputs.pooled import pooled_features
+
+if TYPE_CHECKING:  # Matplotlib takes a second
+    from matplotlib.axes import Axes
+
+    from medtune_jax.report.figures import Drawing
 
 TABLE, FIGURE = "probe.csv", "probe"
 _COLUMNS = ("stage", "features", "seed", "logme", "validation", "train_images", "val_images")
@@ -123,6 +126,9 @@ def _rows(found: Foresight, subsets: list[Subset]) -> Iterator[tuple[object, ...
 
 def drawing(found: Foresight) -> Drawing:
     """Both figures by stage, single seeds as dots."""
+    from medtune_jax.report import palette
+    from medtune_jax.report.figures import Drawing, drawn
+
     names = [known.stage for known in found.stages]
     panels = (
         (

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medtune_jax.applications.protocol import OF_RUNS
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
 from medtune_jax.paths import (
@@ -124,6 +125,8 @@ def _application(folders: Sequence[Path]) -> dict[str, bytes]:
                 f"{broken} is damaged, or {SUMS} beside it: run that study's sweep again, which writes both anew"
             )
         for path in (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != SUMS):
+            if path.name.startswith(OF_RUNS):
+                continue  # of the runs of a part; the next sweep makes those of the whole
             name, content = str(path.relative_to(folder)), path.read_bytes()
             found[name] = _joined(found[name], content, path) if name in found else content
     return found

@@ -94,7 +94,7 @@ def _ask_for_room(folder: Path, size: int) -> None:
 
 
 def _by_this_process() -> Any:
-    """Orbax's options to write without the other processes of a run: one writes, and Orbax would wait for the others."""
+    """Orbax's options to write without the other processes of a run, which it would wait for."""
     from orbax.checkpoint.options import MultiprocessingOptions
 
     own = jax.process_index()

@@ -52,6 +52,7 @@ def at_work(study, process, count):
     return [lease.pid for lease in held]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_no_bit(images, alone, tmp_path):
     study = tmp_path / "study"
     process = processes(images, study)

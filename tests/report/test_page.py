@@ -31,6 +31,13 @@ document.title = JSON.stringify({
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pictures_of_all_kinds():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medtune_jax.report.figures.KINDS", ("svg", "png", "pdf"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def study_dir(tmp_path_factory):
     directory = write_study(tmp_path_factory.mktemp("study"), fractions=(1.0, 0.25), validation=60)

@@ -424,7 +424,7 @@ def test_a_sealed_run_that_is_damaged_runs_again(tmp_path, caplog):
     assert "1 done, 0 failed, 1 not run yet" in text_of(write_report(directory).read_text())
     rows = {row["run"]: row for row in csv.DictReader((directory / "results.csv").open())}
     assert rows[run]["status"] == "missing"
-    assert "scores.csv is damaged: the next sweep runs it again" in rows[run]["reason"]
+    assert "scores.csv is damaged, or SHA256SUMS beside it: the next sweep" in rows[run]["reason"]
 
 
 def test_no_study_there(tmp_path):

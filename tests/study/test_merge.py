@@ -109,7 +109,7 @@ def test_what_is_done_goes_before_what_failed_or_is_damaged(parts, tmp_path, sta
 def test_tables_of_the_application_have_the_rows_of_both(parts, tmp_path):
     for name, rows in (("a", "1.0,x\n0.5,x\n"), ("b", "0.5,x\n0.25,y\n")):
         shutil.copytree(parts / name, tmp_path / name)
-        (tmp_path / name / "application").mkdir()
+        (tmp_path / name / "application").mkdir(exist_ok=True)
         (tmp_path / name / "application" / "baseline.csv").write_text(f"fraction,frame\n{rows}")
         seal(tmp_path / name / "application")
     merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from medtune_jax import tuning, weights
+from medtune_jax import weights
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config
 from medtune_jax.study.prepare import prepare
-from medtune_jax.study.start import starting_params, trained_stages
+from medtune_jax.study.start import starting_params
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,6 @@ def test_runs_from_scratch_need_no_weights(images, tmp_path):
     assert inputs.take(inputs.arrays, np.arange(2)).shape == (2, 227, 227, 3)
     params, new = starting_params(study.network, study.source, depth, 0, study.plan.size)
     assert tuple(params) == new == study.network.names
-
-
-def test_a_depth_of_several_phases_is_refused_for_now(images, tmp_path):
-    study = prepare(config(images, "squeezenet", "conv10", 67), tmp_path)
-    (depth,) = study.plan.depths
-    twice = tuning.Depth("conv10", depth.phases * 2)
-    with pytest.raises(UserError, match="depth 'conv10' has 2 phases"):
-        trained_stages(study.network, twice, study.config)
 
 
 def test_an_unknown_optimizer_is_refused_before_the_first_run(images, tmp_path):

@@ -16,7 +16,7 @@ from medtune_jax import explanation
 from medtune_jax.applications.ensemble import load_all
 from medtune_jax.applications.kept import study_rows
 from medtune_jax.applications.mapping import Mapper
-from medtune_jax.applications.protocol import Dataset
+from medtune_jax.applications.protocol import OF_RUNS, Dataset
 from medtune_jax.applications.scoring import mean_of_runs
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.labels import several
@@ -24,7 +24,7 @@ from medtune_jax.evaluation.scores import label_words
 from medtune_jax.paths import csv_bytes
 from medtune_jax.pictures import mosaic
 
-CASES, PICTURES, ABOUT = "explained.csv", "explained.jpg", "explained.json"
+CASES, PICTURES, ABOUT = (OF_RUNS + kind for kind in ("csv", "jpg", "json"))
 _EACH = 6  # right and wrong ones of a study
 _DRAWS = 5  # of random weights: the sign of a single one is chance
 
