@@ -5,11 +5,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 from medtune_jax.sharing.status import status
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_are_planned_written_and_read(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCH))
     many_runs = import_module("many_runs")

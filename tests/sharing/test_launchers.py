@@ -78,9 +78,8 @@ def test_signals_at_any_moment_are_obeyed_and_cost_no_bit(images, alone, tmp_pat
     assert not leftovers(study)
 
 
-@pytest.mark.parametrize(
-    "sent", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_is_stopped_between_steps_goes_on_there(images, tmp_path, sent):
     """fire9 convolves and takes single steps on a CPU. The same bits, and no step taken twice."""
     fields = {

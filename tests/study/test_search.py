@@ -102,6 +102,7 @@ def test_a_run_without_search_is_the_middle_of_a_search(images, searched, tmp_pa
                 np.testing.assert_allclose(*numbers, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_search_compiles_nothing_more(images, tmp_path):
     """Rates are arguments of the programs: as many as without a search."""
     counts = []

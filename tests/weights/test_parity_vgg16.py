@@ -6,6 +6,7 @@ pytest.importorskip("cv2")
 import parity
 
 
+@pytest.mark.slow
 def test_every_stage_agrees_with_opencv(tmp_path):
     errors = dict(parity.compare("vgg16", 1, tmp_path))
     assert len(errors) == 16

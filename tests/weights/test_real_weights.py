@@ -43,6 +43,7 @@ def test_googlenet_converts(googlenet):
     assert jax.tree.map(np.shape, stored.params) == jax.tree.map(np.shape, expected)
 
 
+@pytest.mark.slow
 def test_every_stage_of_googlenet_agrees_with_opencv_on_photographs(shared, caffemodel, tmp_path):
     """One small natural image, one endoscopic frame, one gray X-ray: from the file to every stage."""
     pytest.importorskip("cv2")
@@ -55,6 +56,7 @@ def test_every_stage_of_googlenet_agrees_with_opencv_on_photographs(shared, caff
     assert max(errors.values()) < parity.LIMIT, errors
 
 
+@pytest.mark.slow
 def test_googlenet_knows_natural_images(shared, googlenet):
     """The first 400 images among the set's 202 classes: OpenCV with the same file scores 42.5% and 69.8% top-5."""
     folder = _folder(shared, "tiny-imagenet-val")

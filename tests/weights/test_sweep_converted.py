@@ -27,6 +27,7 @@ def _config(images, network, weights, size, depths):
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "size", "depth", "label"),
     [

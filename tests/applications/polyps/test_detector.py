@@ -155,6 +155,7 @@ def test_the_reservoir_is_a_uniform_sample():
     assert 400 < label.mean() < 600 and (label < 200).sum() in range(8, 34)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (KVASIR / "images").is_dir(), reason=f"{KVASIR} is absent")
 def test_real_polyps():
     """Trained on 20 real frames, the detector finds most polyps of 30 others."""
