@@ -161,7 +161,9 @@ def map_of_study(evidence: Evidence) -> Drawing:
                 )
         for row, fraction in enumerate(fractions):
             column = depths.index(evidence.recommendations[fraction].depth)
-            frame = Rectangle((column, row), 1, 1, fill=False, ec=palette.VERMILION, lw=2.5)
+            frame = Rectangle(
+                (column, row), 1, 1, fill=False, ec=palette.VERMILION, lw=2.5, zorder=3
+            )
             ax.add_patch(frame).set_clip_on(False)
         for border in borders:
             ax.axvline(border, color="white", lw=6)
