@@ -59,16 +59,7 @@ ACCELERATOR = Forms(
 )
 TPU = replace(ACCELERATOR, window_products=True)
 # For a compiler that is not known yet: the layers by the names that all of them know.
-PORTABLE = Forms(
-    products=False,
-    split_groups=False,
-    depthwise_products=False,
-    space_to_depth=False,
-    keep_powers=False,
-    window_products=True,
-    pool_in_halves=False,
-    pool_windows=True,
-)
+PORTABLE = replace(TPU, split_groups=False, space_to_depth=False, pool_windows=True)
 BY_BACKEND = {"cpu": CPU, "gpu": ACCELERATOR, "tpu": TPU}
 _stated: ContextVar[Forms | None] = ContextVar("forms", default=None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import combinations
 from statistics import fmean
 from typing import NamedTuple
 
@@ -37,6 +38,15 @@ class Comparison(NamedTuple):
     other: str
     difference: Estimate
     beside: Estimate
+    holm_p: float | None
+
+
+class Pair(NamedTuple):
+    """One depth's figure less that of another, deeper one. holm_p: corrected over all pairs of the figure."""
+
+    depth: str
+    other: str
+    difference: Estimate
     holm_p: float | None
 
 
@@ -286,6 +296,24 @@ class Evidence:
         corrected = holm([difference.p for difference in found])
         rows = zip(pairs, found, beside, corrected, strict=True)
         return [Comparison(*pair, difference, other, p) for pair, difference, other, p in rows]
+
+    @cached_property
+    def pairs(self) -> dict[float, list[tuple[Merit, list[Pair]]]]:
+        """All pairs of the depths with results, shallow to deep, by fraction: in the answer's figure, then at the
+        operating points.
+        """
+        merits = (self.merit, *self.points)
+        return {
+            fraction: [(merit, self._pairs(merit, fraction)) for merit in merits]
+            for fraction in self.study.fractions
+        }
+
+    def _pairs(self, merit: Merit, fraction: float) -> list[Pair]:
+        depths = [depth for depth, own in self.cells if own == fraction]
+        pairs = list(combinations(depths, 2))
+        found = [merit.minus((one, fraction), (other, fraction)) for one, other in pairs]
+        corrected = holm([difference.p for difference in found])
+        return [Pair(*pair, d, p) for pair, d, p in zip(pairs, found, corrected, strict=True)]
 
     def shallowest(self, fraction: float) -> str | None:
         """Only the last stage, if it was run."""

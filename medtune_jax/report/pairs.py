@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
-from medtune_jax.evaluation.intervals import holm
-from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.report import markup
-from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.evidence import Evidence, Pair
 from medtune_jax.report.figures import fraction_name
 from medtune_jax.report.merit import Merit
 from medtune_jax.report.section import Section
@@ -23,39 +20,21 @@ COLUMNS = (
 )
 
 
-class Pair(NamedTuple):
-    """One depth's figure less that of another, deeper one. holm_p: corrected over all pairs of the figure."""
-
-    depth: str
-    other: str
-    difference: Estimate
-    holm_p: float | None
-
-
-def all_pairs(evidence: Evidence, merit: Merit, fraction: float) -> list[Pair]:
-    """Of the depths that have results at a fraction, shallow to deep."""
-    depths = [depth for depth, own in evidence.cells if own == fraction]
-    pairs = list(combinations(depths, 2))
-    found = [merit.minus((one, fraction), (other, fraction)) for one, other in pairs]
-    corrected = holm([difference.p for difference in found])
-    return [Pair(*pair, d, p) for pair, d, p in zip(pairs, found, corrected, strict=True)]
-
-
 def write_pairs(evidence: Evidence) -> None:
     """Writes pairs.csv into the study directory: the answer's figure, then those at operating points."""
     if not evidence.cells:
         return
     rows = [
         row
-        for fraction in evidence.study.fractions
-        for merit in (evidence.merit, *evidence.points)
-        for row in _rows(evidence, merit, fraction)
+        for fraction, tables in evidence.pairs.items()
+        for merit, pairs in tables
+        for row in _rows(fraction, merit, pairs)
     ]
     write_whole(evidence.study.directory / "pairs.csv", csv_bytes([COLUMNS, *rows]))
 
 
-def _rows(evidence: Evidence, merit: Merit, fraction: float) -> Iterator[tuple[Any, ...]]:
-    for depth, other, found, p in all_pairs(evidence, merit, fraction):
+def _rows(fraction: float, merit: Merit, pairs: Sequence[Pair]) -> Iterator[tuple[Any, ...]]:
+    for depth, other, found, p in pairs:
         values = (found.estimate, found.low, found.high, found.p, p)
         yield (fraction, depth, other, merit.title, *values, found.why)
 
@@ -65,7 +44,7 @@ def section(evidence: Evidence) -> Section | None:
     fraction = evidence.main_fraction
     if fraction is None or len([cell for cell in evidence.cells if cell[1] == fraction]) < 3:
         return None
-    tables = [_table(evidence, merit, fraction) for merit in (evidence.merit, *evidence.points)]
+    tables = [_table(evidence, merit, pairs) for merit, pairs in evidence.pairs[fraction]]
     text = (
         f"Row less column, test set, {fraction_name(fraction)} of the training data, mean over the seeds that both "
         "have. Bold: a difference at p < 0.05 after Holm's correction over the pairs of the table. Counterparts of "
@@ -76,8 +55,7 @@ def section(evidence: Evidence) -> Section | None:
     )
 
 
-def _table(evidence: Evidence, merit: Merit, fraction: float) -> Markup:
-    pairs = all_pairs(evidence, merit, fraction)
+def _table(evidence: Evidence, merit: Merit, pairs: Sequence[Pair]) -> Markup:
     known = {(pair.depth, pair.other): pair for pair in pairs}
     rows, columns = (list(dict.fromkeys(side)) for side in list(zip(*pairs, strict=True))[:2])
     label = evidence.study.label

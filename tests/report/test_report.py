@@ -21,7 +21,7 @@ from medtune_jax.report import SECTIONS, Section, write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import PRECISION_RECALL, ROC, by_depth, curves
 from medtune_jax.report.load import load_study
-from medtune_jax.report.pairs import all_pairs, section
+from medtune_jax.report.pairs import section
 from medtune_jax.report.results import COLUMNS, write_results
 from medtune_jax.words import count
 from tests.report.fake_study import DEPTHS, SQUEEZENET, write_study
@@ -502,7 +502,7 @@ def test_the_page_marks_only_pairs_that_differ_clearly(study_dir):
     evidence = Evidence(load_study(study_dir))
     clear = sum(
         pair.holm_p is not None and pair.holm_p < 0.05
-        for merit in (evidence.merit, *evidence.points)
-        for pair in all_pairs(evidence, merit, evidence.main_fraction)
+        for _, pairs in evidence.pairs[evidence.main_fraction]
+        for pair in pairs
     )
     assert str(section(evidence).html).count("<strong>") == clear > 0
