@@ -15,10 +15,14 @@ export PYTHONPATH=.${PYTHONPATH:+:$PYTHONPATH}
 
 medtune() { "$PYTHON" -m medtune_jax.cli "$@"; }
 
-converted() { # NETWORK RELEASE [OPTION ...]; the checkpoint's path, made once
+converted() { # NETWORK RELEASE [OPTION ...]; the checkpoint's path, made once by whoever comes first
     local checkpoint=$OUT/weights/$1 network=$1 release=$2
     shift 2
-    [ -e "$checkpoint" ] || medtune weights convert "$release" --output "$checkpoint" --network="$network" "$@" >&2
+    mkdir -p "$OUT/weights"
+    (
+        flock 9
+        [ -e "$checkpoint" ] || medtune weights convert "$release" --output "$checkpoint" --network="$network" "$@" >&2
+    ) 9>"$checkpoint.lock"
     echo "$checkpoint"
 }
 
