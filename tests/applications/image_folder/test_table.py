@@ -188,7 +188,9 @@ def test_a_missing_value_is_refused_by_row(tmp_path, cell, column):
 
 def test_spellings_that_may_be_one_are_warned_about(tmp_path):
     rows = [*GOOD, "e.png,Ill,7", "f.png,Ill,07", "g.png,ill,7.0"]
-    rows += [f"{name}.png,{label},{name}" for name, label in zip("hijk", ("1", "1.0") * 2)]
+    rows += [
+        f"{name}.png,{label},{name}" for name, label in zip("hijk", ("1", "1.0") * 2, strict=True)
+    ]
     table = read_listing(listing(tmp_path, rows))
     assert {row.label for row in table.rows} == {"ill", "Ill", "healthy", "1", "1.0"}
     for names in ("'ill', 'Ill'", "'1', '1.0'"):
