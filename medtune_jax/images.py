@@ -33,6 +33,7 @@ _ASSOCIATED, _UNASSOCIATED = (
 )  # TIFF's extra samples that are alpha; others mean what only their writer knows
 _ORIENTATION = 274
 _OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
+_WITH_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WITH_ALPHA = ((2,), (4,))  # channels of an array
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # a phone's JPEG may hold a preview behind its picture
 
@@ -123,6 +124,21 @@ def rgb(path: Path) -> Image.Image:
         return as_rgb(_stretched_on_white(found, path))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def is_transparent(path: Path) -> bool:
+    """Whether `rgb` lays some of a readable picture on white: a pixel is not opaque."""
+    try:
+        with Image.open(path) as image:
+            if not image.has_transparency_data and image.mode not in _WITH_ALPHA_MODES:
+                return False
+    except OSError:  # a depth that only the other readers know
+        pass
+    array = values(path)
+    if array.shape[2:] not in _WITH_ALPHA:
+        return False
+    opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
+    return bool((array[..., -1] < opaque).any())
 
 
 def eight_bit(path: Path) -> Image.Image:

@@ -32,7 +32,10 @@ CODES = {
 GRACE = 4.0  # seconds between a signal and the end, where it is deferred
 _SPEECH = 1.0  # seconds that another thread has for its sentence
 
+RUNS_KEPT = "finished runs are kept, the same command goes on from there"
+
 _asked = 0
+_consequence = "the same command starts anew"
 _deferred = 0
 _writer = -1
 _saving = threading.Lock()
@@ -71,6 +74,12 @@ def check() -> None:
     """Raise Stop where a signal asked to."""
     if _asked:
         raise Stop
+
+
+def say_at_the_end(consequence: str) -> None:
+    """What an interruption means for the command that runs: a clause."""
+    global _consequence
+    _consequence = consequence
 
 
 def adopt(number: int) -> None:
@@ -125,8 +134,7 @@ def farewell() -> int:
     if _speaking.acquire(blocking=False):
         cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a bar of progress hides it
         print(
-            f"{cursor}medtune: interrupted ({number.name}); finished runs are kept, "
-            f"the same command goes on from there",
+            f"{cursor}medtune: interrupted ({number.name}); {_consequence}",
             file=sys.stderr,
             flush=True,
         )

@@ -302,3 +302,18 @@ def test_damaged_tiffs_are_named(tmp_path):
         (tmp_path / "cut.tif").write_bytes(whole[:size])
         with pytest.raises(UserError, match=r"cut\.tif: not a readable image"):
             images.rgb(tmp_path / "cut.tif")
+
+
+def test_which_pictures_are_laid_on_white(tmp_path):
+    rgba = np.full((8, 12, 4), 255, np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "opaque.png")
+    Image.fromarray(RAMP).save(tmp_path / "gray.png")
+    rgba[2, 3, 3] = 250
+    Image.fromarray(rgba).save(tmp_path / "one.png")
+    Image.fromarray(RAMP).convert("P").save(tmp_path / "palette.png", transparency=int(RAMP[0, 5]))
+    deep = np.full((8, 12, 4), 65535, np.uint16)
+    deep[0, 0, 3] = 0
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(tmp_path / "deep_rgb.tif", deep[..., :3], photometric="rgb")
+    found = {path.stem for path in tmp_path.iterdir() if images.is_transparent(path)}
+    assert found == {"one", "palette", "deep"}

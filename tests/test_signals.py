@@ -47,7 +47,14 @@ def ended(body, *sent):
 def test_each_signal_ends_with_its_code_and_one_sentence(number, code):
     got, said = ended(f"ready(){BUSY}", number)
     assert got == code
-    assert said.startswith(f"medtune: interrupted ({number.name}); ") and said.count("\n") == 1
+    assert said == f"medtune: interrupted ({number.name}); the same command starts anew\n"
+
+
+def test_who_trains_says_that_runs_are_kept():
+    body = f"signals.say_at_the_end(signals.RUNS_KEPT)\nready()\n{BUSY}"
+    assert ended(body, signal.SIGINT)[1].endswith(
+        "finished runs are kept, the same command goes on from there\n"
+    )
 
 
 def test_what_defers_the_end_stops_when_it_suits():

@@ -63,6 +63,8 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, VERBS, 1, 0)[0]
         raise UserError(f"unknown verb '{name}'; did you mean 'medtune {near}'?")
     verb = VERBS[name]
+    if verb.interrupted:
+        signals.say_at_the_end(verb.interrupted)
     values = verb.values()
     given = [at_home(argument) for argument in rest if argument not in _HELP]
     arguments = parse(name, values, given, verb.more)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from medtune_jax.cli.verb import FailureError, Verb, expect, reported
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
+from medtune_jax.signals import RUNS_KEPT
 
 if TYPE_CHECKING:
     from absl import flags
@@ -145,6 +146,7 @@ VERBS: dict[str, Verb] = {
             "dry-run": "print the jobs, their sizes and the device hours they may take; train nothing"
         },
         notes=_sweep_fields,
+        interrupted=RUNS_KEPT,
     ),
     "tune": Verb(
         "choose the depth without training all of them, and train the final network on all data",
@@ -156,6 +158,7 @@ VERBS: dict[str, Verb] = {
             "output": "directory of the search and its network (made or continued)",
         },
         notes=_sweep_fields,
+        interrupted=RUNS_KEPT,
     ),
     "check": Verb(
         "what a sweep would make of your data: classes, patients, files, copies, splits, warnings; trains nothing",

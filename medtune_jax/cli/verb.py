@@ -27,7 +27,7 @@ class Verb:
     options: its flags with their help; late: those whose help takes long to import.
     repeated: those that may be given several times. switches: those that take no value.
     notes: what help says beside them, of those that were given. more: flags that depend on others are left among the
-    arguments, and `run` parses them.
+    arguments, and `run` parses them. interrupted: what a signal leaves, where it leaves something; a clause.
     """
 
     summary: str
@@ -40,6 +40,7 @@ class Verb:
     late: Callable[[], Mapping[str, str]] = dict
     notes: Callable[[flags.FlagValues], str] = lambda values: ""
     more: bool = False
+    interrupted: str = ""
 
     def values(self) -> flags.FlagValues:
         """The flags, none of them given yet."""

@@ -25,6 +25,7 @@ def work(folder: str) -> None:
     from medtune_jax import signals
 
     try:
+        signals.say_at_the_end(signals.RUNS_KEPT)
         signals.listen()
         _work(Path(folder))
     except KeyboardInterrupt:

@@ -239,7 +239,7 @@ def _write(study: Study, folder: Path, lines: list[str]) -> None:
         dataset.names,
         [_label(dataset, row) for row in range(len(dataset.labels))],
         dataset.groups,
-        np.where(dataset.test, "test", "train"),
+        _sides(dataset),
         strict=True,
     )
     head = (words.case, "label", words.group, "split")
@@ -250,6 +250,11 @@ def _write(study: Study, folder: Path, lines: list[str]) -> None:
         write_whole(folder / SPLITS, csv_bytes([head, *dict.fromkeys(rows)]))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def _sides(dataset: Dataset) -> np.ndarray:
+    """str [N]: train, test, or "not judged" for patches of the test set that count in no metric."""
+    return np.where(dataset.test, np.where(dataset.is_judged, "test", "not judged"), "train")
 
 
 def sheet(dataset: Dataset) -> Image.Image:
@@ -282,5 +287,4 @@ def _few(dataset: Dataset, label: int) -> list[int]:
 def _caption(dataset: Dataset, row: int) -> tuple[str, str]:
     if row < 0:
         return "", ""
-    side = "test" if dataset.test[row] else "train"
-    return str(dataset.names[row]), f"{side}: {_label(dataset, row)}"
+    return str(dataset.names[row]), f"{_sides(dataset)[row]}: {_label(dataset, row)}"

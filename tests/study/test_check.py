@@ -55,6 +55,9 @@ def test_all_that_was_found_is_said(folder):
     train = folder / "train" / "NORMAL"
     shutil.copy(train / "train0.png", train / "train7.png")
     Image.open(train / "train1.png").save(train / "train6.jpg", quality=95)
+    clear = Image.open(folder / "test" / "NORMAL" / "test0.png").convert("RGBA")
+    clear.putpixel((3, 3), (0, 0, 0, 0))
+    clear.save(folder / "test" / "NORMAL" / "test0.png")
     (folder / "Thumbs.db").write_text("x")
     (folder / "read.me").write_text("x")
     text = check(config_of(folder))
@@ -64,7 +67,8 @@ def test_all_that_was_found_is_said(folder):
         "files: PNG (28), JPEG (1)",
         "sizes (width x height): 40 x 40 (29)",
         "bits of a channel: 8 (29)",
-        "colour: gray (15), RGB (14)",
+        "colour: gray (14), RGB (14), RGB with alpha (1)",
+        "data: transparent parts of 1 file are laid on white",
         "identical pictures of two images: 1 pair (train/NORMAL/train0.png = train/NORMAL/train7.png)",
         "nearly identical pictures of two images: 1 pair (train/NORMAL/train1.png = train/NORMAL/train6.jpg)",
         "data: folders are read as SPLIT/CLASS (--config.data.layout)",

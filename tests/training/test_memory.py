@@ -260,7 +260,7 @@ def test_a_device_that_does_not_say_what_it_has_is_no_empty_device(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(jax, "local_devices", lambda: [Silent()])
     found = Memory.of_this_machine(host=7)
-    assert (found.patches, found.device, found.host) == (EVERYTHING, 4 * 2**30, 7)
+    assert (found.patches, found.device, found.host) == (EVERYTHING, 2**29, 7)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():

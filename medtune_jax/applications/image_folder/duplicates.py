@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from medtune_jax.applications.protocol import Copies
 from medtune_jax.errors import UserError
@@ -21,9 +22,10 @@ from medtune_jax.words import count
 NONE, IDENTICAL, NEAR = "none", "identical", "near"
 _SIDE = 16  # of the thumbnails that are compared
 _ALIKE = 0.99  # their correlation: copies reach 0.9998, other patients 0.976 (docs/data.md)
+_FILTER = 20  # principal components by which pairs are found that may be alike
 _BLOCK = 2048
+_PART = 100_000  # pairs that are correlated at a time
 _EXAMPLES = 3
-MOST = 50_000  # images that near-duplicates are looked for in: each is compared with each
 Pairs = NDArray[np.intp]
 
 
@@ -65,12 +67,10 @@ def keep_together(
         raise UserError(f"data.duplicates is '{how}': give {IDENTICAL}, {NEAR} or {NONE}")
     everyone, what = np.ones(len(groups), bool), "patients" if known else "images"
     if how == NONE:
-        return Together(groups, everyone, ())
-    same = _across(identical(pixels), groups)
-    near = _across(nearly(pixels), groups) if len(pixels) <= MOST else same[:0]
+        note = f"copies of a picture under two {what} are not looked for (--config.data.duplicates)"
+        return Together(groups, everyone, (note,))
+    same, near = _across(identical(pixels), groups), nearly(pixels, groups)
     notes = []
-    if len(pixels) > MOST:
-        notes.append(f"near-duplicates are not looked for in more than {MOST:,} images")
     each = labels.reshape(len(labels), -1)
     contradictory = len({*same[(each[same[:, 0]] != each[same[:, 1]]).any(axis=1)].flat})
     if contradictory:
@@ -98,9 +98,7 @@ def keep_together(
                 f"{count(int((~kept).sum()), 'images')} of the given training set are left out: their {what} share "
                 "pictures with the test set"
             )
-    alike = (
-        {IDENTICAL: same} if len(pixels) > MOST else {IDENTICAL: same, NEAR: _without(near, same)}
-    )
+    alike = {IDENTICAL: same, NEAR: _without(near, same)}
     return Together(joined, kept, tuple(notes), alike)
 
 
@@ -118,14 +116,29 @@ def identical(pixels: np.ndarray | Records) -> Pairs:
     return _as_pairs(pairs)
 
 
-def nearly(pixels: np.ndarray | Records) -> Pairs:
-    """Pairs [P, 2] of images that look the same: gray thumbnails of 16 x 16 pixels that correlate at 0.99 or more."""
+def nearly(pixels: np.ndarray | Records, groups: np.ndarray) -> Pairs:
+    """Pairs [P, 2] of images of two groups that look the same: gray thumbnails of 16 x 16 pixels correlate at 0.99.
+
+    Two of length 1 that correlate at r are sqrt(2 - 2 r) apart, and no projection moves them further apart: a k-d tree
+    of a few principal components finds all pairs that may be alike, and only those are correlated.
+    """
     thumbnails = np.stack([_thumbnail(image) for image in pixels])
-    pairs = []
-    for start in range(0, len(thumbnails), _BLOCK):
-        block = thumbnails[start : start + _BLOCK]
-        alike = block @ thumbnails[start:].T >= _ALIKE
-        pairs.append(np.stack(np.nonzero(np.triu(alike, 1)), 1) + start)
+    numbers = np.flatnonzero(thumbnails.any(axis=1))  # blank ones are no copies
+    thumbnails = thumbnails[numbers]
+    low = thumbnails @ np.linalg.eigh(thumbnails.T @ thumbnails)[1][:, -_FILTER:]
+    tree, radius = cKDTree(low), float(np.sqrt(2 - 2 * _ALIKE)) * (1 + 1e-3)
+    pairs = [np.empty((0, 2), np.intp)]
+    for start in range(0, len(low), _BLOCK):
+        near = tree.query_ball_point(
+            low[start : start + _BLOCK], radius, workers=-1, return_sorted=True
+        )
+        first = np.repeat(np.arange(start, start + len(near)), [len(found) for found in near])
+        found = np.stack([first, np.concatenate(near).astype(np.intp)], 1)
+        found = found[found[:, 0] < found[:, 1]]
+        found = found[groups[numbers[found[:, 0]]] != groups[numbers[found[:, 1]]]]
+        for part in np.array_split(found, 1 + len(found) // _PART):
+            alike = np.einsum("ij,ij->i", thumbnails[part[:, 0]], thumbnails[part[:, 1]]) >= _ALIKE
+            pairs.append(numbers[part[alike]])
     return np.concatenate(pairs)
 
 

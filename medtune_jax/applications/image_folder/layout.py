@@ -32,19 +32,24 @@ def read_folders(
     """
     found = images_below(directory)
     passed, notes = Counter(found.passed_over), []
+    again = "" if layout or class_pattern else _second_copy([p.parent.parts for p in found.paths])
+    paths = [path for path in found.paths if not again or path.parts[0] != again]
+    passed.update(
+        {f"images of {again}, a second copy": len(found.paths) - len(paths)} if again else {}
+    )
     levels = _given(layout, bool(class_pattern)) if layout else None
     if levels is None:
-        folders = [path.parent.parts for path in found.paths]
+        folders = [path.parent.parts for path in paths]
         levels = _split_alone(folders) if class_pattern else _found(directory, folders)
         notes.append(f"folders are read as {'/'.join(levels) or 'nothing'} (--config.data.layout)")
-    folds = _folds_of(levels, [path.parent.parts for path in found.paths])
+    folds = _folds_of(levels, [path.parent.parts for path in paths])
     if folds:
         notes.append(
             f"{folds[0]} to {folds[-1]} are taken as the {len(folds)} folds of a cross-validation: {folds[-1]} is the "
             "test set, the others are for training (--config.data.layout with * in place of FOLD draws one from all)"
         )
     rows, beside = [], 0
-    for path in found.paths:
+    for path in paths:
         level = dict(zip(levels, path.parent.parts, strict=False))
         role = split_of_folder(level.get(SPLIT, ""))
         if FOLD in level:
@@ -65,6 +70,15 @@ def read_folders(
     rows, said = two_sided(rows)
     known = bool(patient_pattern) or PATIENT in levels
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
+
+
+def _second_copy(folders: Sequence[Parts]) -> str:
+    """The folder that holds class folders of the same names as those beside it, as some archives do; '' for none."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for parts in filter(None, folders):
+        inside[parts[0]].update(parts[1:2])
+    copies = [top for top in inside if len(inside) > 2 and inside[top] == inside.keys() - {top}]
+    return copies[0] if copies else ""
 
 
 def _is_sided(levels: Parts) -> bool:

@@ -12,9 +12,11 @@ from PIL import Image
 
 from medtune_jax import images
 from medtune_jax.errors import UserError
+from medtune_jax.words import count
 
 SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 _SHOWN = 20
+_OPAQUE = (".jpg", ".jpeg", ".jpe", ".jfif")  # kinds without alpha
 
 
 def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
@@ -25,12 +27,28 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
     when shrinking.
     Raises one UserError that lists every file that cannot be read.
     """
+    whole, bad = np.empty((len(paths), size, size, 3), np.uint8), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda path: try_read(path, size), paths))
-    bad = [result for result in results if isinstance(result, str)]
+        for number, found in enumerate(pool.map(lambda path: try_read(path, size), paths)):
+            if isinstance(found, str):
+                bad.append(found)
+            else:
+                whole[number] = found
     if bad:
         raise unreadable(bad, len(paths))
-    return np.stack([result for result in results if not isinstance(result, str)])
+    return whole
+
+
+def on_white(paths: Sequence[Path]) -> list[str]:
+    """A note of how many of readable files are transparent somewhere; none of none."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        number = sum(pool.map(_is_transparent, paths))
+    return [f"transparent parts of {count(number, 'files')} are laid on white"] if number else []
+
+
+def _is_transparent(path: Path) -> bool:
+    opaque = path.suffix.lower() in _OPAQUE or images.is_dicom(path)
+    return not opaque and images.is_transparent(path)
 
 
 def unreadable(reasons: Sequence[str], total: int) -> UserError:

@@ -125,10 +125,10 @@ def plain(text: str) -> str:
 
 def look_alikes(rows: Sequence[Row]) -> list[str]:
     """Warnings of labels and patients that may be one in two spellings."""
-    labels = _together({row.label: 0 for row in rows}, plain)
+    labels = _together({row.label: 0 for row in rows}, _as_number)
     patients = _together({row.patient: 0 for row in rows}, _as_number)
     notes = [
-        f"labels {_quoted(names)} differ in case or blanks only and are {len(names)} classes: is that meant?"
+        f"labels {_quoted(names)} may be one but are {len(names)} classes: is that meant?"
         for names in labels
     ]
     if patients:
@@ -146,12 +146,12 @@ def _together(words: Iterable[str], key: Callable[[str], str]) -> list[list[str]
     return [names for names in alike.values() if len(names) > 1]
 
 
-def _as_number(patient: str) -> str:
+def _as_number(word: str) -> str:
     """7, 07 and 7.0 are one; and words but for case and blanks."""
     try:
-        return str(float(patient))
+        return str(float(word))
     except ValueError:
-        return plain(patient)
+        return plain(word)
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.listing import read_listing
 from medtune_jax.applications.image_folder.predict import PREDICTION
 from medtune_jax.applications.image_folder.prepared import load_prepared
+from medtune_jax.applications.image_folder.reader import on_white
 from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
 from medtune_jax.applications.protocol import Application, Dataset, sections_of
@@ -47,10 +48,11 @@ def load(config: ConfigDict, size: int) -> Dataset:
     classes, labels = _labels(table)
     groups = np.array([row.patient for row in table.rows])
     given = np.array([row.split == "test" for row in table.rows]) if table.rows[0].split else None
-    pixels = pixels_of([directory / row.image for row in table.rows], size, config.memory)
+    paths = [directory / row.image for row in table.rows]
+    pixels = pixels_of(paths, size, config.memory)
     found = keep_together(pixels, labels, groups, given, data.duplicates, table.patients_known)
     kept, labels, groups = found.kept, labels[found.kept], found.groups[found.kept]
-    notes = [*table.notes, *found.notes]
+    notes = [*table.notes, *on_white(paths), *found.notes]
     if given is None:
         test = test_split(labels, groups, data.test_fraction, data.split_seed)
         notes += share_note(labels, groups, test, data.test_fraction)

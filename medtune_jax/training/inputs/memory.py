@@ -14,7 +14,7 @@ from medtune_jax.training.inputs.disk import Disk
 
 T = TypeVar("T")
 EVERYTHING = 2**62
-_FEATURES = 4 * 2**30  # where a device does not say what it has, as a CPU
+_FEATURES = 2**29  # where a device does not say what it has, as a CPU
 _SHARE = 3  # of an accelerator's memory: a part for patches, one for features, one for the step
 _log = logging.getLogger("medtune_jax")
 

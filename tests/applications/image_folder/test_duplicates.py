@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from medtune_jax.applications import get
+from medtune_jax.applications.image_folder import duplicates
 from medtune_jax.applications.image_folder.duplicates import identical, keep_together, nearly
 from medtune_jax.errors import UserError
 from medtune_jax.study import default_config
@@ -69,13 +70,13 @@ def test_identical_pictures_are_pairs_and_blank_ones_are_not():
     blank = Image.new("RGB", (96, 96))
     images = pixels(soft(0), soft(1), soft(0), blank, blank, soft(0))
     assert identical(images).tolist() == [[0, 2], [0, 5]]
-    assert nearly(images).tolist() == [[0, 2], [0, 5], [2, 5]]
+    assert nearly(images, np.arange(len(images))).tolist() == [[0, 2], [0, 5], [2, 5]]
 
 
 def test_copies_look_the_same_and_other_pictures_do_not():
     originals = [soft(seed) for seed in range(40)]
     copies = [copied(p, 50).resize((48, 48)).resize((120, 120)) for p in originals]
-    found = nearly(pixels(*originals, *copies))
+    found = nearly(pixels(*originals, *copies), np.arange(80))
     assert found.tolist() == [[n, n + 40] for n in range(40)]
     assert not len(identical(pixels(*originals, *copies)))
 
@@ -143,3 +144,22 @@ def test_one_picture_of_two_classes_is_said(tmp_path):
 def test_an_unknown_way(tmp_path):
     with pytest.raises(UserError, match=r"data\.duplicates is 'all'"):
         load(folder_of_pairs(tmp_path, pairs=4), duplicates="all")
+
+
+def test_near_duplicates_are_those_of_all_pairs():
+    """The k-d tree leaves none out; those of one group are none."""
+    rng = np.random.default_rng(0)
+    images = np.stack([soft(seed % 60).resize((32, 32)) for seed in range(300)]).astype(float)
+    images = (images + rng.normal(0, 12, images.shape)).clip(0, 255).astype(np.uint8)
+    groups = np.arange(300) // 2
+    thumbnails = np.stack([duplicates._thumbnail(image) for image in images])
+    alike = np.triu(thumbnails @ thumbnails.T >= 0.99, 1) & (groups[:, None] != groups)
+    assert 50 < alike.sum() < 10_000
+    np.testing.assert_array_equal(nearly(images, groups), np.argwhere(alike))
+
+
+def test_what_is_not_looked_for_is_said():
+    found = keep_together(pixels(soft(0)), np.zeros(1, int), np.array(["a"]), None, "none", True)
+    assert found.notes == (
+        "copies of a picture under two patients are not looked for (--config.data.duplicates)",
+    )

@@ -68,7 +68,14 @@ def test_the_same_below_a_folder_of_the_archive_and_beside_a_second_copy(tmp_pat
     write(tmp_path, *grid(("train", "test"), ("a", "b")))  # as Kaggle packed it
     table = read_listing(tmp_path)
     assert labels(table) == {"a": 4, "b": 4}
-    assert table.passed_over == {HIDDEN: 1, "images outside class folders": 8}
+    assert table.passed_over == {HIDDEN: 1, "images of chest_xray, a second copy": 8}
+
+
+def test_class_folders_beside_a_second_copy(tmp_path):
+    write(tmp_path, *grid(("a", "b")), *grid(("cells",), ("a", "b")))
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": 2, "b": 2}
+    assert table.passed_over == {"images of cells, a second copy": 4}
 
 
 def test_train_and_val_alone(tmp_path):

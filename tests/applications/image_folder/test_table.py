@@ -188,12 +188,13 @@ def test_a_missing_value_is_refused_by_row(tmp_path, cell, column):
 
 def test_spellings_that_may_be_one_are_warned_about(tmp_path):
     rows = [*GOOD, "e.png,Ill,7", "f.png,Ill,07", "g.png,ill,7.0"]
+    rows += [
+        f"{name}.png,{label},{name}" for name, label in zip("hijk", ("1", "1.0") * 2, strict=True)
+    ]
     table = read_listing(listing(tmp_path, rows))
-    assert {row.label for row in table.rows} == {"ill", "Ill", "healthy"}
-    assert (
-        "labels 'ill', 'Ill' differ in case or blanks only and are 2 classes: is that meant?"
-        in table.notes
-    )
+    assert {row.label for row in table.rows} == {"ill", "Ill", "healthy", "1", "1.0"}
+    for names in ("'ill', 'Ill'", "'1', '1.0'"):
+        assert f"labels {names} may be one but are 2 classes: is that meant?" in table.notes
     assert "patients '7', '07', '7.0' may be one person but count as 3" in table.notes
     refused(listing(tmp_path, [*GOOD, "e.png,Ill,p9"]), "label 'Ill' (is it 'ill'?)")
 
