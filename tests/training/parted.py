@@ -17,7 +17,7 @@ CAPACITY = Capacity.of(60, 20, toy.SETTINGS)
 
 
 def trained(first, memory):
-    """A run tuned from a stage on, on what feeds it: rows that this process computed or kept, rows on each of its devices, and figures."""
+    """A run tuned from a stage on: rows that this process kept, rows on each of its devices, figures."""
     images, labels = toy.task()
     run = toy.run(first, count=47)
     inputs = toy.cache(images, labels, memory, run.params).inputs(first)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.sharing.test_several_hosts import places
 
@@ -32,6 +33,7 @@ def test_eight_devices_equal_one():
     assert done.stdout.splitlines() == [f"equal: {kind}" for kind in kinds]
 
 
+@pytest.mark.slow
 def test_each_of_two_processes_holds_its_part_of_patches_and_features():
     """Four devices each: of 80 rows a device has ten, a process reads and computes forty; the figures of one device."""
     four = "--xla_force_host_platform_device_count=4"
