@@ -62,6 +62,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends")
     given = parser.parse_args()
+    # A shell starts what it runs in the background with Ctrl-C ignored, and launchers would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         draw, until = random.Random(given.seed), time.monotonic() + 60 * given.minutes
         trials = Trials(Path(folder), draw, given.workers, until)
