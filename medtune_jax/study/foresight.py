@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 
 from medtune_jax import networks
 from medtune_jax.applications.splits import Subset
+from medtune_jax.errors import UserError
 from medtune_jax.evaluation.foresight import linear_probe, log_me
 from medtune_jax.paths import csv_bytes, write_whole, written_to
 from medtune_jax.study.prepare import Study, read_study
 from medtune_jax.training import devices
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.pooled import pooled_features
 
 if TYPE_CHECKING:  # Matplotlib takes a second
@@ -80,6 +82,8 @@ def probe(config: ConfigDict, output: str | Path = "") -> Foresight:
     UserError as of a sweep.
     """
     devices.start(config.device)
+    if hosts.several():
+        raise UserError("a probe is the work of one process: start it once, without srun or mpirun")
     config = config.copy_and_resolve_references()
     config.sweep.depths = networks.get(config.network).head
     study = read_study(config, output or ".")

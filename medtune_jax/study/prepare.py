@@ -215,7 +215,7 @@ def _memory(config: ConfigDict) -> Memory:
         int(memory[f"{name}_gib"] * 2**30) for name in ("patches", "device", "host", "disk")
     )
     if hosts.several():
-        disk = 0  # that refuses on one host would have all of them start from other features
+        host = disk = 0  # features of its own patches lie on each host's devices, and nowhere else
     folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "features"
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from medtune_jax import networks
 from medtune_jax.networks import forms
 
-NETWORKS = ("alexnet", "googlenet", "squeezenet", "vgg16")
+NETWORKS = ("alexnet", "googlenet", "squeezenet", "vgg16", "resnet50", "vit_base_patch16")
 TRAINING = 3  # times the products of a forward pass: forward, gradients of inputs, of weights
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import io
 import os
 import random
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -36,13 +37,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 OBEYED = 5.0  # seconds
 TABLES = ("result.json", "history.csv", "scores.csv", "validation.csv")
-TWELVE = {
+EIGHT = {
     "sweep.depths": "fire9",
-    "sweep.fractions": ",".join(f"{1 - 0.05 * n:.2f}" for n in range(12)),
+    "sweep.fractions": ",".join(f"{1 - 0.05 * n:.2f}" for n in range(8)),
     "sweep.seeds": 1,
-    "training.epochs": 25,
-    "training.patience": 25,
-    "training.batch": 4,
+    "training.epochs": 6,
+    "training.batch": 8,
 }
 SIX = {
     "sweep.depths": "conv10",
@@ -62,6 +62,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends")
     given = parser.parse_args()
+    # A shell starts what it runs in the background with Ctrl-C ignored, and launchers would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         draw, until = random.Random(given.seed), time.monotonic() + 60 * given.minutes
         trials = Trials(Path(folder), draw, given.workers, until)
@@ -115,9 +117,7 @@ class Trials:
 def kills(trials: Trials, count: int) -> None:
     """SIGKILL of a launcher or of one of its workers at a random moment, until `count` of them; studies end as ever."""
     quiet, began = trials.folder / "quiet", time.monotonic()
-    process = trials.launch(
-        quiet, TWELVE, *(["--executor.workers=2"] if trials.workers > 1 else [])
-    )
+    process = trials.launch(quiet, EIGHT, *(["--executor.workers=2"] if trials.workers > 1 else []))
     said = process.communicate()[1]
     assert process.returncode == 0, said
     wanted, most = _results(quiet), time.monotonic() - began
@@ -138,12 +138,13 @@ def _killed_once(
 ) -> bool:
     """A launcher, killed unless there were `count` kills or the time is over; whether it was the last of the study."""
     kill = trials.good["kills"] < count and time.monotonic() < trials.until
-    process = trials.launch(study, TWELVE, f"--executor.workers={trials.workers}")
+    process = trials.launch(study, EIGHT, f"--executor.workers={trials.workers}")
     until = time.monotonic() + trials.draw.uniform(0.1, most)
     while process.poll() is None and kill and time.monotonic() < until:
         time.sleep(0.01)
     if kill and process.poll() is None:
-        victim = trials.draw.choice([process.pid, *_workers(study)])
+        workers = _workers(study)
+        victim = trials.draw.choice([process.pid, trials.draw.choice(workers or [process.pid])])
         with contextlib.suppress(ProcessLookupError):  # a worker that has just ended
             os.kill(victim, signal.SIGKILL)
             trials.good["kills"] += 1
@@ -167,7 +168,7 @@ def signals(trials: Trials, count: int) -> None:
     """Ctrl-C and SIGTERM, from 0.1 s after the start to the midst of training; obeyed in time, in one sentence."""
     study, fields = (
         trials.folder / "study",
-        {**TWELVE, "training.epochs": 5000, "training.patience": 5000},
+        {**EIGHT, "training.epochs": 5000, "training.patience": 5000},
     )
     slowest = 0.0
     for number in trials.numbers(count):
@@ -228,8 +229,7 @@ def checkpoints(trials: Trials, count: int) -> None:
 
 
 def files(trials: Trials, count: int) -> None:
-    """A damaged file of a finished study: `status`, `report` and `sweep` heal it or name it."""
-    from medtune_jax.errors import UserError
+    """Damaged files of a finished study, one of a folder at once: `status`, `report` and `sweep` heal or name them."""
     from medtune_jax.sharing.status import described, status
     from medtune_jax.study import default_config, report, sweep
 
@@ -244,39 +244,77 @@ def files(trials: Trials, count: int) -> None:
     whole = trials.folder / "whole"
     sweep(config, whole, quiet=True)
     report(whole)
-    wanted = _results(whole)
+    wanted, rows = _results(whole), _rows(whole)
     # The figures and tables of a report are written anew, and networks have a part of their own: once each.
-    names = {
-        path.name for path in whole.rglob("*") if path.is_file() and path.parent.name != "figures"
-    }
-    for number in trials.numbers(count):
-        study = trials.folder / f"copy{number}"
+    names = sorted(
+        {path.name for path in whole.rglob("*") if path.is_file() and path.parent.name != "figures"}
+    )
+    study = trials.folder / "copy"
+    while trials.good["damaged"] < count and time.monotonic() < trials.until:
         shutil.copytree(whole, study)
-        name = trials.draw.choice(sorted(names))
-        what, path = _damage(trials.draw, study, list(study.rglob(name)))
-        verbs: dict[str, Callable[[], object]] = {
-            "status": lambda study=study: described(status(study)),
-            "report": lambda study=study: report(study),
-            "sweep": lambda study=study: sweep(config, study, quiet=True),
-        }
-        refused = ""
-        for verb, call in verbs.items():
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    call()
-            except UserError as error:
-                refused = str(error)
-                named = str(path.parent) in refused and path.name in refused
-                trials.expect(named, f"{verb} of a damaged {what} blames another: {refused}")
-            except Exception as error:
-                trials.expect(False, f"{verb} of a damaged {what}: {type(error).__name__}: {error}")
-        if refused:
-            trials.good["refused, the file named"] += 1
-        else:
-            healed = _results(study) == wanted
-            trials.expect(healed, f"another result in silence: {what}")
-            trials.good["healed, or of no account"] += healed
+        damages = _damages(trials.draw, study, names)
+        trials.good["damaged"] += len(damages)
+
+        def refused(verb: Callable[[], object], damages: dict[Path, str] = damages) -> str:
+            return _refusal(trials, verb, damages)
+
+        refused(lambda: described(status(study)))
+        if not refused(lambda: report(study)):
+            false = [row for row in _rows(study) if row["status"] == "done" and row not in rows]
+            trials.expect(not false, f"report shows {false} of {damages}")
+        while said := refused(lambda: sweep(config, study, quiet=True)):
+            # As the sentence says: the damaged file is removed, and the command given again.
+            named = next((path for path in damages if str(path) in said and path.exists()), None)
+            if named is None:
+                break
+            named.unlink()
+        trials.expect(not refused(lambda: report(study)), f"report refuses for ever: {damages}")
+        found = _results(study)
+        changed = sorted(name for name in wanted if found.get(name) != wanted[name])
+        trials.expect(not changed, f"another result in silence: {changed} of {damages}")
+        trials.expect(_rows(study) == rows, f"another results.csv: {damages}")
         shutil.rmtree(study)
+
+
+def _rows(study: Path) -> list[dict[str, str]]:
+    """Of results.csv, without what a run took."""
+    with (study / "results.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    return [
+        {name: cell for name, cell in row.items() if "seconds" not in name and cell} for row in rows
+    ]
+
+
+def _damages(draw: random.Random, study: Path, names: Sequence[str]) -> dict[Path, str]:
+    """What was done to each of some files: one of a folder, every name as likely."""
+    done: dict[Path, str] = {}
+    for name in draw.sample(names, len(names)):
+        folders = {path.parent for path in done}
+        known = [
+            path for path in study.rglob(name) if path.is_file() and path.parent not in folders
+        ]
+        if known:
+            what, path = _damage(draw, study, known)
+            done[path] = what
+    return done
+
+
+def _refusal(trials: Trials, verb: Callable[[], object], damages: Mapping[Path, str]) -> str:
+    """In which sentence, that must name a damaged file, a verb refuses; '' where it goes through."""
+    from medtune_jax.errors import UserError
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            verb()
+    except UserError as error:
+        said = str(error)
+        named = [path for path in damages if str(path.parent) in said and path.name in said]
+        trials.expect(bool(named), f"blames another: {said} of {damages}")
+        trials.good["refusals, the file named"] += bool(named)
+        return said
+    except Exception as error:
+        trials.expect(False, f"{type(error).__name__}: {error} of {damages}")
+    return ""
 
 
 def _damage(draw: random.Random, folder: Path, known: list[Path]) -> tuple[str, Path]:

@@ -1,9 +1,15 @@
 """A mesh of devices gives the result of one."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.sharing.test_several_hosts import places
 
 
 def test_eight_devices_equal_one():
@@ -25,3 +31,35 @@ def test_eight_devices_equal_one():
     forms = ("step by step", "stage by stage", "streamed")
     kinds = ("one run", "four runs", *forms, "batch norms")
     assert done.stdout.splitlines() == [f"equal: {kind}" for kind in kinds]
+
+
+@pytest.mark.slow
+def test_each_of_two_processes_holds_its_part_of_patches_and_features():
+    """Four devices each: of 80 rows a device has ten, a process reads and computes forty; the figures of one device."""
+    four = "--xla_force_host_platform_device_count=4"
+    alone, *both = _parted([{}, *({**place, "XLA_FLAGS": four} for place in places())])
+    assert alone["devices"] == 1 and [each["devices"] for each in both] == [8, 8]
+    for kind in ("pixels", "features"):
+        assert alone[kind]["kept"] == alone[kind]["patches"] == 80
+        for each in both:
+            assert (each[kind]["kept"], each[kind]["a_device"]) == (40, [10] * 4)
+            for figure in ("losses", "scores"):
+                np.testing.assert_allclose(each[kind][figure], alone[kind][figure], atol=1e-5)
+
+
+def _parted(environments):
+    """What parted.py prints as a process of each."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.parted"],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in environments
+    ]
+    ends = [process.communicate(timeout=300) for process in processes]
+    assert all(process.returncode == 0 for process in processes), ends
+    return [json.loads(printed.splitlines()[-1]) for printed, _ in ends]

@@ -49,8 +49,8 @@ def explain(dataset: Dataset, study: Path) -> dict[str, bytes]:
     """
     ensemble = load_all([study])
     runs = [member.run.name for member in ensemble.members if member.run]
-    before, folder = read_about(study), study / "application"
-    if before and before["runs"] == runs and all((folder / n).is_file() for n in (CASES, PICTURES)):
+    before = read_about(study)
+    if before and before["runs"] == runs:
         return {}
     test, classes = ensemble.results.test, ensemble.classes
     assert test is not None  # runs with weights have scores
@@ -122,9 +122,12 @@ def panel(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
 
 def read_about(study: Path) -> dict[str, Any] | None:
     """runs, depth, fraction, stage, size, and `random`: rank correlations with maps of random weights; None where
-    a study has no explanations."""
-    path = study / "application" / ABOUT
-    return json.loads(path.read_bytes()) if path.is_file() else None
+    a study has no explanations, or not all of their files: a damaged one, whose network is gone, is not made anew."""
+    folder = study / "application"
+    if not all((folder / name).is_file() for name in (CASES, PICTURES, ABOUT)):
+        return None
+    found: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
+    return found
 
 
 def read_explained(study: Path) -> list[Explained]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax._src.distributed import global_state  # its key-value store has no public name
 
 from medtune_jax import signals
@@ -137,6 +138,19 @@ def several() -> bool:
 def first() -> bool:
     """Whether this is process 0, which alone claims jobs, writes results and speaks."""
     return jax.process_index() == 0
+
+
+def part(count: int) -> np.ndarray:
+    """The rows int [n], of so many, that lie on this process's devices; all where it is alone.
+
+    Every device has equally many, so the last row stands for those that are missing.
+    """
+    if not several():
+        return np.arange(count)
+    each = -(-count // jax.device_count())
+    here = [n for n, at in enumerate(jax.devices()) if at.process_index == jax.process_index()]
+    rows = each * np.array(here)[:, None] + np.arange(each)
+    return np.minimum(rows.ravel(), count - 1)
 
 
 def everyones(text: str, seconds: float | None = None, otherwise: str = _LOST) -> list[str]:

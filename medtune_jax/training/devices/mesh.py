@@ -51,11 +51,21 @@ class Layout:
         return self._put(tree, PartitionSpec(*self._run))
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """With a copy of resident arrays on every device; streamed ones come a batch at a time."""
+        """With a copy of resident arrays on every device, or, where each process has its part of their rows, with these
+        spread over all devices. Streamed ones come a batch at a time.
+        """
         if inputs.streamed:
             return inputs
-        arrays, labels = self.everywhere((inputs.arrays, inputs.labels))
-        return replace(inputs, arrays=arrays, labels=labels)
+        lay = self._joined if inputs.parted else self.everywhere
+        arrays, labels = lay(inputs.arrays), self.everywhere(inputs.labels)
+        return replace(inputs, arrays=arrays, labels=labels, parted=False)
+
+    def _joined(self, tree: Any) -> Any:
+        """One array of the rows `hosts.part` of all processes. A step that takes rows of it gets them from all."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
+        )
 
     def plan(self, plan: EpochPlan) -> EpochPlan:
         """The rows of every batch spread over 'batch'; a width that does not divide is padded with -1."""

@@ -21,7 +21,8 @@ from jax.typing import DTypeLike
 
 from medtune_jax import compilation, signals
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.patches import Augment, PatchSet, Records
+from medtune_jax.patches import Augment, Images, PatchSet, Records
+from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.batch import Arrays, Inputs
 from medtune_jax.training.inputs.memory import Memory, within_memory
 from medtune_jax.training.inputs.places import (
@@ -54,6 +55,7 @@ class PrefixCache:
 
     memory: what may be filled; where the features of a boundary fit nowhere, its runs start from the next shallower
     one that does, in the end from the patches themselves. batch: patches that are computed at a time.
+    Of several processes each keeps, and computes the features of, its own part of the patches (`hosts.part`).
     """
 
     network: Network
@@ -75,16 +77,22 @@ class PrefixCache:
         self._expected: set[str] = set()
         self._kept: dict[str, tuple[Boundary, Inputs]] = {}
         self._labels = np.asarray(self.labels, np.int32)
+        self._own = hosts.part(len(self.patches))
         arrays = self.patches.arrays()
         on_disk = any(isinstance(array, Records) for array in arrays.values())
+        parted = hosts.several() and isinstance(self.patches, Images) and not on_disk
+        if parted:  # the sources of crops stay whole: rows of several patches lie in each
+            arrays = self.patches.subset(self._own)
         fits = sum(array.nbytes for array in arrays.values()) <= self.memory.patches
+        resident = fits and not on_disk
         self._pixels = Inputs(
             jax.tree.map(jnp.asarray, arrays)
-            if fits and not on_disk
+            if resident
             else Streamed(self.patches.subset, self._labels),
             jnp.asarray(self._labels),
             self.network.names[0],
             self._preprocessed,
+            parted and resident,
         )
 
     def _preprocessed(self, arrays: Arrays, rows: Array) -> Array:
@@ -121,9 +129,9 @@ class PrefixCache:
         return next((Boundary(stage, place, size) for place in places), None)
 
     def _shape(self, stage: str) -> tuple[int, ...]:
-        """Of the features that feed a stage, for all patches."""
+        """Of the features that feed a stage, for all patches that are this process's."""
         before = self.network.names[self.network.index(stage) - 1]
-        return (len(self.patches), *self._shapes[before])
+        return (len(self._own), *self._shapes[before])
 
     def inputs(self, first_tuned: str, pretrained: bool = True) -> Inputs:
         """What a run tuned from `first_tuned` reads; from scratch (nothing frozen) the patches themselves."""
@@ -176,11 +184,11 @@ class PrefixCache:
         return whole is not None
 
     def _keep(self, boundary: Boundary, arrays: Arrays | Streamed) -> None:
-        inputs = Inputs(arrays, self._pixels.labels, boundary.stage, take)
+        inputs = Inputs(arrays, self._pixels.labels, boundary.stage, take, hosts.several())
         self._kept[boundary.stage] = boundary, inputs
 
     def _pass(self, wanted: Sequence[Boundary]) -> None:
-        """Run all patches through the stages up to the last boundary wanted, and collect at each."""
+        """Run all its patches through the stages up to the last boundary wanted, and collect at each."""
         places: dict[str, Place] = {}
         for boundary in wanted:
             with self._disk_may_refuse(places, boundary.stage):
@@ -204,10 +212,11 @@ class PrefixCache:
         source = self._source(wanted[0].stage)
         first_input = jax.jit(source.take, compiler_options=compilation.options())
         params = jax.device_put(self.params)
-        count = len(self.patches)
+        count = len(self._own)
+        numbers = np.arange(count) if source.parted else self._own
         width = min(self.batch, count)
         firsts = [min(first, count - width) for first in range(0, count, width)]
-        rows = np.array(firsts)[:, None] + np.arange(width)
+        rows = numbers[np.array(firsts)[:, None] + np.arange(width)]
         for first, batch in zip(firsts, source.batches(rows.astype(np.int32)), strict=True):
             signals.check()
             x, reached = first_input(batch.arrays, batch.rows), source.start

@@ -88,6 +88,18 @@ def test_what_is_damaged_or_missing_is_made_anew(study, config, name):
         assert path.read_bytes() == before and damaged(study / "application") is None
 
 
+def test_a_damaged_picture_whose_network_is_gone_costs_the_report_its_maps_only(
+    study, config, tmp_path
+):
+    copy = shutil.copytree(study, tmp_path / "study")
+    (copy / "application" / "explained.jpg").write_bytes(b"cut off")
+    for run in runs_of(copy):
+        (run / "weights" / "medtune.json").unlink()
+    sweep(config, copy, quiet=True)
+    assert read_explained(copy) == []
+    assert "Where the evidence lies" not in report(copy).read_text()
+
+
 def test_classes_take_turns_the_most_certain_first():
     scores = np.array([[5, -5], [4, -4], [3, -3], [-1, 1], [-2, 2], [6, -6]], float)
     labels = np.array([0, 0, 0, 1, 0, 1])
