@@ -122,6 +122,7 @@ def _network(name: str, classes: int, width: int) -> Network:
         preprocessing=Preprocessing(224, "RGB", (0.5,) * 3, 1 / 255, (0.5,) * 3),
         initializer="xavier",
         smallest=_PATCH,
+        adapted=(("attn", "qkv"), ("attn", "proj")),
         sources=Sources({"timm": Format(_names())}),
     )
 
