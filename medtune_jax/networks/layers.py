@@ -134,6 +134,17 @@ class Positionwise(nn.Module):
         return y + (x @ down.astype(x.dtype)) @ up.astype(x.dtype)
 
 
+class LayerScale(nn.Module):
+    """A factor for each channel, `initial` and small at first (Touvron et al. 2021). Parameter: scale [C]."""
+
+    initial: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.constant(self.initial), (x.shape[-1],))
+        return x * scale.astype(x.dtype)
+
+
 def gelu(x: Array) -> Array:
     """x times the normal distribution's share below x, by the error function (Hendrycks and Gimpel 2016)."""
     return jax.nn.gelu(x, approximate=False)
