@@ -103,7 +103,7 @@ def test_lora_trains_factors_in_every_block_and_the_head():
         ("bitfti", "did you mean 'bitfit'"),
         ("lpft", "did you mean 'lpft:STAGE'"),
         ("lptf:fc6", "none called 'lptf'; did you mean 'lpft:STAGE'"),
-        ("lora:4", "alexnet has none: take vit_base_patch16, vit_small_patch16"),
+        ("lora:4", "alexnet has none: take vit_base.*vit_small_patch16"),
         ("only:", "names no block"),
         ("only:conv4-conv2", "empty block.*'only:conv2-conv4'"),
         ("only:conv2-conv9", "no stage 'conv9'; did you mean"),
