@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +17,16 @@ _ITERATIONS = 100  # of the fixed point; ten are the rule
 _CLOSE = 1e-3  # relative change of alpha / beta at which it has settled
 _STEPS = 1000  # of the probe's solver
 _TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a stage's output says. features: their number; logme and validation (the probe's): by seed."""
+
+    stage: str
+    features: int
+    logme: tuple[float, ...]
+    validation: tuple[float, ...]
 
 
 def log_me(features: np.ndarray, labels: np.ndarray) -> float:

@@ -23,7 +23,9 @@ NETWORKS = {
     "resnet50": "resnet",
     "squeezenet": "squeezenet",
     "vgg16": "vgg16",
+    "vit_base_patch14_dinov2": "vit",
     "vit_base_patch16": "vit",
+    "vit_small_patch14_dinov2": "vit",
     "vit_small_patch16": "vit",
 }
 """Name -> the module of this package where a function of that name makes the network from a number of classes."""

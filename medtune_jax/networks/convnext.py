@@ -5,7 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import Conv, Dense, Positionwise, gelu
+from medtune_jax.networks.layers import Conv, Dense, LayerScale, Positionwise, gelu
 from medtune_jax.networks.norms import LayerNorm
 from medtune_jax.networks.preprocessing import imagenet_rgb
 from medtune_jax.networks.sources import Format, Release, Sources
@@ -34,15 +34,6 @@ class Downsample(nn.Module):
         return Conv(self.features, 2, 2, relu=False, name="conv")(x)
 
 
-class LayerScale(nn.Module):
-    """A factor for each channel, small at first (Touvron et al. 2021)."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        scale = self.param("scale", nn.initializers.constant(1e-6), (x.shape[-1],))
-        return x * scale.astype(x.dtype)
-
-
 class Block(nn.Module):
     """x + scaled(7x7 of each channel alone, norm, to four times the channels, GELU, and back).
 
@@ -57,7 +48,7 @@ class Block(nn.Module):
         y = Conv(width, 7, pad=3, groups=width, relu=False, name="dwconv")(x)
         y = LayerNorm(name="norm")(y)
         y = gelu(Positionwise(4 * width, name="fc1")(y))
-        y = LayerScale(name="layer_scale")(Positionwise(width, name="fc2")(y))
+        y = LayerScale(1e-6, name="layer_scale")(Positionwise(width, name="fc2")(y))
         x = x + y
         return LayerNorm(name="last_norm")(x.mean((1, 2))) if self.final else x
 

@@ -114,7 +114,9 @@ def squeeze_excite(x: Array, squeeze: int, activation: Activation) -> Array:
 
 
 class Positionwise(nn.Module):
-    """The same inner product + bias at every position: [...,I] -> [...,features]. Parameters as of `Dense`."""
+    """The same inner product + bias at every position: [...,I] -> [...,features]. Parameters as of `Dense` and, while
+    LoRA trains them, the factors "down" and "up" of what is added to the kernel (`low_rank`).
+    """
 
     features: int
     std: float = 0.02
@@ -124,7 +126,23 @@ class Positionwise(nn.Module):
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        if not self.has_variable("params", "down"):
+            return y
+        down: Array = self.get_variable("params", "down")
+        up: Array = self.get_variable("params", "up")
+        return y + (x @ down.astype(x.dtype)) @ up.astype(x.dtype)
+
+
+class LayerScale(nn.Module):
+    """A factor for each channel, `initial` and small at first (Touvron et al. 2021). Parameter: scale [C]."""
+
+    initial: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.constant(self.initial), (x.shape[-1],))
+        return x * scale.astype(x.dtype)
 
 
 def gelu(x: Array) -> Array:

@@ -117,6 +117,8 @@ class Network:
     """Smallest input side in pixels; 0 where only `preprocessing.size` fits (fully connected stages)."""
     released_head: Stage | None = None
     """The head that the released weights were trained with, where a new task wants another."""
+    adapted: tuple[Path, ...] = ()
+    """The inner products, by their path in a stage, that LoRA adds to (`low_rank`)."""
     sources: Sources = field(default=Sources(), compare=False, repr=False)
 
     def as_released(self) -> Network:

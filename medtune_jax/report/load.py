@@ -106,8 +106,8 @@ class Run:
 class Depth:
     """name: as in the runs. label: as the paper names it. tuned: the trained stages. scratch: from random weights.
 
-    way: of what is no depth, such as 'bitfit'; light: the trained stages of which only biases and norms move;
-    parameters: how many a way trains.
+    way: of what is no depth, such as 'bitfit'; light: the trained stages of which only biases and norms move, or
+    factors; parameters: how many a way trains.
     """
 
     name: str

@@ -37,8 +37,13 @@ def stages(evidence: Evidence) -> Section:
         '<span class="key fresh">N</span> new, random start '
         '<span class="key frozen">·</span> frozen'
     )
-    if any(depth.light for depth in study.known_depths.values()):
+    ways = {depth.way for depth in study.known_depths.values()}
+    if "bitfit" in ways:
         key += Markup(' <span class="key tuned">B</span> biases and norms tuned, the rest frozen')
+    if "lora" in ways:
+        key += Markup(
+            ' <span class="key tuned">L</span> a low-rank addition to the attention tuned, the rest frozen'
+        )
     return Section.of(
         "Frozen and tuned stages",
         markup.paragraph(key),
@@ -54,7 +59,7 @@ def _stage_cell(depth: Depth, stage: str, last: str) -> Markup:
     """The last stage is new at every depth; from scratch, all are."""
     kind, mark = ("tuned", "T") if stage in depth.tuned else ("frozen", "·")
     if stage in depth.light:
-        mark = "B"
+        mark = "L" if depth.way == "lora" else "B"
     if depth.scratch or stage == last:
         kind, mark = "fresh", "N"
     return Markup('<span class="cell {}">{}</span>').format(kind, mark)

@@ -3,7 +3,7 @@
 An application adds its own by giving `write_report` a longer list.
 """
 
-from medtune_jax.report import charts, fairness, findings, methods, pairs, reviewer, ways
+from medtune_jax.report import charts, fairness, findings, foresight, methods, pairs, reviewer, ways
 from medtune_jax.report.section import SectionMaker
 
 SECTIONS: tuple[SectionMaker, ...] = (
@@ -11,6 +11,7 @@ SECTIONS: tuple[SectionMaker, ...] = (
     charts.by_depth,
     findings.tests,
     ways.section,
+    foresight.section,
     findings.verdicts,
     findings.recommendation,
     charts.precision_recall,

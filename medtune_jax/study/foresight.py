@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,40 +13,31 @@ from ml_collections import ConfigDict
 from medtune_jax import networks
 from medtune_jax.applications.splits import Subset
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation.foresight import linear_probe, log_me
+from medtune_jax.evaluation.foresight import Known, linear_probe, log_me
 from medtune_jax.paths import csv_bytes, write_whole, written_to
 from medtune_jax.study.prepare import Study, read_study
 from medtune_jax.training import devices
 from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.pooled import pooled_features
 
-if TYPE_CHECKING:  # Matplotlib takes a second
-    from matplotlib.axes import Axes
-
-    from medtune_jax.report.figures import Drawing
-
-TABLE, FIGURE = "probe.csv", "probe"
-_COLUMNS = ("stage", "features", "seed", "logme", "validation", "train_images", "val_images")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a stage's output says. features: their number; logme and validation: by seed (`evaluation.foresight`)."""
-
-    stage: str
-    features: int
-    logme: tuple[float, ...]
-    validation: tuple[float, ...]
+TABLE = "probe.csv"
+_COLUMNS = (
+    *("stage", "features", "seed", "logme", "validation", "train_images", "val_images"),
+    "identity",
+)
 
 
 @dataclass(frozen=True)
 class Foresight:
-    """stages: in the network's order, without the head. metric: the title of the validation figure."""
+    """stages: in the network's order, without the head. metric: the title of the validation figure. identity: of the
+    studies of the same config, data and weights.
+    """
 
     network: str
     metric: str
     fraction: float
     stages: tuple[Known, ...]
+    identity: str = ""
 
     @property
     def text(self) -> str:
@@ -92,7 +82,7 @@ def probe(config: ConfigDict, output: str | Path = "") -> Foresight:
     patches = np.unique(np.concatenate([[*s.train, *s.valid] for s in subsets])).astype(int)
     features = pooled_features(study.cache, patches)
     stages = tuple(_known(study, s, x, patches, subsets) for s, x in features.items())
-    found = Foresight(study.network.name, study.metric.title, fraction, stages)
+    found = Foresight(study.network.name, study.metric.title, fraction, stages, study.plan.identity)
     if output:
         _write(found, subsets, Path(output))
     return found
@@ -115,40 +105,17 @@ def _known(
 
 
 def _write(found: Foresight, subsets: list[Subset], folder: Path) -> None:
+    from medtune_jax.report.foresight import drawing  # Matplotlib takes a second
+
     with written_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / TABLE, csv_bytes([_COLUMNS, *_rows(found, subsets)]))
-        drawing(found).save(folder)
+        drawing(found.stages, found.network, found.metric).save(folder)
 
 
 def _rows(found: Foresight, subsets: list[Subset]) -> Iterator[tuple[object, ...]]:
     for known in found.stages:
         for seed, (logme, figure) in enumerate(zip(known.logme, known.validation, strict=True)):
             sizes = len(subsets[seed].train), len(subsets[seed].valid)
-            yield known.stage, known.features, seed, f"{logme:.7g}", f"{figure:.7g}", *sizes
-
-
-def drawing(found: Foresight) -> Drawing:
-    """Both figures by stage, single seeds as dots."""
-    from medtune_jax.report import palette
-    from medtune_jax.report.figures import Drawing, drawn
-
-    names = [known.stage for known in found.stages]
-    panels = (
-        (
-            f"Validation {found.metric} of a linear probe",
-            [known.validation for known in found.stages],
-        ),
-        ("LogME", [known.logme for known in found.stages]),
-    )
-
-    def draw(*axes: Axes) -> None:
-        for ax, (title, values) in zip(axes, panels, strict=True):
-            places = np.arange(len(names))
-            ax.plot(places, np.mean(values, axis=1), color=palette.BLUE, marker="o", ms=4)
-            ax.plot(places, values, color=palette.BLUE, ls="", marker=".", ms=3, alpha=0.5)
-            ax.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-            ax.set(xlabel="Stage", ylabel=title)
-
-    description = f"What each stage of the frozen {found.network} knows: {panels[0][0]}, and LogME."
-    return Drawing(FIGURE, description, drawn((9.0, 3.8), 2, draw))
+            figures = f"{logme:.7g}", f"{figure:.7g}"
+            yield known.stage, known.features, seed, *figures, *sizes, found.identity

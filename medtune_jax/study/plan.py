@@ -7,14 +7,16 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from medtune_jax import balance, networks, tuning
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items, numbers
 from medtune_jax.networks import Network, parameter_count
+from medtune_jax.networks.low_rank import with_factors
 from medtune_jax.study.augmentation import augment_of, decides
-from medtune_jax.tuning import Depth, light
+from medtune_jax.tuning import FACTORS, LIGHT, Depth, only
 
 # A run does not change when others join the sweep, or with the kind of machine (its versions.json names that), or with
 # what the report makes of its scores.
@@ -82,9 +84,15 @@ class Plan:
         """What is said of a way: which one, where biases and norms alone move, how many parameters do."""
         if not depth.way:
             return {}
-        params = self.network.abstract_params(self.size)
+        kinds = FACTORS if depth.rank else LIGHT
+        params = jax.eval_shape(
+            lambda params: with_factors(
+                params, self.network, depth.light, depth.rank, jax.random.key(0)
+            ),
+            self.network.abstract_params(self.size),
+        )
         trained = {
-            stage: light(params[stage]) if stage in depth.light else params[stage]
+            stage: only(kinds, params[stage]) if stage in depth.light else params[stage]
             for stage in depth.tuned
         }
         return {"way": depth.way, "light": depth.light, "parameters": parameter_count(trained)}

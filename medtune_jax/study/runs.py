@@ -17,6 +17,7 @@ from medtune_jax import tuning, weights
 from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.networks import Params
+from medtune_jax.networks.low_rank import merged
 from medtune_jax.study import search
 from medtune_jax.study.norms import norm_of
 from medtune_jax.study.plan import PlannedRun
@@ -180,11 +181,12 @@ def task_of(study: Study, depth: Depth, inputs: Inputs, cache: PrefixCache) -> T
 
 
 def _optimizer(study: Study, depth: Depth) -> Optimizer:
-    """L2-SP pulls stages that were pre-trained: neither the new head, nor anything from scratch."""
+    """L2-SP pulls stages that were pre-trained: neither the new head, nor anything from scratch, nor factors."""
     known = set(study.source.params) - {study.network.head}
-    anchored = study.optimizer.l2_sp and not depth.scratch
+    anchored = study.optimizer.l2_sp and not depth.scratch and not depth.rank
     pulled = tuple(stage for stage in depth.tuned if stage in known) if anchored else ()
-    return replace(study.optimizer, anchored=pulled, light=depth.light)
+    moving = tuning.FACTORS if depth.rank else tuning.LIGHT
+    return replace(study.optimizer, anchored=pulled, light=depth.light, moving=moving)
 
 
 def _runner(study: Study, depth: Depth, inputs: Inputs) -> Runner:
@@ -318,7 +320,7 @@ def _judged(shared: Shared, planned: PlannedRun, candidates: Sequence[Candidate]
     candidate = search.chosen(candidates)
     fitted, best = candidate.whole, candidate.whole.best
     assert fitted.params is not None and best is not None
-    params = {**candidate.run.params, **fitted.params}
+    params = merged({**candidate.run.params, **fitted.params})
     subset, classes = study.subsets[planned.fraction, planned.seed], study.dataset.classes
 
     test, scores = shared.scored(params, study.test)
@@ -365,7 +367,7 @@ def checkpoint_of(study: Study, best: Candidate) -> weights.Checkpoint | None:
     made_by = {"source": "trained by medtune", "from": study.source.provenance}
     return weights.Checkpoint(
         study.network.name,
-        {**best.run.params, **best.fitted.params},
+        merged({**best.run.params, **best.fitted.params}),
         study.source.preprocessing,
         {**made_by, "config": study.config.to_dict()},
         study.network.classes,

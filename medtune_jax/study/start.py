@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from medtune_jax import networks, tuning, weights
 from medtune_jax.networks import Network, Params, Rates
+from medtune_jax.networks.low_rank import with_factors
 from medtune_jax.tuning import Depth, StageRates
 
 
@@ -30,7 +31,10 @@ def starting_params(
     absent = [name for name in network.names if name not in source.params]
     drawn = networks.initial_params(network, key, initializer, size, only={*absent, network.head})
     initial = {**network.abstract_params(size), **drawn}
-    return weights.transplant(source.params, initial, network)
+    params, new = weights.transplant(source.params, initial, network)
+    if depth.rank:
+        params = with_factors(params, network, depth.light, depth.rank, key)
+    return params, new
 
 
 def trained_stages(network: Network, depth: Depth, config: ConfigDict) -> tuple[str, ...]:

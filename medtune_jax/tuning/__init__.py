@@ -2,11 +2,13 @@
 
 from medtune_jax.tuning.depth import SCRATCH, WAYS, Depth, Phase, every_depth, parse
 from medtune_jax.tuning.optimizer import (
+    FACTORS,
+    LIGHT,
     OPTIMIZERS,
     Optimizer,
     OptStates,
     initial_states,
-    light,
+    only,
     optimizer,
     split,
     update,
@@ -15,6 +17,8 @@ from medtune_jax.tuning.optimizer import (
 from medtune_jax.tuning.rates import StageRates, grid, scaled, stage_rates
 
 __all__ = [
+    "FACTORS",
+    "LIGHT",
     "OPTIMIZERS",
     "SCRATCH",
     "WAYS",
@@ -26,7 +30,7 @@ __all__ = [
     "every_depth",
     "grid",
     "initial_states",
-    "light",
+    "only",
     "optimizer",
     "parse",
     "scaled",

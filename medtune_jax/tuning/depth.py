@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from medtune_jax.errors import UserError
-from medtune_jax.networks import INITIALIZERS, Network
+from medtune_jax.networks import INITIALIZERS, NETWORKS, Network, get
+from medtune_jax.networks.low_rank import adapted
 
 SCRATCH = "scratch"
-ONLY, BITFIT, LPFT, GRADUAL = "only", "bitfit", "lpft", "gradual"
+ONLY, BITFIT, LPFT, GRADUAL, LORA = "only", "bitfit", "lpft", "gradual", "lora"
 WAYS = {
     ONLY: "only:FIRST-LAST",
     BITFIT: "bitfit",
     LPFT: "lpft:STAGE",
     GRADUAL: "gradual:STAGE",
+    LORA: "lora:RANK",
 }
 """How each way to tune beside the depths is written (docs/tuning.md)."""
 
@@ -22,12 +24,14 @@ WAYS = {
 @dataclass(frozen=True)
 class Phase:
     """A part of a run. tuned: the stages that it trains, in the network's order. light: those of them of which only
-    biases and norms move. epochs: how many it takes; 0: as many as a run does.
+    biases and norms move or, with a `rank` above 0, only factors of that rank (LoRA). epochs: how many it takes; 0: as
+    many as a run does.
     """
 
     tuned: tuple[str, ...]
     light: tuple[str, ...] = ()
     epochs: int = 0
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,13 @@ class Depth:
 
     @property
     def light(self) -> tuple[str, ...]:
-        """The trained stages of which only biases and norms move."""
+        """The trained stages of which only biases and norms move or, with a `rank`, only factors."""
         return self._widest.light
+
+    @property
+    def rank(self) -> int:
+        """Of the factors of LoRA; 0 for all else."""
+        return self._widest.rank
 
     @property
     def _widest(self) -> Phase:
@@ -90,13 +99,15 @@ class Depth:
     @property
     def label(self) -> str:
         """The paper's name: 'conv4-fc8', 'only fc8', 'scratch', 'scratch (xavier)'; of a way: 'conv2-conv3 and fc8',
-        'BitFit', 'LP-FT conv4-fc8', 'gradual conv4-fc8'.
+        'BitFit', 'LP-FT conv4-fc8', 'gradual conv4-fc8', 'LoRA rank 4'.
         """
         if self.scratch:
             scratch, _, named = self.name.partition("-")
             return f"{scratch} ({named})" if named else scratch
         if self.way == BITFIT:
             return "BitFit"
+        if self.way == LORA:
+            return f"LoRA rank {self.rank}"
         if self.way == ONLY:
             *block, head = self.tuned
             return f"{_span(block[0], block[-1])} and {head}"
@@ -144,7 +155,7 @@ def _initializer(network: Network, text: str) -> str:
 
 
 def _way(network: Network, text: str, way: str, rest: str) -> Depth:
-    made = {ONLY: _block, BITFIT: _bitfit, LPFT: _lpft, GRADUAL: _gradual}
+    made = {ONLY: _block, BITFIT: _bitfit, LPFT: _lpft, GRADUAL: _gradual, LORA: _lora}
     if way not in made:
         near = get_close_matches(way, WAYS, 1, 0)[0]
         raise UserError(
@@ -177,6 +188,22 @@ def _bitfit(network: Network, text: str, rest: str) -> Depth:
     if rest or text != BITFIT:
         raise UserError(f"'{text}' names stages, but {BITFIT} is of all: write {BITFIT}")
     return Depth(BITFIT, (Phase(network.names, network.names[:-1]),), way=BITFIT)
+
+
+def _lora(network: Network, text: str, rest: str) -> Depth:
+    """Factors beside the attention of all blocks, and the head whole."""
+    stages = adapted(network)
+    if not stages:
+        made = ", ".join(name for name in NETWORKS if get(name).adapted)
+        raise UserError(
+            f"'{text}' adds to the attention of a transformer, and {network.name} has none: take {made}, or "
+            f"{BITFIT} in its place"
+        )
+    most = min(stages.values()) - 1
+    if not (rest.isascii() and rest.isdecimal()) or not 0 < int(rest) <= most:
+        raise UserError(f"'{text}' needs a rank from 1 to {most} in {network.name}: write {LORA}:4")
+    phase = Phase((*stages, network.head), tuple(stages), rank=int(rest))
+    return Depth(f"{LORA}:{int(rest)}", (phase,), way=LORA)
 
 
 def _lpft(network: Network, text: str, rest: str) -> Depth:

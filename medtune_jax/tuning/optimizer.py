@@ -19,22 +19,27 @@ import optax
 
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Params
+from medtune_jax.networks.low_rank import DOWN, UP
 from medtune_jax.networks.norms import AVERAGE_RATE, STATISTICS
 from medtune_jax.tuning.rates import StageRates
 
 OptStates = dict[str, optax.OptState]
 """{tuned stage: state of its optimizer}."""
 _FROZEN = "frozen"
-_HEAVY = ("kernel", "embedding")  # what does not move where only biases and norms do
+# The kinds of parameters that are learned, but for the averages of batch norms.
+_KINDS = ("kernel", "bias", "scale", "embedding", DOWN, UP)
+_DECAYED = ("kernel", DOWN, UP)  # Caffe decays no bias
+LIGHT, FACTORS = ("bias", "scale"), (DOWN, UP)
+"""What alone moves in a stage where BitFit, and where LoRA trains."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """Which update a study takes, and its numbers; each reads those that it has. Rates come per step.
 
-    weight_decay acts on kernels only. l2_sp: strength by which the stages `anchored` are pulled to where they started
-    (`_to_start`). light: stages of which only biases and norms move (`within`). still: kinds of
-    parameters that do not move, and have no state. UserError for an unknown name or an impossible number.
+    weight_decay acts on kernels and factors only. l2_sp: strength by which the stages `anchored` are pulled to where
+    they started (`_to_start`). light: stages of which only the kinds of parameters `moving` do (`within`). still: kinds
+    of parameters that do not move, and have no state. UserError for an unknown name or an impossible number.
     """
 
     name: str = "caffe_sgd"
@@ -46,6 +51,7 @@ class Optimizer:
     l2_sp: float = 0.0
     anchored: tuple[str, ...] = ()
     light: tuple[str, ...] = ()
+    moving: tuple[str, ...] = LIGHT
     still: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,17 +77,21 @@ class Optimizer:
             l2_sp=self.l2_sp if stage in self.anchored else 0.0,
             anchored=(),
             light=(),
-            still=_HEAVY if stage in self.light else (),
+            still=tuple(kind for kind in _KINDS if kind not in self.moving)
+            if stage in self.light
+            else (),
         )
 
     def of_stage(self, rates: StageRates) -> optax.GradientTransformation:
         """The transformation of one stage's parameters."""
         make = OPTIMIZERS[self.name]
         kinds = {
-            "kernel": make(self, rates.weight, self.weight_decay),
-            "bias": make(self, rates.bias, 0.0),  # Caffe decays no bias
-            "scale": make(self, rates.weight, 0.0),  # of a norm
-            "embedding": make(self, rates.weight, 0.0),
+            kind: make(
+                self,
+                rates.bias if kind == "bias" else rates.weight,
+                self.weight_decay if kind in _DECAYED else 0.0,
+            )
+            for kind in _KINDS
         }
         if self.l2_sp:
             kinds = {kind: optax.chain(_to_start(self.l2_sp), own) for kind, own in kinds.items()}
@@ -153,12 +163,12 @@ def _kinds(known: Collection[str]) -> Callable[[Params], Params]:
     return lambda params: jax.tree_util.tree_map_with_path(kind, params)
 
 
-def light(params: Params) -> Params:
-    """Of a stage's parameters those that move where only biases and norms do."""
+def only(kinds: Collection[str], params: Params) -> Params:
+    """Of a stage's parameters those of some kinds."""
     return {
-        name: light(leaf) if isinstance(leaf, dict) else leaf
+        name: only(kinds, leaf) if isinstance(leaf, dict) else leaf
         for name, leaf in params.items()
-        if name not in _HEAVY
+        if isinstance(leaf, dict) or name in kinds
     }
 
 

@@ -181,8 +181,43 @@ NETWORKS = {
 }
 
 
+# Those that torchvision and timm have: their own modules, with their own random weights, tuned from the first stage.
+LIBRARY = {
+    "resnet50": ("torchvision", "resnet50"),
+    "efficientnet_lite0": ("timm", "tf_efficientnet_lite0"),
+    "vit_small_patch16": ("timm", "vit_small_patch16_224"),
+}
+
+
+class Stored(nn.Sequential):
+    """Batch norms use their stored statistics in training, as ours by default."""
+
+    def train(self, mode: bool = True) -> Stored:
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+def _of_library(network: Network, size: int) -> nn.Sequential:
+    library, name = LIBRARY[network.name]
+    if library == "torchvision":
+        import torchvision
+
+        return Stored(getattr(torchvision.models, name)(num_classes=network.classes))
+    import timm
+
+    sized = {"img_size": size} if name.startswith("vit") else {}
+    return Stored(timm.create_model(name, num_classes=network.classes, **sized))
+
+
 def build(network: Network, params: dict[str, Any], size: int) -> nn.Sequential:
-    """The PyTorch twin of `network` with the same parameters: [N,3,H,W] -> [N,classes]."""
+    """The PyTorch twin of `network`: [N,3,H,W] -> [N,classes]; with the same parameters, but for those of `LIBRARY`,
+    which are one module.
+    """
+    if network.name in LIBRARY:
+        return _of_library(network, size)
     model = nn.Sequential(NETWORKS[network.name](network.classes, size))
     shapes = network.shapes(size)
     before = (size, size, 3)

@@ -28,6 +28,7 @@ CASES = {
     "efficientnet_b0": ("torchvision efficientnet_b0", SIDE),
     "convnext_tiny": ("torchvision convnext_tiny", SIDE),
     "vit_small_patch16": ("timm vit_small_patch16_224", SIDE),
+    "vit_small_patch14_dinov2": ("timm vit_small_patch14_dinov2", 70),
 }
 
 
@@ -49,6 +50,8 @@ def theirs(name):
             module.momentum = 0.1
         if hasattr(module, "layer_scale"):
             torch.nn.init.uniform_(module.layer_scale, 0.2, 0.5)
+        if isinstance(module, timm.layers.LayerScale):
+            torch.nn.init.uniform_(module.gamma, 0.2, 0.5)
         if isinstance(module, (torch.nn.Dropout, torchvision.ops.StochasticDepth)):
             module.p = 0.0
     return net.eval()

@@ -86,3 +86,11 @@ def test_on_the_command_line(images, capsys, monkeypatch, tmp_path):
     assert "0.700" in capsys.readouterr().out
     assert cli.run(["probe"]) == 2
     assert "no config given" in capsys.readouterr().err
+
+
+def test_a_probe_names_the_studies_it_belongs_to(images, found):
+    """Those of other depths and as many seeds as may be, but of no other rates."""
+    identity = read_study(config(images, "conv10,fire9", 3), "unwritten").plan.identity
+    other = read_study(config(images, **{"rates.head": 0.5}), "unwritten").plan.identity
+    with (found[1] / module.TABLE).open(newline="") as stream:
+        assert {row["identity"] for row in csv.DictReader(stream)} == {identity} != {other}

@@ -87,13 +87,23 @@ def test_what_each_phase_of_a_way_trains():
     assert alone.light == ALEXNET.names[:-1]  # the head is new, and trained whole
 
 
+def test_lora_trains_factors_in_every_block_and_the_head():
+    network = networks.get("vit_small_patch16", 2)
+    way = tuning.parse(network, "lora:4")
+    assert (way.name, way.label, way.rank) == ("lora:4", "LoRA rank 4", 4)
+    assert way.tuned == network.names[1:] and way.light == network.names[1:-1]
+    for text in ("lora:0", "lora:384", "lora:x", "lora:"):
+        with pytest.raises(UserError, match="a rank from 1 to 383"):
+            tuning.parse(network, text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("bitfti", "did you mean 'bitfit'"),
         ("lpft", "did you mean 'lpft:STAGE'"),
         ("lptf:fc6", "none called 'lptf'; did you mean 'lpft:STAGE'"),
-        ("lora:4", "none called 'lora'"),
+        ("lora:4", "alexnet has none: take vit_base.*vit_small_patch16"),
         ("only:", "names no block"),
         ("only:conv4-conv2", "empty block.*'only:conv2-conv4'"),
         ("only:conv2-conv9", "no stage 'conv9'; did you mean"),

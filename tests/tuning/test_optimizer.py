@@ -186,7 +186,7 @@ def test_of_a_light_stage_biases_and_norms_alone_move_and_have_a_state(kind):
         np.testing.assert_array_equal(got, want)
     kernel = params["second"]["conv"]["kernel"].shape
     assert kernel not in [leaf.shape for leaf in jax.tree.leaves(states["second"])]
-    assert set(tuning.light(params["second"])["norm"]) == {"scale", "bias"}
+    assert set(tuning.only(tuning.LIGHT, params["second"])["norm"]) == {"scale", "bias"}
 
 
 def _squared_distance(one, other):

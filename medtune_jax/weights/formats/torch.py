@@ -28,7 +28,9 @@ from medtune_jax.weights.formats.state_pickle import Opaque, TensorRecord, inter
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"}
-_BARE = ("cls_token", "pos_embed", "layer_scale")  # tensors that are a layer by themselves
+_REGISTERS = ("reg_token", "register_tokens")  # timm's name, and DINOv2's own
+# Tensors that are a layer by themselves.
+_BARE = ("cls_token", "pos_embed", "layer_scale", "gamma", *_REGISTERS)
 _DEPTH = 4  # of wrappers in wrappers; a damaged file may hold itself
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -37,9 +39,8 @@ def read(path: str | Path) -> dict[str, Layer]:
     """Read the layers of a `.safetensors` or `.pth` file.
 
     `X.weight` and `X.bias` become the layer X; with `X.running_mean` it is a batch norm. A position embedding, a class
-    token and a layer scale are layers by themselves. The order
-    is the file's for `.pth`, and the names' natural order (features.2 before features.10) for
-    safetensors, which does not keep any.
+    token, a layer scale and register tokens are layers by themselves. The order is the file's for `.pth`, and the
+    names' natural order (features.2 before features.10) for safetensors, which does not keep any.
 
     Raises:
         UserError: unreadable or damaged file, a whole module or another pickle instead of a state dict, or a tensor
@@ -256,7 +257,8 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> dict[str, Layer]:
     for key, weights in tensors.items():
         name, _, field = key.rpartition(".")
         if field in _BARE:
-            layers[key] = Layer(key, "other", _bare(weights), type=_type(weights))
+            type_ = "register tokens" if field in _REGISTERS else _type(weights)
+            layers[key] = Layer(key, "other", _bare(weights), type=type_)
         if field != "weight":
             continue
         mean, variance = (tensors.get(f"{name}.running_{what}") for what in ("mean", "var"))
