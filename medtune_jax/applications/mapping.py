@@ -20,7 +20,7 @@ from medtune_jax.pictures import mosaic, png
 
 GRAD_CAM, OCCLUSION = "grad_cam", "occlusion"
 MAPS = "maps"
-_GAP = 3
+_GAP, _LEAST = 3, 160  # pixels: between panels, and the side of a patch in one
 
 OPTIONS = (
     Option("explain", False, "draw what in each image speaks for what it is called", bool),
@@ -66,6 +66,8 @@ class Mapper:
         """PNG: patches int [n], `across` in a row, each beside the same below its map for a class, or for its own."""
         pixels = pixels_of(patches, index)
         panels = [panel(*pair) for pair in zip(pixels, self(pixels, of), strict=True)]
+        larger = max(1, _LEAST // pixels.shape[1])  # small patches could not be looked at
+        panels = [each.repeat(larger, 0).repeat(larger, 1) for each in panels]
         return png(mosaic(panels, min(across, len(panels)), _GAP))
 
     def signed(self, params: Params, patches: np.ndarray | PatchSet, of: Classes) -> np.ndarray:
