@@ -35,6 +35,9 @@ def sentences(evidence: Evidence) -> list[str]:
     fraction = evidence.main_fraction
     if fraction is None:
         return [NOTHING]
+    broken = _broken(evidence, fraction)
+    if broken:  # no comparison, and no chance of being best, means anything then
+        return [*_advice(evidence, fraction), _reached(evidence, fraction), broken]
     compared = [c for c in evidence.comparisons if c.fraction == fraction]
     shown = [c for c in compared if _is_shown(c)]
     open_ = [c for c in compared if not _is_shown(c)]
@@ -46,6 +49,29 @@ def sentences(evidence: Evidence) -> list[str]:
         *_would_settle(evidence, fraction, open_),
     ]
     return [text for text in found if text]
+
+
+def _broken(evidence: Evidence, fraction: float) -> str:
+    """What is wrong with the training of tuned depths at this size; empty where all trained.
+
+    A depth that loses half of its runs or more is known by survivors only; a few lost ones are told beside its figure.
+    """
+    study = evidence.study
+    told = []
+    if dead := study.collapsed(fraction):
+        scores = f"the same score for half or more of the test {study.words.cases}"
+        told.append(f"training collapsed, with {scores} ({', '.join(map(study.label, dead))})")
+    failures = {depth: study.failures(depth, fraction) for depth in study.tuned_depths}
+    lost = {depth: counts for depth, counts in failures.items() if 2 * counts[0] >= counts[1] > 0}
+    if lost:
+        each = (f"{study.label(d)}: {failed} of {runs}" for d, (failed, runs) in lost.items())
+        told.append(f"runs failed ({', '.join(each)})")
+    if not told:
+        return ""
+    return (
+        f"This cannot be concluded: how the depths compare, since {' and '.join(told)}. Mend the training first: lower "
+        "rates (rates.tuned, rates.head, rates.scratch) or more of them (rates.search), another initialisation."
+    )
 
 
 def _is_shown(comparison: Comparison) -> bool:
@@ -82,6 +108,9 @@ def _reached(evidence: Evidence, fraction: float) -> str:
             f"{found.low:.{merit.digits}f}–{found.high:.{merit.digits}f}"
         )
     facts = [interval, f"mean of {runs} seeds" if runs > 1 else "one seed"]
+    failed, planned = study.failures(depth, fraction)
+    if failed:
+        facts.append(f"{failed} of {planned} runs failed")
     if merit.stated:
         facts.append(merit.stated)
     beside = ""

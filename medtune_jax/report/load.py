@@ -234,6 +234,11 @@ class StudyResults:
         cells = {depth: self.cell(depth, fraction) for depth in self.depths}
         return [depth for depth, runs in cells.items() if any(run.collapsed for run in runs)]
 
+    def failures(self, depth: str, fraction: float) -> tuple[int, int]:
+        """How many runs of a depth at a fraction failed, of how many."""
+        runs = [run for run in self.runs if (run.depth, run.fraction) == (depth, fraction)]
+        return sum(run.status == FAILED for run in runs), len(runs)
+
     def with_status(self, status: str) -> list[Run]:
         return [run for run in self.runs if run.status == status]
 

@@ -56,6 +56,8 @@ class Visit:
     batch: int
     patches: int
     cases: str
+    depths: str
+    steps: int
 
     def write(self, part: str, **row: Any) -> None:
         row = {"part": part, "device": jax.devices()[0].device_kind, **row}
@@ -335,8 +337,8 @@ def depths(visit: Visit) -> None:
     """AlexNet at every depth, features cached and not, against PyTorch's frozen step."""
     name = "squeezenet" if visit.toy else "alexnet"
     options = visit.options(
-        depths="fire9,conv10" if visit.toy else "fc7,fc8",
-        steps=4 if visit.toy else 32,
+        depths="fire9,conv10" if visit.toy else visit.depths or "fc7,fc8",
+        steps=4 if visit.toy else visit.steps,
         whole_steps=2 if visit.toy else 8,
         cache_gib=20.0,
         size=visit.size(name),
@@ -364,17 +366,19 @@ def big_study(visit: Visit) -> None:
     labels = generator.integers(0, 2, visit.patches)
     memory = Memory.of_this_machine()
     cache = PrefixCache(network, params, patches, labels, size, memory, common.dtype(), batch=256)
-    names = ("conv10", "fire9") if visit.toy else network.names[::-1]
-    boundaries = cache.expect(names)
+    names = ("conv10", "fire9") if visit.toy else (*network.names[::-1], "scratch")
+    if visit.depths and not visit.toy:
+        names = tuple(visit.depths.split(","))
+    chosen_depths = [tuning.parse(network, name) for name in names]
+    boundaries = cache.expect([chosen.tuned[0] for chosen in chosen_depths])
     train = np.arange(visit.patches * 4 // 5)
     valid = np.arange(len(train), visit.patches)
     settings = Settings(batch=128, score_batch=256, epochs=10, patience=10)
     capacity = Capacity.of(len(train), len(valid), settings)
     began = time.perf_counter()
-    for name_, boundary in zip(names, boundaries, strict=True):
+    for chosen, boundary in zip(chosen_depths, boundaries, strict=True):
         begun = time.perf_counter()
-        chosen = tuning.parse(network, name_)
-        inputs = cache.inputs(name_)
+        inputs = cache.inputs(chosen.tuned[0])
         featured = time.perf_counter() - begun
         runner = common.runner_of(network, params, chosen, inputs)
         ends: list[float] = []
@@ -452,13 +456,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--patches", type=int, default=10_000, help="of big_study")
     parser.add_argument("--cases", default="training,forward", help="of step")
+    parser.add_argument("--depths", default="", help="of big_study and depth; default: all")
+    parser.add_argument("--steps", type=int, default=32, help="an epoch of depth")
     parser.add_argument("--toy", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     chosen = ("squeezenet",) if given.toy else tuple(given.networks.split(","))
     toy = given.toy
     batch, patches = (2, 64) if toy else (given.batch, given.patches)
-    visit = Visit(given.out, toy, chosen, batch, patches, given.cases)
+    visit = Visit(given.out, toy, chosen, batch, patches, given.cases, given.depths, given.steps)
     PARTS[given.part](visit)
 
 

@@ -44,6 +44,18 @@ def test_what_is_shown_is_concluded(tmp_path):
     assert "cannot" not in text
 
 
+def test_broken_training_is_no_evidence_of_depth(tmp_path):
+    lost = [("fire7", 1.0, seed) for seed in (0, 1)]
+    text = said(tmp_path / "lost", apart, failed=lost, collapsed=[("fire9", 1.0, 2)])
+    assert (
+        "collapsed, with the same score for half or more of the test images (fire9-conv10)" in text
+    )
+    assert "runs failed (fire7-conv10: 2 of 3)" in text
+    assert "can be concluded: fire8" not in text and "chance" not in text and "takes" not in text
+    few = said(tmp_path / "few", apart, seeds=5, failed=[("fire8", 1.0, 0)])
+    assert "mean of 4 seeds; 1 of 5 runs failed" in few and "This can be concluded" in few
+
+
 def test_what_chance_may_explain_is_not_and_has_a_price(tmp_path):
     text = said(tmp_path)
     assert "can be concluded:" not in text and "whether it differs from" in text

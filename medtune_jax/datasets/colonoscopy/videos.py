@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import numpy as np
 
 from medtune_jax.errors import UserError
@@ -38,7 +37,7 @@ def sample_times(path: Path, every: float) -> list[float]:
         if stream.duration is not None and stream.time_base is not None:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
-            duration = container.duration / av.time_base
+            duration = container.duration / 1e6  # microseconds, FFmpeg's AV_TIME_BASE
         else:
             shown = [_time(f, stream, n) for n, f in enumerate(container.decode(stream))]
             duration = shown[-1] if shown else 0.0
@@ -84,6 +83,8 @@ def _time(frame, stream, number: int) -> float:
 
 @contextmanager
 def _video(path: Path):
+    import av  # only here: folders of frames do without
+
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
