@@ -1,14 +1,13 @@
 """New images in, contours and thickness out, with a network that knows dark from bright only."""
 
 import csv
-import json
-import shutil
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
+from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
@@ -218,18 +217,6 @@ def test_show_draws_the_regions_of_a_folder(images):
     assert yellow[:, sheet.width // 2 :].any()
 
 
-def study_of(folder, run, seeds):
-    """Runs of other heads, as the seeds of a study."""
-    names = [f"conv10-f1-s{seed}" for seed in range(seeds)]
-    for name in names:
-        shutil.copytree(run, folder / "runs" / name)
-    rows = [
-        {"run": name, "depth": "conv10", "fraction": 1.0, "seed": k} for k, name in enumerate(names)
-    ]
-    (folder / "study.json").write_text(json.dumps({"runs": rows, "application": "intima_media"}))
-    return [folder / "runs" / name for name in names]
-
-
 def test_several_networks_labels_and_what_cannot_be_read(run, tmp_path):
     new = write_subjects(tmp_path / "new", subjects=2, rois=1, seed=4)
     (new / "subject0000" / "broken.png").write_bytes(b"no")
@@ -251,6 +238,6 @@ def test_several_networks_labels_and_what_cannot_be_read(run, tmp_path):
     predict(run, [image], tmp_path / "unlabelled", labels="none")
     assert not (tmp_path / "unlabelled" / "metrics.csv").exists()
     # Two networks that are the same say the same, and differ by nothing.
-    predict(study_of(tmp_path / "study", run, 2), [image], two)
+    predict(Ensemble((load(run), load(run))), [image], two)
     own = [next(csv.DictReader((folder / "thickness.csv").open())) for folder in (alone, two)]
     assert own[0]["mean"] == own[1]["mean"] and float(own[1]["spread"]) == 0
