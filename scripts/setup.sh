@@ -13,7 +13,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
   echo "installing into .venv (a few minutes the first time)"
   pip install --quiet --disable-pip-version-check -r requirements.lock
   if [ "${1:-run}" = test ]; then
-    pip install --quiet --disable-pip-version-check -r requirements-test.lock ${TEST_ALL:+-r requirements-cluster.lock}
+    pip install --quiet --disable-pip-version-check -r requirements-test.lock ${TEST_ALL:+-r requirements-cluster.lock -r requirements-serve.lock}
   fi
   pip install --quiet --disable-pip-version-check --no-deps -e .
   echo "$wanted" > "$stamp"

@@ -196,6 +196,4 @@ def _recommended(study: Path, manifest: Mapping[str, Any]) -> tuple[str, float] 
     from medtune_jax.report.load import load_study
 
     own = applications.get(manifest["application"])
-    evidence = Evidence(load_study(study, own.metric, own.words), own.merit)
-    fraction = evidence.main_fraction
-    return None if fraction is None else (evidence.recommendations[fraction].depth, fraction)
+    return Evidence(load_study(study, own.metric, own.words), own.merit).recommended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import jax
@@ -13,18 +15,24 @@ from medtune_jax.applications.protocol import Option
 from medtune_jax.errors import UserError
 from medtune_jax.explanation import Classes
 from medtune_jax.networks import Network, Params
-from medtune_jax.patches import PatchSet
+from medtune_jax.patches import PatchSet, pixels_of
+from medtune_jax.pictures import mosaic, png
 
 GRAD_CAM, OCCLUSION = "grad_cam", "occlusion"
+MAPS = "maps"
+_GAP, _LEAST = 3, 160  # pixels: between panels, and the side of a patch in one
 
 OPTIONS = (
-    Option(
-        "explain", False, "draw beside each image what in it speaks for what it is called", bool
-    ),
+    Option("explain", False, "draw what in each image speaks for what it is called", bool),
     Option("explain_by", GRAD_CAM, f"how: {GRAD_CAM}, or {OCCLUSION}, slower, which checks it"),
     Option("explain_stage", "", f"of {GRAD_CAM}: the stage; empty: the last one that has a map"),
 )
 """Of a `predict` that draws maps."""
+
+
+def panel(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
+    """uint8 [S,2S,3]: an image [S,S,3], and beside it the same below its map [S,S]."""
+    return np.concatenate([image, explanation.overlay(image, map_)], axis=1)
 
 
 class Mapper:
@@ -54,6 +62,14 @@ class Mapper:
         """float32 [P,S,S] of 0 to 1, of uint8 [P,S,S,3] or patches, for a class or int [P], one for each."""
         return np.mean([self._one(params, patches, of) for params in self.params], axis=0)
 
+    def sheet(self, patches: PatchSet, index: np.ndarray, of: Classes, across: int) -> bytes:
+        """PNG: patches int [n], `across` in a row, each beside the same below its map for a class, or for its own."""
+        pixels = pixels_of(patches, index)
+        panels = [panel(*pair) for pair in zip(pixels, self(pixels, of), strict=True)]
+        larger = max(1, _LEAST // pixels.shape[1])  # small patches could not be looked at
+        panels = [each.repeat(larger, 0).repeat(larger, 1) for each in panels]
+        return png(mosaic(panels, min(across, len(panels)), _GAP))
+
     def signed(self, params: Params, patches: np.ndarray | PatchSet, of: Classes) -> np.ndarray:
         """Grad-CAM with any parameters, and with what speaks against the class: [P,S,S] of -1 to 1."""
         return self._grad_cam(params, patches, of, signed=True)
@@ -75,3 +91,14 @@ class Mapper:
             exclusive=self._exclusive,
             preprocessing=self._preprocessing,
         )
+
+
+def mapper_of(ensemble: Ensemble, explain: bool, by: str, stage: str) -> Mapper | None:
+    """None where no maps are asked for."""
+    return Mapper(ensemble, by, stage) if explain else None
+
+
+def map_files(names: Sequence[str]) -> list[str]:
+    """Of each case the file of its map; numbers, since two may be called alike."""
+    digits, plain = len(str(len(names))), [re.sub(r"[^\w.-]+", "-", name) for name in names]
+    return [f"{MAPS}/{number:0{digits}d}-{name}.png" for number, name in enumerate(plain, 1)]

@@ -1,16 +1,20 @@
-"""medtune networks, weights, predict, export: trained networks."""
+"""medtune networks, weights, predict, serve, export: trained networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medtune_jax.cli.parsing import parse
-from medtune_jax.cli.verb import Verb, expect
+from medtune_jax.cli.verb import Verb, expect, number
 from medtune_jax.errors import UserError
 
 if TYPE_CHECKING:
     from absl import flags
+
+    from medtune_jax.applications.ensemble import Ensemble
+
+_HOST, _PORT = "127.0.0.1", 8080
 
 
 def _networks(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -50,14 +54,13 @@ def _prediction_options(values: flags.FlagValues) -> str:
     return f"options of this run's application:\n{''.join(rows)}\n"
 
 
-def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    if not values.run:
-        raise UserError("no network given: add --run=STUDY/runs/NAME, or a checkpoint")
-    if not values.output:
-        raise UserError("no output directory given: add --output=DIR")
+def _with_options(
+    verb: str, ensemble: Ensemble, values: flags.FlagValues, arguments: Sequence[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """What of the arguments is no flag, and the options of the ensemble's application."""
     from absl import flags
 
-    from medtune_jax.applications.predict import load_all, predict, prediction_of
+    from medtune_jax.applications.predict import prediction_of
 
     define: Mapping[type, Callable[..., object]]
     define = {
@@ -65,20 +68,50 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         float: flags.DEFINE_float,
         bool: flags.DEFINE_boolean,
     }
+    options = prediction_of(ensemble).options
+    for option in options:
+        define[option.kind](option.name, option.default, option.help, flag_values=values)
+    rest = parse(verb, values, arguments)
+    return rest, {option.name: values[option.name].value for option in options}
 
+
+def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    if not values.run:
+        raise UserError("no network given: add --run=STUDY/runs/NAME, or a checkpoint")
+    if not values.output:
+        raise UserError("no output directory given: add --output=DIR")
+    from medtune_jax.applications.predict import load_all, predict
     from medtune_jax.compilation import keep_programs
 
     keep_programs()
     ensemble = load_all(values.run)
-    options = prediction_of(ensemble).options
-    for option in options:
-        define[option.kind](option.name, option.default, option.help, flag_values=values)
-    inputs = parse("predict", values, arguments)
-    given = {option.name: values[option.name].value for option in options}
+    inputs, given = _with_options("predict", ensemble, values, arguments)
     found = predict(ensemble, inputs, values.output, **given)
     print(found.summary)
     if found.unreadable:
         raise UserError(found.unreadable)
+
+
+def _serve(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    runs = [argument for argument in arguments if not argument.startswith("-")]
+    expect(runs, 1, "give one run, STUDY/runs/NAME, or STUDY for all that it kept")
+    try:
+        from medtune_jax.serving.page import serve
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the page needs {error.name}, which is not installed: pip install 'medtune-jax[serve]'"
+        ) from error
+    from medtune_jax.compilation import keep_programs
+    from medtune_jax.serving.answer import Served
+
+    keep_programs()
+    served = Served(runs[0])
+    _, given = _with_options("serve", served.ensemble, values, arguments)
+    served.options |= {name: given[name] for name in given if values[name].present}
+    port = int(number("port", values.port or str(_PORT)))
+    serve(
+        served, values.host or _HOST, port, lambda at: print(f"{at} (Ctrl-C ends it)", flush=True)
+    )
 
 
 def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -125,6 +158,20 @@ VERBS: dict[str, Verb] = {
             "run": "STUDY/runs/NAME with kept weights, several seeds of one depth, or STUDY for all that it kept"
         },
         notes=_prediction_options,
+        more=True,
+    ),
+    "serve": Verb(
+        "a page on this machine: drop an image on it, see what a study's networks say of it, and how good they are",
+        "medtune serve STUDY",
+        "RUN [--host=HOST] [--port=PORT]",
+        _serve,
+        {
+            "host": f"address to listen at (default {_HOST}: this machine alone; whoever reaches another one sees all)",
+            "port": f"port to listen at (default {_PORT}; 0: any that is free)",
+        },
+        notes=lambda values: (
+            "options of medtune predict for the run's application may be given, too\n\n"
+        ),
         more=True,
     ),
     "export": Verb(

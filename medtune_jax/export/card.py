@@ -37,10 +37,7 @@ def card(run: FinishedRun, packed: Packed) -> str:
     """The card as Markdown."""
     sections = {
         "Model details": _details(run),
-        "Intended use": _intended(run),
-        "Data": _data(run),
-        "Performance on the test set": _performance(run),
-        "Limits": _limits(run),
+        **study_sections(run),
         "Training": _training(run),
         "How to use the files": _use(run, packed),
         "Versions": _table(("name", "version"), sorted(packed.record["versions"].items())),
@@ -49,6 +46,16 @@ def card(run: FinishedRun, packed: Packed) -> str:
     parts = [f"# Model card: {title}"]
     parts += [f"## {name}\n\n{text}" for name, text in sections.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def study_sections(run: FinishedRun) -> dict[str, str]:
+    """By heading, in Markdown, what whoever looks at an answer of the network has to know of its study."""
+    return {
+        "Intended use": _intended(run),
+        "Data": _data(run),
+        "Performance on the test set": _performance(run),
+        "Limits": _limits(run),
+    }
 
 
 def _classes(run: FinishedRun) -> str:

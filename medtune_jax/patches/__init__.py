@@ -3,6 +3,7 @@
 from medtune_jax.patches.augment import Augment, Views
 from medtune_jax.patches.crops import Crops, Planes, padded
 from medtune_jax.patches.images import Images
+from medtune_jax.patches.pixels import pixels_of
 from medtune_jax.patches.protocol import PatchSet
 from medtune_jax.patches.recipes import crop_affines
 from medtune_jax.patches.records import Records
@@ -17,4 +18,5 @@ __all__ = [
     "Views",
     "crop_affines",
     "padded",
+    "pixels_of",
 ]

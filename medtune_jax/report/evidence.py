@@ -246,6 +246,12 @@ class Evidence:
         return max(self.recommendations, default=None)
 
     @property
+    def recommended(self) -> Cell | None:
+        """The answer: its depth and training-set size; None of a study without one."""
+        fraction = self.main_fraction
+        return None if fraction is None else (self.recommendations[fraction].depth, fraction)
+
+    @property
     def shown_fractions(self) -> list[float]:
         """The largest and the smallest fraction that have an answer: the panels of a figure."""
         known = sorted(self.recommendations, reverse=True)

@@ -14,7 +14,6 @@ from medtune_jax.fields import items
 from medtune_jax.paths import discard, scratch_beside, written_to
 
 if TYPE_CHECKING:  # what reads a report takes a while to import
-    from medtune_jax.report.evidence import Evidence
     from medtune_jax.report.load import Run, StudyResults
 
 RECOMMENDED, ALL = "recommended", "all"
@@ -67,7 +66,7 @@ def prune(directory: str | Path, keep: str | Sequence[str] = RECOMMENDED) -> Pru
         )
     check_names(names, [*study.depths, *(run.run for run in study.runs)])
     held = [run for run in study.runs if _weights(study, run).is_dir()]
-    answer = _recommended(evidence)
+    answer = study.cell(*evidence.recommended) if evidence.recommended else []
     everything = ALL in names or not answer
     kept = [r for r in held if everything or r in answer or {r.run, r.depth} & set(names)]
     removed = [run for run in held if run not in kept]
@@ -93,13 +92,6 @@ def check_names(names: Sequence[str], known: Sequence[str]) -> None:
             raise UserError(
                 f"the study has no depth or run '{name}' to keep; did you mean '{near}'?"
             )
-
-
-def _recommended(evidence: Evidence) -> list[Run]:
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return []
-    return evidence.study.cell(evidence.recommendations[fraction].depth, fraction)
 
 
 def _why(names: Sequence[str], answer: Sequence[Run]) -> str:

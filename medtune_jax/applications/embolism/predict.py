@@ -13,6 +13,7 @@ from medtune_jax.applications.embolism.patches import patch_grid, planes
 from medtune_jax.applications.embolism.show import vessel_planes
 from medtune_jax.applications.embolism.truth import candidate_name, read_truth
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, mapper_of
 from medtune_jax.applications.marks import found_lesions, threshold_at
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
 from medtune_jax.applications.predictions import (
@@ -53,6 +54,9 @@ def predict(
     inputs: Sequence[Path],
     output: Path,
     false_positives: float = PER_VOLUME[1],
+    explain: bool = False,
+    explain_by: str = GRAD_CAM,
+    explain_stage: str = "",
 ) -> Predicted:
     """Find candidates in CT volumes and score them: predictions.csv has a row per candidate, volumes.csv per volume,
     PATIENT.png shows the best; with masks metrics.csv, the sensitivity by embolus.
@@ -60,6 +64,7 @@ def predict(
     Args:
       inputs: DICOM series (a folder each), NIfTI or NRRD files, or a folder of patients as studies read it.
       false_positives: per volume of the study's test set, which sets the score from which on a candidate is marked.
+      explain: draw PATIENT.maps.png of the best candidates. explain_by, explain_stage: as of `Mapper`.
 
     Raises:
       UserError: inputs that are no volumes, two patients of one name, or no volume that can be read.
@@ -68,6 +73,7 @@ def predict(
     grid = patch_grid(data, ensemble.size)
     settings, scorer = Settings.of(data, grid.reach_mm), Scorer(ensemble)
     window = (float(data.window[0]), float(data.window[1]))
+    mapper = mapper_of(ensemble, explain, explain_by, explain_stage)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
     cases, masked = _listed(inputs)
 
@@ -81,11 +87,16 @@ def predict(
             patches = planes({"": patient}, data.representation, grid, window)
             candidate = np.repeat(np.arange(len(patient)), grid.variants)
             scores = by_case(scorer(patches), candidate, len(patient))
-            picture = _montage(patient, mean_of_runs(scores)[0][:, 1], window)
-            write_whole(output / f"{cases[found.number].patient}.png", picture)
+            best = np.argsort(-mean_of_runs(scores)[0][:, 1], kind="stable")[:_SHOWN]
+            name = cases[found.number].patient
+            write_whole(output / f"{name}.png", _montage(patient, best, window))
+            if mapper:
+                sheet = mapper.sheet(patches, best * grid.variants, 1, 3)
+                write_whole(output / f"{name}.maps.png", sheet)
         return _kept(found, scores)
 
-    key = key_of(ensemble, {"threshold": threshold}, _files(cases))
+    drawn = (explain_by, mapper.stage) if mapper else ()
+    key = key_of(ensemble, {"threshold": threshold, "maps": drawn}, _files(cases))
     parts = in_parts(range(len(cases)), 1, read, score, output, key, "volumes")
     bad = [line for part in parts for line in part["bad"].tolist()]
     good = [part for part in parts if not len(part["bad"])]
@@ -105,6 +116,7 @@ PREDICTION = Prediction(
             "per volume of the study's test set: sets the score from which on a candidate is marked",
             float,
         ),
+        *OPTIONS,
     ),
 )
 
@@ -171,9 +183,8 @@ def _kept(found: _Read, scores: np.ndarray) -> Arrays:
     }
 
 
-def _montage(patient: Patient, mean: np.ndarray, window: tuple[float, float]) -> bytes:
+def _montage(patient: Patient, best: np.ndarray, window: tuple[float, float]) -> bytes:
     """The best candidates from left to right: the vessel's cross-section above its longitudinal plane, 15 mm wide."""
-    best = np.argsort(-mean, kind="stable")[:_SHOWN]
     pairs = [vessel_planes(patient, k, window) for k in best]
     return png(
         mosaic([tile for plane in zip(*pairs, strict=True) for tile in plane], len(best), _GAP)

@@ -12,8 +12,10 @@ import numpy as np
 from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.frame_quality.cases import CLASSES, scaled
 from medtune_jax.applications.frame_quality.patches import judged_crops
+from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, map_files, mapper_of
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
 from medtune_jax.applications.predictions import (
+    explained_classes,
     thresholds_of,
     unreadable_text,
     write_classified,
@@ -25,8 +27,10 @@ from medtune_jax.datasets.colonoscopy.new import listed, read_each
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.patches import Crops, padded
+from medtune_jax.paths import write_whole
 
 _PART = 16  # frames in memory at a time; as many are read ahead
+_SHOWN = 4  # crops of a frame that are explained
 _LEAST = 3  # frames of a video that make a timeline
 _NO_LABELS = "none"
 
@@ -45,13 +49,17 @@ def predict(
     output: Path,
     seconds: float | None = None,
     labels: str = "",
+    explain: bool = False,
+    explain_by: str = GRAD_CAM,
+    explain_stage: str = "",
 ) -> Predicted:
     """Score the frames of videos, images and folders: predictions.csv, a timeline per video and, with labels,
     metrics.csv.
 
     Args:
       seconds: between the frames that are taken of a video file; None: as in the study. labels: a table video, frame,
-        quality; '': the folder's own quality.csv; 'none': no labels.
+        quality; '': the folder's own quality.csv; 'none': no labels. explain: draw maps/ of the first crops of each
+        frame. explain_by, explain_stage: as of `Mapper`.
 
     Raises:
       UserError: neither videos nor images, labels of frames that are not there, or no frame that can be read.
@@ -60,7 +68,8 @@ def predict(
     every = data.seconds_between_frames if seconds is None else seconds
     files, lost = listed(inputs, every)
     files = _labelled(files, labels)
-    scorer = Scorer(ensemble)
+    scorer, mapper = Scorer(ensemble), mapper_of(ensemble, explain, explain_by, explain_stage)
+    drawn_to = map_files([file.title for file in files]) if mapper else []
 
     def read(part: Sequence[int]) -> _Read:
         found = read_each([files[k] for k in part])
@@ -71,11 +80,18 @@ def predict(
     def score(part: _Read) -> Arrays:
         scores = np.zeros((len(ensemble.members), 0, len(CLASSES)), np.float32)
         if part.images:
-            scores = _scored(scorer, part.images, ensemble)
+            crops = _crops(part.images, ensemble)
+            scores = by_case(scorer(crops), crops.source, len(part.images))
+            if mapper:
+                called = explained_classes(ensemble, scores)
+                for row, (k, of) in enumerate(zip(part.place, called, strict=True)):
+                    shown = np.flatnonzero(crops.source == row)[:_SHOWN]
+                    write_whole(output / drawn_to[k], mapper.sheet(crops, shown, int(of), 2))
         place, bad = np.array(part.place, int), np.array(part.bad, str)
         return {"place": place, "scores": scores, "bad": bad}
 
-    numbers, options = range(len(files)), {"every": every}
+    drawn = (explain_by, mapper.stage) if mapper else ()
+    numbers, options = range(len(files)), {"every": every, "maps": drawn}
     key = key_of(ensemble, options, [file.image for file in files])
     parts = in_parts(numbers, _PART, read, score, output, key, "frames: parts")
     bad = [*lost, *(line for part in parts for line in part["bad"].tolist())]
@@ -84,7 +100,8 @@ def predict(
     if not len(place):
         raise UserError(unreadable_text(bad, count))
     scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    said = _write(ensemble, output, [files[k] for k in place], scores)
+    maps = [drawn_to[k] for k in place] if mapper else []
+    said = _write(ensemble, output, [files[k] for k in place], scores, maps)
     finished(output)
     return Predicted("\n".join(said), unreadable_text(bad, count))
 
@@ -98,6 +115,7 @@ PREDICTION = Prediction(
         Option(
             "labels", "", "a table video,frame,quality of what is true; none: leave quality.csv out"
         ),
+        *OPTIONS,
     ),
 )
 
@@ -113,18 +131,21 @@ def _labelled(files: Sequence[FrameFile], labels: str) -> list[FrameFile]:
     return [replace(file, mask=None, no_lesion=False, positive=None) for file in files]
 
 
-def _scored(scorer: Scorer, images: Sequence[np.ndarray], ensemble: Ensemble) -> np.ndarray:
-    """Log-odds float32 [S, n, 2] of frames, each the mean over its crops, as of a test frame."""
+def _crops(images: Sequence[np.ndarray], ensemble: Ensemble) -> Crops:
+    """Of frames, as of test frames; `source` says of which."""
     data, size = ensemble.data, ensemble.size
     sources, shapes = padded(images)
     crops = [judged_crops(shape, data.crop_seed, data.test_crops, size) for shape in shapes]
     frame = np.repeat(np.arange(len(images), dtype=np.int32), data.test_crops)
-    patches = Crops(sources, shapes, frame, np.concatenate(crops), size)
-    return by_case(scorer(patches), frame, len(images))
+    return Crops(sources, shapes, frame, np.concatenate(crops), size)
 
 
 def _write(
-    ensemble: Ensemble, output: Path, files: Sequence[FrameFile], scores: np.ndarray
+    ensemble: Ensemble,
+    output: Path,
+    files: Sequence[FrameFile],
+    scores: np.ndarray,
+    maps: Sequence[str],
 ) -> list[str]:
     """The table, the timelines, and what to say of them."""
     labels = [file.quality for file in files]
@@ -133,6 +154,8 @@ def _write(
         "video": [file.video for file in files],
         "seconds": ["" if file.seconds is None else f"{file.seconds:g}" for file in files],
     }
+    if maps:
+        columns["map"] = list(maps)
     if any(label is not None for label in labels):
         columns["label"] = ["" if label is None else CLASSES[label] for label in labels]
     videos = columns["video"]

@@ -33,7 +33,8 @@ def timeline(
     ax.plot(x, probability, color=palette.BLUE, lw=1, marker=".", ms=3)
     if threshold is not None:
         ax.axhline(threshold, color=palette.VERMILION, ls="--", lw=1, label="threshold")
-        ax.legend(loc="lower right", fontsize=8, frameon=False)
+        # Above the axes, where no frame lies.
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
     ax.set(xlabel="Seconds" if filmed else "Frame", ylabel="P(informative)", ylim=(-0.02, 1.02))
     ax.set_title(video, fontsize=10)
     clean(ax)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from medtune_jax import explanation
 from medtune_jax.applications.ensemble import load_all
 from medtune_jax.applications.kept import study_rows
-from medtune_jax.applications.mapping import Mapper
+from medtune_jax.applications.mapping import Mapper, panel
 from medtune_jax.applications.protocol import OF_RUNS, Dataset
 from medtune_jax.applications.scoring import mean_of_runs
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.labels import several
 from medtune_jax.evaluation.scores import label_words
+from medtune_jax.patches import pixels_of
 from medtune_jax.paths import csv_bytes
 from medtune_jax.pictures import mosaic
 
@@ -61,7 +61,9 @@ def explain(dataset: Dataset, study: Path) -> dict[str, bytes]:
     if not chosen:
         return {}
     place = {name: number for number, name in enumerate(dataset.names)}
-    pixels = _pixels(dataset, np.array([place[test.names[image]] for image, _, _ in chosen], int))
+    pixels = pixels_of(
+        dataset.patches, np.array([place[test.names[image]] for image, _, _ in chosen], int)
+    )
     of = np.array([named for _, named, _ in chosen], int)
     mapper = Mapper(ensemble)
     about = {
@@ -115,11 +117,6 @@ def most_certain(
     return found
 
 
-def panel(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
-    """uint8 [S,2S,3]: an image [S,S,3], and beside it the same below its map [S,S]."""
-    return np.concatenate([image, explanation.overlay(image, map_)], axis=1)
-
-
 def read_about(study: Path) -> dict[str, Any] | None:
     """runs, depth, fraction, stage, size, and `random`: rank correlations with maps of random weights; None where
     a study has no explanations, or not all of their files: a damaged one, whose network is gone, is not made anew."""
@@ -148,12 +145,6 @@ def read_explained(study: Path) -> list[Explained]:
         )
         for number, row in enumerate(rows)
     ]
-
-
-def _pixels(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """uint8 [n,S,S,3] of patches by number."""
-    arrays = {name: jnp.asarray(a) for name, a in dataset.patches.subset(rows).items()}
-    return np.asarray(dataset.patches.take(arrays, jnp.arange(len(rows)))).astype(np.uint8)
 
 
 def _against_random(

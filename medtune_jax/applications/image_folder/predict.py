@@ -12,14 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
-from medtune_jax.applications.image_folder.explained import panel
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.layout import read_folders
 from medtune_jax.applications.image_folder.reader import SUFFIXES, try_read
 from medtune_jax.applications.image_folder.rows import Row, Table
 from medtune_jax.applications.image_folder.table import find_table, read_labels
-from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, Mapper
+from medtune_jax.applications.mapping import GRAD_CAM, MAPS, OPTIONS, map_files, mapper_of, panel
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
 from medtune_jax.applications.predictions import (
     explained_classes,
@@ -38,7 +37,6 @@ from medtune_jax.pictures import png
 
 _PART = 256  # images in memory at a time; as many are read ahead
 _NO_LABELS = "none"
-MAPS = "maps"
 
 
 class _Read(NamedTuple):
@@ -80,8 +78,8 @@ def predict(
     images = _listed(inputs)
     truth = _truth(ensemble, inputs, labels, columns)
     size, scorer = ensemble.size, Scorer(ensemble)
-    mapper = Mapper(ensemble, explain_by, explain_stage) if explain else None
-    drawn_to = _map_files(list(images)) if explain else {}
+    mapper = mapper_of(ensemble, explain, explain_by, explain_stage)
+    drawn_to = dict(zip(images, map_files([Path(name).stem for name in images]), strict=True))
 
     def read(part: Sequence[str]) -> _Read:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -110,7 +108,7 @@ def predict(
     if not len(names):
         raise UserError(unreadable_text(bad, len(images)))
     scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    said = _write(ensemble, output, names, scores, truth, drawn_to)
+    said = _write(ensemble, output, names, scores, truth, drawn_to if mapper else {})
     if mapper:
         said.append(f"what speaks for what each is called: {output / MAPS}")
     finished(output)
@@ -198,15 +196,6 @@ def _checked(ensemble: Ensemble, table: Table, where: Path) -> dict[str, Row]:
             f"({', '.join(ensemble.classes)}): mend it, or leave the labels out with --labels=none"
         )
     return {row.image: row for row in table.rows}
-
-
-def _map_files(names: Sequence[str]) -> dict[str, str]:
-    """Of each image the file of its map; numbers, since two folders may have images of one name."""
-    digits = len(str(len(names)))
-    return {
-        name: f"{MAPS}/{number:0{digits}d}-{Path(name).stem}.png"
-        for number, name in enumerate(names, 1)
-    }
 
 
 def _write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,28 @@ from medtune_jax.applications.intima_media.contours import (
 from medtune_jax.applications.intima_media.dense import PixelClassifier
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
-from medtune_jax.applications.intima_media.scan import confidence_maps
+from medtune_jax.applications.intima_media.scan import confidence_maps, traced
+from medtune_jax.applications.intima_media.truth import error_row
+from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
+from medtune_jax.applications.predictions import (
+    METRICS,
+    figures_text,
+    metrics_file,
+    unreadable_text,
+)
 from medtune_jax.applications.protocol import Option, Predicted, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
 from medtune_jax.errors import UserError
+from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, readings, too_few
+from medtune_jax.evaluation.readers import Estimate, of_mean
 from medtune_jax.folders import files_below
-from medtune_jax.paths import csv_bytes
+from medtune_jax.paths import csv_bytes, write_whole
+from medtune_jax.pictures import png
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
 MODES = ("convolutional", "exact")
+ERRORS = ("li_error", "ma_error", "boundary_error", "thickness_error")
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,12 @@ def measure(
             "ask for pixels with --unit=px."
         )
     columns = np.arange(roi.image.shape[1])
-    probabilities = getattr(classifier, mode)(roi.image, columns)
+    return _measured(getattr(classifier, mode)(roi.image, columns), roi, unit)
+
+
+def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
+    """Of the probabilities [H, W, 3] of all pixels."""
+    columns = np.arange(roi.image.shape[1])
     li, ma = confidence_maps(probabilities, len(roi.image), columns, columns)
     contours = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
     return Measurement(
@@ -70,6 +88,27 @@ def measure(
     )
 
 
+@dataclass(frozen=True)
+class _Given:
+    """Stands in for a network whose probabilities are known."""
+
+    patch: float
+    probabilities: NDArray
+
+    def convolutional(self, image: NDArray, columns: NDArray) -> NDArray:
+        return self.probabilities[:, columns]
+
+    exact = convolutional
+
+
+class _Read(NamedTuple):
+    """path: of the image. roi: None where it cannot be read, and `bad` says why."""
+
+    path: Path
+    roi: Roi | None
+    bad: str = ""
+
+
 def predict(
     ensemble: Ensemble,
     inputs: Sequence[Path],
@@ -77,42 +116,111 @@ def predict(
     unit: str = "mm",
     mode: str = "convolutional",
     mm_per_pixel: float | None = None,
+    labels: str = "",
 ) -> Predicted:
     """Measure images, or all images of folders, and write what was found into `output`.
 
     thickness.csv has a row an image; NAME.contours.csv a row a column (x, LI and MA in pixels,
-    thickness in `unit`, low confidence); NAME.overlay.png shows both contours. mm_per_pixel applies
-    to images that bring no calibration of their own.
+    thickness in `unit`, low confidence); NAME.overlay.png shows both contours; where an expert's
+    contours lie beside images, metrics.csv has the errors. Of several runs the mean of their
+    probabilities is measured.
+
+    Args:
+      mm_per_pixel: of images that bring no calibration of their own. labels: 'none' leaves an
+        expert's contours out.
+
+    Raises:
+      UserError: no image among the inputs, two of one name, or none that can be measured.
     """
-    if len(ensemble.members) > 1:
-        raise UserError("contours are measured with one network: give one --run=STUDY/runs/NAME")
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
-    # All images are read, and those refused that must be, before the first is measured.
-    rois = [
-        roi if roi.mm_per_pixel is not None else replace(roi, mm_per_pixel=mm_per_pixel)
-        for roi in map(read_new, paths)
+    if mode not in MODES:
+        raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
+    classifiers = [classifier_of(member) for member in ensemble.members]
+
+    def read(part: Sequence[Path]) -> _Read:
+        try:
+            roi = read_new(part[0], labels != "none")
+        except UserError as error:
+            return _Read(part[0], None, str(error))
+        return _Read(part[0], roi if roi.mm_per_pixel else replace(roi, mm_per_pixel=mm_per_pixel))
+
+    def work(found: _Read) -> Arrays:
+        if found.roi is None:
+            return {"bad": np.array([found.bad])}
+        try:
+            return _measure_all(classifiers, found.roi, unit, mode, output / _stem(found.path))
+        except UserError as error:
+            return {"bad": np.array([str(error)])}
+
+    options = {"unit": unit, "mode": mode, "mm_per_pixel": mm_per_pixel, "labels": labels}
+    parts = in_parts(paths, 1, read, work, output, key_of(ensemble, options, paths), "images")
+    bad = [line for part in parts for line in part.get("bad", np.array([])).tolist()]
+    good = [part for part in parts if "bad" not in part]
+    if not good:
+        raise UserError(unreadable_text(bad, len(paths)))
+    said = _write(output, good, unit, len(classifiers))
+    finished(output)
+    return Predicted("\n".join(said), unreadable_text(bad, len(paths)))
+
+
+def _measure_all(
+    classifiers: Sequence[PixelClassifier], roi: Roi, unit: str, mode: str, base: Path
+) -> Arrays:
+    """Of one image: its row of thickness.csv, what to say, its subject, and the errors [S, 4] of each network, (0, 4)
+    where nobody traced it. Writes the files that begin with `base`.
+    """
+    columns, patch = np.arange(roi.image.shape[1]), classifiers[0].patch
+    check_size(roi, patch)
+    each = [getattr(classifier, mode)(roi.image, columns) for classifier in classifiers]
+    of = [measure(_Given(patch, p), roi, unit) for p in each]  # type: ignore[arg-type]
+    whole = measure(_Given(patch, np.mean(each, axis=0)), roi, unit)  # type: ignore[arg-type]
+    _write_contours(base, whole)
+    known = len(traced(roi)) > 0
+    errors = np.array([_errors(roi, m, unit) for m in of] if known else []).reshape(-1, len(ERRORS))
+    thick = [m.thickness.mean for m in of]
+    row = [
+        *(roi.name, unit, f"{whole.thickness.mean:.4f}", f"{whole.thickness.maximum:.4f}"),
+        *([f"{np.std(thick, ddof=1):.4f}"] if len(of) > 1 else []),
+        *(f"{whole.contours.low_confidence.mean():.3f}", " ".join(whole.warnings)),
     ]
-    output.mkdir(parents=True, exist_ok=True)
-    classifier = classifier_of(ensemble.members[0])
-    measurements = [measure(classifier, roi, unit, mode) for roi in rois]
-    for path, measurement in zip(paths, measurements, strict=True):
-        _write(output / _stem(path), measurement)
-    rows = [
-        (
-            path.as_posix(),
-            unit,
-            f"{m.thickness.mean:.4f}",
-            f"{m.thickness.maximum:.4f}",
-            f"{m.contours.low_confidence.mean():.3f}",
-            " ".join(m.warnings),
-        )
-        for path, m in zip(paths, measurements, strict=True)
-    ]
-    head = ("image", "unit", "mean", "maximum", "low_confidence", "warnings")
-    (output / "thickness.csv").write_bytes(csv_bytes([head, *rows]))
-    return Predicted(summary(measurements))
+    said, subject = np.array(summary([whole])), np.array(roi.subject)
+    return {"row": np.array(row), "said": said, "subject": subject, "errors": errors}
+
+
+def _errors(roi: Roi, found: Measurement, unit: str) -> list[float]:
+    """Distances to the expert's LI, MA, both, and of the thickness: micrometres, or pixels with unit px."""
+    own = traced(roi)
+    row = error_row(roi, found.contours.li[own], found.contours.ma[own])
+    thick = abs(row["thickness_px"] - row["expert_thickness_px"])
+    pixels = [row["li_px"], row["ma_px"], (row["li_px"] + row["ma_px"]) / 2, thick]
+    scale = 1.0 if unit == "px" else (roi.mm_per_pixel or np.nan) * MICROMETRES_PER_MM
+    return [scale * error for error in pixels]
+
+
+def _write(output: Path, parts: Sequence[Arrays], unit: str, networks: int) -> list[str]:
+    """thickness.csv and, where an expert traced images, metrics.csv; what to say of them."""
+    spread = ["spread"] if networks > 1 else []
+    head = ["image", "unit", "mean", "maximum", *spread, "low_confidence", "warnings"]
+    rows = [part["row"].tolist() for part in parts]
+    write_whole(output / "thickness.csv", csv_bytes([head, *rows]))
+    said = [str(part["said"]) for part in parts]
+    traced_ones = [part for part in parts if len(part["errors"])]
+    if not traced_ones:
+        return said
+    errors = np.stack([part["errors"] for part in traced_ones], axis=1)
+    subjects = np.array([str(part["subject"]) for part in traced_ones])
+    why, own = too_few(subjects), "px" if unit == "px" else "um"
+    figures = {
+        f"{name}_{own}": Estimate(float(values.mean()), why=why)
+        if why
+        else of_mean(readings(values, subjects), "log")
+        for name, values in zip(ERRORS, np.moveaxis(errors, -1, 0), strict=True)
+    }
+    write_whole(output / METRICS, metrics_file(figures, len(subjects), len(np.unique(subjects))))
+    said.append(f"{len(subjects):,} images with an expert's contours: {output / METRICS}")
+    return [*said, *figures_text(figures)]
 
 
 PREDICTION = Prediction(
@@ -121,6 +229,7 @@ PREDICTION = Prediction(
         Option("unit", "mm", "of the thickness: mm or px"),
         Option("mode", "convolutional", "or exact, patch by patch and far slower"),
         Option("mm_per_pixel", None, "of images without calibration of their own", float),
+        Option("labels", "", "none: leave an expert's contours beside the images out"),
     ),
 )
 
@@ -159,7 +268,7 @@ def _stem(path: Path) -> str:
     return f"{path.absolute().parent.name}-{path.stem}"
 
 
-def _write(base: Path, measurement: Measurement) -> None:
+def _write_contours(base: Path, measurement: Measurement) -> None:
     roi, contours = measurement.roi, measurement.contours
     rows = zip(
         roi.li, roi.ma, measurement.thickness.per_column, contours.low_confidence, strict=True
@@ -169,6 +278,6 @@ def _write(base: Path, measurement: Measurement) -> None:
         (x, f"{li:.3f}", f"{ma:.3f}", f"{distance:.4f}", int(low))
         for x, (li, ma, distance, low) in enumerate(rows)
     ]
-    base.with_name(f"{base.name}.contours.csv").write_bytes(csv_bytes([head, *lines]))
+    write_whole(base.with_name(f"{base.name}.contours.csv"), csv_bytes([head, *lines]))
     picture = overlay(roi.image, roi.li, roi.ma, contours.low_confidence)
-    picture.save(base.with_name(f"{base.name}.overlay.png"))
+    write_whole(base.with_name(f"{base.name}.overlay.png"), png(picture))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.mapping import GRAD_CAM, MAPS, OPTIONS, Mapper, mapper_of
 from medtune_jax.applications.marks import found_lesions, threshold_at
 from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
 from medtune_jax.applications.polyps.candidates import hits, read_detector
@@ -60,6 +61,9 @@ def predict(
     seconds: float | None = None,
     false_positives: float = PER_FRAME[-1],
     overlays: str = DRAWN[0],
+    explain: bool = False,
+    explain_by: str = GRAD_CAM,
+    explain_stage: str = "",
 ) -> Predicted:
     """Find candidates in the frames of videos, images and folders, and score them: predictions.csv has a row per
     candidate, frames.csv per frame; with masks metrics.csv, the sensitivity by lesion.
@@ -67,6 +71,7 @@ def predict(
     Args:
       seconds: between the frames that are taken of a video file; None: all. false_positives: per frame of the study's
         test set, which sets the score from which on a candidate is marked. overlays: of which frames boxes are drawn.
+      explain: draw maps/ of the marked candidates of each frame. explain_by, explain_stage: as of `Mapper`.
 
     Raises:
       UserError: neither videos nor images, a study that kept no detector, or no frame that can be read.
@@ -75,6 +80,7 @@ def predict(
         raise UserError(f"overlays is '{overlays}': give {', '.join(DRAWN)}")
     data = ensemble.data
     detector, scorer = read_detector(ensemble.directory), Scorer(ensemble)
+    mapper = mapper_of(ensemble, explain, explain_by, explain_stage)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
     files, lost = listed(inputs, seconds, folder)
 
@@ -90,11 +96,17 @@ def predict(
         return _Read([k for k, _ in good], frames, scale, candidates, bad)
 
     def score(part: _Read) -> Arrays:
-        scores = _scored(scorer, part, ensemble)
+        patches, candidate = _patches(part, ensemble)
+        scores = np.zeros((len(ensemble.members), 0, 2), np.float32)
+        if patches:
+            scores = by_case(scorer(patches), candidate, int(candidate[-1]) + 1)
+        if mapper and patches:
+            _explain(part, patches, candidate, scores, threshold, mapper, output)
         _draw(part, scores, threshold, overlays, output)
         return _kept(part, scores, data.smallest_lesion)
 
-    options = {"seconds": seconds, "threshold": threshold, "overlays": overlays}
+    drawn = (explain_by, mapper.stage) if mapper else ()
+    options = {"seconds": seconds, "threshold": threshold, "overlays": overlays, "maps": drawn}
     key = key_of(ensemble, options, [file.image for file in files])
     parts = in_parts(range(len(files)), _PART, read, score, output, key, "frames: parts")
     bad = [*lost, *(line for part in parts for line in part["bad"].tolist())]
@@ -118,6 +130,7 @@ PREDICTION = Prediction(
             float,
         ),
         Option("overlays", DRAWN[0], "frames to draw boxes on: marked, all or none"),
+        *OPTIONS,
     ),
 )
 
@@ -127,19 +140,38 @@ def _axis(name: str) -> int:
     return 1 if name == "scores" else 0
 
 
-def _scored(scorer: Scorer, part: _Read, ensemble: Ensemble) -> np.ndarray:
-    """Log-odds float32 [S, M, 2] of all candidates, frame by frame, each the mean over its variants."""
+def _patches(part: _Read, ensemble: Ensemble) -> tuple[Crops | None, np.ndarray]:
+    """The variants of all candidates, frame by frame, and the candidate of each int [P]; None where there is none."""
     data, size = ensemble.data, ensemble.size
     boxes = np.array([c[:4] for row in part.candidates for c in row], float).reshape(-1, 4)
-    if not len(boxes):
-        return np.zeros((len(ensemble.members), 0, 2), np.float32)
     shown = spread(data.test_variants)
     candidate, variant = np.repeat(np.arange(len(boxes)), len(shown)), np.tile(shown, len(boxes))
+    if not len(boxes):
+        return None, candidate
     frame = np.repeat(np.arange(len(part.frames)), [len(row) for row in part.candidates])
     sources, shapes = padded([frame.image for frame in part.frames])
     affines = candidate_affines(boxes[candidate], variant, size, data.square)
-    patches = Crops(sources, shapes, frame[candidate].astype(np.int32), affines, size)
-    return by_case(scorer(patches), candidate, len(boxes))
+    return Crops(sources, shapes, frame[candidate].astype(np.int32), affines, size), candidate
+
+
+def _explain(
+    part: _Read,
+    patches: Crops,
+    candidate: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    mapper: Mapper,
+    output: Path,
+) -> None:
+    """maps/VIDEO-FRAME.png: the marked candidates, best first, each beside what in it speaks for a polyp."""
+    mean = mean_of_runs(scores)[0][:, 1]
+    first = np.searchsorted(candidate, np.arange(len(mean)))  # of each candidate's variants
+    for number, frame in enumerate(part.frames):
+        own = np.flatnonzero((patches.source[first] == number) & (mean >= threshold))
+        if len(own):
+            best = own[np.argsort(-mean[own], kind="stable")]
+            sheet = mapper.sheet(patches, first[best], 1, 2)
+            write_whole(output / MAPS / f"{frame.video}-{frame.name}.png", sheet)
 
 
 def _kept(part: _Read, scores: np.ndarray, smallest: int) -> Arrays:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,7 +13,7 @@ from medtune_jax.applications.polyps.cases import Cases, mask_of
 from medtune_jax.applications.polyps.detector import Candidate
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.datasets.sheet import outlined
-from medtune_jax.patches import Crops
+from medtune_jax.patches import pixels_of
 from medtune_jax.pictures import mosaic, png
 
 PATCHES, FOLDER = "patches.png", "frames"
@@ -90,18 +89,9 @@ def _montage(dataset: Dataset) -> Image.Image:
     for label in (1, 0):
         members = np.flatnonzero((dataset.labels == label) & ~dataset.test)
         picked.append(rng.choice(members, count, replace=len(members) < count))
-    return mosaic([*_pixels(dataset, np.concatenate(picked))], _ACROSS, _GAP, background=255)
-
-
-def _pixels(dataset: Dataset, index: np.ndarray) -> np.ndarray:
-    """The patches as the network is given them: uint8 [N, S, S, 3]; only their own frames are loaded."""
-    patches = dataset.patches
-    assert isinstance(patches, Crops)
-    pixels = patches.take(
-        {name: jnp.asarray(array) for name, array in patches.subset(index).items()},
-        jnp.arange(len(index)),
+    return mosaic(
+        [*pixels_of(dataset.patches, np.concatenate(picked))], _ACROSS, _GAP, background=255
     )
-    return np.rint(pixels).astype(np.uint8)
 
 
 def _chosen(cases: Cases, test: np.ndarray) -> np.ndarray:

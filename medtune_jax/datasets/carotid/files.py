@@ -50,8 +50,8 @@ def read_plain(directory: Path | str) -> list[Roi]:
     return rois
 
 
-def read_new(path: Path | str) -> Roi:
-    """One image to measure, without contours, named by its path.
+def read_new(path: Path | str, contours: bool = True) -> Roi:
+    """One image to measure, named by its path; with the contours of an expert where `contours` and both lie beside it.
 
     Its calibration is the file's own (DICOM), or stands in a calibration.csv of its folder or of the
     folder above.
@@ -62,7 +62,11 @@ def read_new(path: Path | str) -> Roi:
     for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
         known |= tables.calibration(table) if table.is_file() else {}
     scale = known.get(path.resolve(), mm_per_pixel)
-    return untraced(image, scale, path.absolute().parent.name, path.as_posix())
+    roi = untraced(image, scale, path.absolute().parent.name, path.as_posix())
+    siblings = sum(p.suffix.lower() in SUFFIXES for p in path.absolute().parent.iterdir())
+    sources = [_own_contour(path, which, siblings) for which in ("LI", "MA")] if contours else []
+    found = [tables.csv_points(source) for source in sources if source]
+    return with_contours(roi, *found) if len(found) == 2 else roi
 
 
 def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -141,9 +145,15 @@ def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
 
 
 def _contour_file(image: Path, which: str, images_in_folder: int) -> Path:
+    found = _own_contour(image, which, images_in_folder)
+    if found is None:
+        own = image.with_suffix(f".{which}.csv")
+        raise UserError(f"{image} has no {which} contour: write its points (x,y) to {own.name}.")
+    return found
+
+
+def _own_contour(image: Path, which: str, images_in_folder: int) -> Path | None:
     own, shared = image.with_suffix(f".{which}.csv"), image.with_name(f"{which}.csv")
     if own.exists():
         return own
-    if shared.exists() and images_in_folder == 1:
-        return shared
-    raise UserError(f"{image} has no {which} contour: write its points (x,y) to {own.name}.")
+    return shared if shared.exists() and images_in_folder == 1 else None

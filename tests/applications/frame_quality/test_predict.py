@@ -121,3 +121,13 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no")
     with pytest.raises(UserError, match="1 of 1 could not be read"):
         predict(study, [tmp_path / "a.mp4"], tmp_path / "out")
+
+
+def test_explain_draws_the_first_crops_of_each_frame(study, film, tmp_path):
+    predict(study, [film], tmp_path, seconds=2.0, explain=True)
+    rows = rows_of(tmp_path / "predictions.csv")
+    drawn = [Image.open(tmp_path / row["map"]) for row in rows]
+    assert len(drawn) == len(list((tmp_path / "maps").iterdir()))
+    side = load_all([study]).size
+    side *= max(1, 160 // side)
+    assert {picture.size for picture in drawn} == {(2 * (2 * side + 3), 2 * (side + 3))}

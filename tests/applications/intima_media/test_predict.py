@@ -7,15 +7,20 @@ import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
+from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
+    ERRORS,
+    classifier_of,
     measure,
     summary,
 )
 from medtune_jax.applications.intima_media.show import show
-from medtune_jax.applications.predict import predict
+from medtune_jax.applications.intima_media.truth import error_row
+from medtune_jax.applications.predict import load, predict
 from medtune_jax.applications.show import picture_of
+from medtune_jax.datasets.carotid.files import read_new
 from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
@@ -116,7 +121,8 @@ def test_an_image_smaller_than_a_patch_is_refused():
 def test_the_verb_writes_contours_thickness_and_overlays(run, images, tmp_path, capsys):
     image, output = images / "subject0000" / "roi0.png", tmp_path / "out"
     Image.open(image).crop((0, 10, 40, 50)).save(image)  # a small one is measured sooner
-    assert cli.run(["predict", f"--run={run}", str(image), f"--output={output}"]) == 0
+    given = [f"--run={run}", str(image), f"--output={output}", "--labels=none"]
+    assert cli.run(["predict", *given]) == 0
     assert "mm" in capsys.readouterr().out
     (row,) = csv.DictReader((output / "thickness.csv").open())
     assert row["unit"] == "mm"
@@ -209,3 +215,29 @@ def test_show_draws_the_regions_of_a_folder(images):
     yellow = (np.asarray(sheet) == (255, 214, 0)).all(axis=-1)
     assert yellow[:, : sheet.width // 2].any()
     assert yellow[:, sheet.width // 2 :].any()
+
+
+def test_several_networks_labels_and_what_cannot_be_read(run, tmp_path):
+    new = write_subjects(tmp_path / "new", subjects=2, rois=1, seed=4)
+    (new / "subject0000" / "broken.png").write_bytes(b"no")
+    one, two = tmp_path / "one", tmp_path / "two"
+    found = predict(run, [new], one)
+    assert "1 of 3 could not be read" in found.unreadable and "broken.png" in found.unreadable
+    assert len((one / "thickness.csv").read_text().splitlines()) == 3
+    metrics = list(csv.DictReader((one / "metrics.csv").open()))
+    assert [row["figure"] for row in metrics] == [f"{name}_um" for name in ERRORS]
+    image = new / "subject0000" / "roi0.png"
+    roi = read_new(image)
+    measured = measure(classifier_of(load(run)), roi)
+    direct = error_row(roi, measured.roi.li, measured.roi.ma)["li_px"] * roi.mm_per_pixel * 1000
+    alone = tmp_path / "alone"
+    predict(run, [image], alone)
+    first = next(csv.DictReader((alone / "metrics.csv").open()))
+    assert float(first["estimate"]) == pytest.approx(direct, rel=1e-4)
+    assert "at least" in first["why"]  # of one subject there is no interval
+    predict(run, [image], tmp_path / "unlabelled", labels="none")
+    assert not (tmp_path / "unlabelled" / "metrics.csv").exists()
+    # Two networks that are the same say the same, and differ by nothing.
+    predict(Ensemble((load(run), load(run))), [image], two)
+    own = [next(csv.DictReader((folder / "thickness.csv").open())) for folder in (alone, two)]
+    assert own[0]["mean"] == own[1]["mean"] and float(own[1]["spread"]) == 0

@@ -125,3 +125,13 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     with pytest.raises(UserError, match="overlays is 'some'"):
         predict(study, [tmp_path / "scan.nrrd"], tmp_path / "out", overlays="some")
     assert load_all([study]).application.name == "polyps"
+
+
+def test_explain_draws_the_marked_candidates_of_a_frame(study, frames, tmp_path):
+    predict(study, [frames / "test"], tmp_path, explain=True, false_positives=5.0)
+    marked = {r["frame"]: int(r["marked"]) for r in rows_of(tmp_path / "frames.csv")}
+    drawn = list((tmp_path / "maps").iterdir())
+    assert len(drawn) == sum(number > 0 for number in marked.values()) > 0
+    side = load_all([study]).size
+    side *= max(1, 160 // side)
+    assert all(Image.open(path).size[0] % (2 * side + 3) == 0 for path in drawn)

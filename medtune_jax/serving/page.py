@@ -1,0 +1,145 @@
+"""The page: a file is dropped on it, and what `Served` answers appears below. By NiceGUI, whose parts are all its own
+files: nothing is fetched from elsewhere, and nothing is told to anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from nicegui import run, ui
+from nicegui.events import UploadEventArguments
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from medtune_jax.errors import UserError
+from medtune_jax.serving.answer import Answer, Served
+
+_LARGEST = 2**30  # bytes of a file
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_OPEN = ("Performance on the test set", "Limits")
+_BLUE = "#1f5f9e"  # white on it can be read (contrast 6.6)
+_NO_DEVICE = "Research only: no medical device, and its output is no diagnosis."
+
+
+def app_of(served: Served, host: str = _LOOPBACK[0]) -> FastAPI:
+    """The page as an application for any ASGI server.
+
+    On loopback it answers no request that calls this machine by another name: a page from elsewhere could otherwise
+    have its own name point here (DNS rebinding).
+    """
+    app = FastAPI(openapi_url=None)
+    if host in _LOOPBACK:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, "[::1]"])
+    title = f"medtune: {served.ensemble.application.name}"
+    ui.run_with(
+        app,
+        root=lambda: _page(served),
+        title=title,
+        dark=None,
+        show_welcome_message=False,
+        gzip_middleware_factory=None,  # on one machine it only costs time
+    )
+    return app
+
+
+def serve(served: Served, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Until a signal. ready: told the page's address. UserError where the port is taken."""
+    app = app_of(served, host)
+    config = uvicorn.Config(app, host=host, port=port, log_level="error", access_log=False)
+    try:
+        listening = config.bind_socket()
+    except SystemExit as error:
+        raise UserError(
+            f"nothing can listen at {host}:{port} (taken, or not of this machine): give another --port or --host"
+        ) from error
+    listening.listen()  # who asks from now on is answered
+    shown = f"[{host}]" if ":" in host else host
+    ready(f"http://{shown}:{listening.getsockname()[1]}/")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _page(served: Served) -> None:
+    words, own = served.ensemble.application.words, served.first
+    ui.colors(primary=_BLUE)
+    with ui.column().classes("w-full max-w-4xl mx-auto p-2 gap-4"):
+        ui.label(" / ".join(own.classes)).classes("text-2xl").props("role=heading aria-level=1")
+        ui.label(_NO_DEVICE).classes("font-bold")
+        ui.label(_networks(served))
+
+        async def uploaded(event: UploadEventArguments) -> None:
+            upload.reset()
+            await _show(served, event, result)
+
+        upload = ui.upload(
+            label=f"Drop a file here: {words.case}, or what predict reads",
+            on_upload=uploaded,
+            on_rejected=lambda: ui.notify("This file is larger than 1 GiB."),
+            max_file_size=_LARGEST,
+            auto_upload=True,
+        ).classes("w-full")
+        result = ui.column().classes("w-full gap-2").props("aria-live=polite")
+        ui.label("What this study can and cannot say").classes("text-xl").props(
+            "role=heading aria-level=2"
+        )
+        for name, text in served.limits.items():
+            with ui.expansion(name, value=name in _OPEN).classes("w-full"):
+                ui.markdown(text).classes("w-full overflow-x-auto")
+
+
+def _networks(served: Served) -> str:
+    count, own = len(served.ensemble.members), served.first
+    tuned = own.study.label(own.run.depth)
+    if count == 1:
+        return f"{own.network.name}, {tuned}, run {own.run.run}."
+    named = f"{count} networks ({own.network.name}, {tuned}), whose mean is given"
+    return f"{named}; the figures below are of {own.run.run}."
+
+
+async def _show(served: Served, event: UploadEventArguments, result: ui.column) -> None:
+    result.clear()
+    with result:
+        ui.spinner(size="lg")
+        ui.label(f"{event.file.name} …")
+    content = await event.file.read()
+    found: Answer | UserError
+    try:
+        found = await run.io_bound(
+            served.answer, event.file.name, lambda path: path.write_bytes(content)
+        )
+    except UserError as error:
+        found = error
+    result.clear()
+    with result:
+        ui.label(event.file.name).classes("text-xl").props("role=heading aria-level=2")
+        if isinstance(found, UserError):
+            ui.label(str(found)).classes("text-negative whitespace-pre-wrap")
+        else:
+            _answer(found)
+
+
+def _answer(found: Answer) -> None:
+    if found.called:
+        ui.label(f"Called: {found.called}").classes("text-lg font-bold")
+    for name, (probability, spread) in found.probabilities.items():
+        far = "" if spread is None else f" ± {spread:.3f} between networks"
+        ui.label(f"{name}: {probability:.3f}{far}")
+        ui.linear_progress(probability, show_value=False, size="12px").props(f'aria-label="{name}"')
+    for note in found.notes:
+        ui.label(note)
+    for name, picture in found.pictures.items():
+        ui.image(picture).classes("w-full max-w-2xl").props(f'alt="{name}" fit=contain')
+        if len(found.pictures) > 1:
+            ui.label(name).classes("text-sm")
+    for name, (head, *rows) in found.tables.items():
+        ui.table(
+            columns=[_column(title) for title in head],
+            rows=[dict(zip(head, row, strict=True)) for row in rows],
+            title=name,
+            pagination=10,
+        ).classes("w-full")
+
+
+def _column(title: str) -> Mapping[str, Any]:
+    return {"name": title, "label": title, "field": title, "align": "left", "sortable": True}
