@@ -16,7 +16,7 @@ from medtune_jax.words import count
 
 SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 _SHOWN = 20
-_OPAQUE = (".jpg", ".jpeg", ".jpe", ".jfif")  # kinds without alpha
+_NEVER_TRANSPARENT = (".jpg", ".jpeg", ".jpe", ".jfif", *images.DICOM_SUFFIXES)
 
 
 def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
@@ -40,15 +40,15 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
 
 
 def on_white(paths: Sequence[Path]) -> list[str]:
-    """A note of how many of readable files are transparent somewhere; none of none."""
+    """A note of how many files can be transparent, by their headers alone; none of none."""
+    candidates = [path for path in paths if path.suffix.lower() not in _NEVER_TRANSPARENT]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        number = sum(pool.map(_is_transparent, paths))
-    return [f"transparent parts of {count(number, 'files')} are laid on white"] if number else []
-
-
-def _is_transparent(path: Path) -> bool:
-    opaque = path.suffix.lower() in _OPAQUE or images.is_dicom(path)
-    return not opaque and images.is_transparent(path)
+        number = sum(pool.map(images.has_alpha, candidates))
+    return (
+        [f"transparent parts of {count(number, 'files')} with alpha are laid on white"]
+        if number
+        else []
+    )
 
 
 def unreadable(reasons: Sequence[str], total: int) -> UserError:
