@@ -126,19 +126,27 @@ def rgb(path: Path) -> Image.Image:
         raise UserError(f"{path}: {error}") from None
 
 
-def is_transparent(path: Path) -> bool:
-    """Whether `rgb` lays some of a readable picture on white: a pixel is not opaque."""
+def has_alpha(path: Path) -> bool:
+    """Whether a picture can be transparent, by its header alone: alpha, or a transparent value or colour."""
     try:
         with Image.open(path) as image:
-            if not image.has_transparency_data and image.mode not in _WITH_ALPHA_MODES:
-                return False
-    except OSError:  # a depth that only the other readers know
-        pass
-    array = values(path)
-    if array.shape[2:] not in _WITH_ALPHA:
+            return image.has_transparency_data or image.mode in _WITH_ALPHA_MODES
+    except OSError:  # a depth that only tifffile knows
+        return _tiff_has_alpha(path)
+
+
+def _tiff_has_alpha(path: Path) -> bool:
+    import tifffile  # takes a moment, which a folder of PNG should not wait for
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return bool({_ASSOCIATED, _UNASSOCIATED} & {*file.pages.first.extrasamples})
+    except (
+        OSError,
+        ValueError,
+        tifffile.TiffFileError,
+    ):  # no TIFF either: the reader of its pixels tells of it
         return False
-    opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0
-    return bool((array[..., -1] < opaque).any())
 
 
 def eight_bit(path: Path) -> Image.Image:

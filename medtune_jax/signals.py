@@ -33,6 +33,7 @@ GRACE = 4.0  # seconds between a signal and the end, where it is deferred
 _SPEECH = 1.0  # seconds that another thread has for its sentence
 
 RUNS_KEPT = "finished runs are kept, the same command goes on from there"
+PARTS_KEPT = "finished parts are kept, the same command goes on from there"
 
 _asked = 0
 _consequence = "the same command starts anew"

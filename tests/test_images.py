@@ -304,7 +304,7 @@ def test_damaged_tiffs_are_named(tmp_path):
             images.rgb(tmp_path / "cut.tif")
 
 
-def test_which_pictures_are_laid_on_white(tmp_path):
+def test_which_pictures_have_alpha_by_their_headers(tmp_path, monkeypatch):
     rgba = np.full((8, 12, 4), 255, np.uint8)
     Image.fromarray(rgba).save(tmp_path / "opaque.png")
     Image.fromarray(RAMP).save(tmp_path / "gray.png")
@@ -315,5 +315,18 @@ def test_which_pictures_are_laid_on_white(tmp_path):
     deep[0, 0, 3] = 0
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=["unassalpha"])
     tifffile.imwrite(tmp_path / "deep_rgb.tif", deep[..., :3], photometric="rgb")
-    found = {path.stem for path in tmp_path.iterdir() if images.is_transparent(path)}
-    assert found == {"one", "palette", "deep"}
+    tifffile.imwrite(
+        tmp_path / "float.tif",
+        deep.astype(np.float32),
+        photometric="rgb",
+        extrasamples=["unassalpha"],
+    )
+    (tmp_path / "none.txt").write_text("no picture")
+
+    def refuse(*_):
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr(Image.Image, "load", refuse)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
+    found = {path.stem for path in tmp_path.iterdir() if images.has_alpha(path)}
+    assert found == {"opaque", "one", "palette", "deep", "float"}

@@ -57,6 +57,22 @@ def test_who_trains_says_that_runs_are_kept():
     )
 
 
+@pytest.mark.parametrize(("part", "left"), [(1, "anew"), (2, "from there")])
+def test_who_predicts_says_that_parts_are_kept_once_there_are(tmp_path, part, left):
+    body = f"""
+import numpy as np
+from medtune_jax.applications.parts import in_parts
+def work(n):
+    if n == [{part}]:
+        ready()
+        time.sleep(100)
+    return dict(a=np.zeros(1))
+in_parts([1, 2], 1, list, work, Path({str(tmp_path)!r}), "key", "parts")
+"""
+    said = ended(body, signal.SIGTERM)[1].splitlines()[-1]
+    assert said.startswith("medtune: interrupted (SIGTERM); ") and said.endswith(left)
+
+
 def test_what_defers_the_end_stops_when_it_suits():
     body = """
 with signals.deferred():

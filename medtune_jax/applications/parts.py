@@ -41,12 +41,14 @@ def in_parts(
     done = [read_kept(waiting / f"{number:06d}.npz") for number in range(len(parts))]
     if any(part is not None for part in done):
         say(f"{sum(part is not None for part in done)} of {len(parts)} parts are done already")
+        signals.say_at_the_end(signals.PARTS_KEPT)
     missing = [number for number, part in enumerate(done) if part is None]
     ahead = _one_ahead(read, [parts[number] for number in missing])
     for number, data in zip(missing, reported(ahead, len(missing), what), strict=True):
         signals.check()
         result = work(data)
         keep(waiting / f"{number:06d}.npz", **result)
+        signals.say_at_the_end(signals.PARTS_KEPT)
         done[number] = result
     return [part for part in done if part is not None]
 

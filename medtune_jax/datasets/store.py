@@ -1,7 +1,8 @@
 """Preparing the public data sets once, and reading prepared TFDS data without TensorFlow."""
 
+import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,28 @@ def splits(name: str, data_dir: str | Path) -> list[str]:
     return sorted(find_prepared(name, data_dir).info.splits)
 
 
+class StoredImages:
+    """The images of a split of any prepared TFDS image data set: uint8 RGB [H, W, 3] each (gray is repeated).
+
+    Read when it is asked for, by any number of threads. stamp: a text that changes with the files and the feature.
+    """
+
+    def __init__(self, builder: Any, split: str, feature: str) -> None:
+        self._name, self._feature = builder.name, feature
+        self._records = _source(builder, split, _skipping(builder, but=feature))
+        files = [
+            (str(path), path.stat()) for path in map(Path, builder.info.splits[split].filepaths)
+        ]
+        stamp = f"{feature} {[(p, s.st_size, s.st_mtime_ns) for p, s in files]}"
+        self.stamp = hashlib.sha256(stamp.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return _rgb(self._records[range(len(self))[index]][self._feature], self._name)
+
+
 def read_tfds_images(
     name: str,
     data_dir: str | Path,
@@ -101,14 +124,11 @@ def read_tfds_images(
     image_feature: str = "image",
     label_feature: str = "label",
     group_feature: str | None = None,
-    reshape: Callable[[np.ndarray], np.ndarray] = np.asarray,
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+) -> tuple[StoredImages, np.ndarray, np.ndarray]:
     """A split of any prepared TFDS image data set: images, labels, groups.
 
-    images: uint8 RGB [H, W, 3] each (gray is repeated), passed through `reshape` one by one, so that
-    only what it returns is held in memory. labels: int64 [N]. groups: str [N], the
-    text of group_feature; without one every image is its own group. The data set's own code is
-    not needed, but it must have been prepared with file_format="array_record". Raises UserError
+    labels: int64 [N]. groups: str [N], the text of group_feature; without one every image is its own group. The data
+    set's own code is not needed, but it must have been prepared with file_format="array_record". Raises UserError
     otherwise.
     """
     builder = find_prepared(name, data_dir)
@@ -120,14 +140,20 @@ def read_tfds_images(
                 f"choose from {', '.join(sorted(builder.info.features))}."
             )
     _check_split(builder, split)
-    images: list[np.ndarray] = []
     labels: list[int] = []
     groups: list[str] = []
-    for record in _source(builder, split, None):
-        images.append(reshape(_rgb(record[image_feature], name)))
+    for record in _source(builder, split, _skipping(builder)):
         labels.append(int(record[label_feature]))
         groups.append(text(record[group_feature]) if group_feature else str(len(groups)))
+    images = StoredImages(builder, split, image_feature)
     return images, np.array(labels, np.int64), np.array(groups)
+
+
+def _skipping(builder: Any, but: str = "") -> dict[str, Any]:
+    """Decoders that leave images encoded, all of them or all but one feature."""
+    features = dict(builder.info.features)
+    pictures = (k for k, v in features.items() if isinstance(v, tfds.features.Image) and k != but)
+    return {name: tfds.decode.SkipDecoding() for name in pictures}
 
 
 def tfds_class_names(name: str, data_dir: str | Path, label_feature: str = "label") -> list[str]:
@@ -156,8 +182,7 @@ class _TfdsFrames(Frames):
         self._features = features
         ours = every_builder().get(builder.name)
         self._informative = ours.informative if ours else None
-        skip = {name: tfds.decode.SkipDecoding() for name in pictures}
-        sources = [_source(builder, part, skip) for part in parts]
+        sources = [_source(builder, part, _skipping(builder)) for part in parts]
         self._records = [(source, i) for source in sources for i in range(len(source))]
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from medtune_jax.errors import UserError
 from medtune_jax.fields import items
 from medtune_jax.paths import discard, scratch_beside, written_to
+from medtune_jax.words import count
 
 if TYPE_CHECKING:  # what reads a report takes a while to import
     from medtune_jax.report.load import Run, StudyResults
@@ -36,8 +37,8 @@ class Pruned:
 
     def __str__(self) -> str:
         lines = [
-            f"weights: {len(self.kept)} runs kept, {self.size / _MIB:,.1f} MiB ({self.why}); {len(self.removed)} "
-            f"removed, {self.freed / _MIB:,.1f} MiB freed"
+            f"weights: {count(len(self.kept), 'runs')} kept, {self.size / _MIB:,.1f} MiB ({self.why}); "
+            f"{len(self.removed)} removed, {self.freed / _MIB:,.1f} MiB freed"
         ]
         if self.lacking:
             lines.append(

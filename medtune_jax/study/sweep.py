@@ -27,6 +27,7 @@ from medtune_jax.study.runs import outcomes
 from medtune_jax.study.store import Attempt, versions
 from medtune_jax.training import devices
 from medtune_jax.training.devices import hosts
+from medtune_jax.words import count
 
 
 def sweep(
@@ -151,10 +152,10 @@ def _state_weights(study: Study, progress: Progress) -> None:
     if not study.config.training.keep_weights:
         return
     each = 4 * parameter_count(study.network.abstract_params(study.plan.size)) / 2**20
-    count, seeds = len(study.plan.runs), study.plan.seeds
+    runs, seeds = len(study.plan.runs), study.plan.seeds
     progress.note(
-        f"weights: up to {each * count:,.1f} MiB on disk for {count} runs, {each * seeds:,.1f} MiB when all are done "
-        f"and only the recommended depth is kept (training.keep)"
+        f"weights: up to {each * runs:,.1f} MiB on disk for {count(runs, 'runs')}, {each * seeds:,.1f} MiB when "
+        f"all are done and only the recommended depth is kept (training.keep)"
     )
 
 

@@ -1,6 +1,7 @@
 """`medtune check`: what is said of data before anything trains, and what is written."""
 
 import csv
+import json
 import re
 import runpy
 import shutil
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from medtune_jax import cli
-from medtune_jax.study import default_config
+from medtune_jax.study import default_config, report, sweep
 from medtune_jax.study.check import check
+from medtune_jax.study.prepare import prepare
 
 SIDE = 40
 
@@ -68,7 +70,7 @@ def test_all_that_was_found_is_said(folder):
         "sizes (width x height): 40 x 40 (29)",
         "bits of a channel: 8 (29)",
         "colour: gray (14), RGB (14), RGB with alpha (1)",
-        "data: transparent parts of 1 file are laid on white",
+        "data: transparent parts of 1 file with alpha are laid on white",
         "identical pictures of two images: 1 pair (train/NORMAL/train0.png = train/NORMAL/train7.png)",
         "nearly identical pictures of two images: 1 pair (train/NORMAL/train1.png = train/NORMAL/train6.jpg)",
         "data: folders are read as SPLIT/CLASS (--config.data.layout)",
@@ -80,6 +82,18 @@ def test_all_that_was_found_is_said(folder):
         "planned runs: 2, of depths only conv10, fire9-conv10",
     ):
         assert line in text.splitlines()
+
+
+def test_a_study_and_its_report_say_what_is_laid_on_white(folder, tmp_path):
+    for path in sorted((folder / "train" / "PNEUMONIA").iterdir())[:3]:
+        Image.open(path).convert("RGBA").save(path)
+    config = config_of(folder)
+    config.sweep.depths, config.training.epochs = "conv10", 1
+    study = sweep(config, tmp_path / "study", quiet=True)
+    report(study)
+    said = "transparent parts of 3 files with alpha are laid on white"
+    assert said in json.loads((study / "study.json").read_text())["data"]["notes"]
+    assert f"Data: {said}." in (study / "report.html").read_text()
 
 
 def test_warnings(folder):
@@ -218,16 +232,25 @@ def test_frames_with_masks_beside_them(tmp_path):
     assert "image files below the folder, masks too: PNG (24)" in said
 
 
-def test_what_is_not_judged_is_counted():
+def test_what_is_not_judged_is_counted_and_listed(tmp_path):
     config = small("intima_media")
     config.data.subjects, config.sweep.fractions = 6, "1.0"
-    lines = check(config).splitlines()
+    lines = check(config, tmp_path).splitlines()
     found, aside = (
         _patches(next(line for line in lines if line.startswith(start)))[0]
         for start in ("found: 6 subjects", "not judged, since their class is in doubt")
     )
     judged = [_patches(line) for line in lines if line.startswith("class ")]
     assert aside > 0 and found - aside == sum(map(sum, judged))
+    dataset = prepare(config, tmp_path / "study").dataset
+    with (tmp_path / "splits.csv").open(newline="") as stream:
+        listed = {(row[0], row[-1]) for row in csv.reader(stream)}
+    for split, chosen in (
+        ("train", ~dataset.test),
+        ("test", dataset.test & dataset.is_judged),
+        ("not judged", dataset.test & ~dataset.is_judged),
+    ):
+        assert {name for name, side in listed if side == split} == set(dataset.names[chosen])
 
 
 def _patches(line):

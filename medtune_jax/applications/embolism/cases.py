@@ -31,7 +31,7 @@ from medtune_jax.progress import reported, say
 
 # A candidate this near to an embolus hits it (docs/paper.md, 2).
 HIT_MM = 5.0
-_FORMAT = 4  # part of the key: to be raised when what is kept changes
+_FORMAT = 5  # part of the key: to be raised when what is kept changes
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Patient:
 
     spacing: mm (z, y, x). labels: [L] values in the mask. positions: [n, 3] voxels of the volume; hits: bool [n, L];
     features: [n, F] of the baseline. axes [n, 3, 3], found [n]: of the vessel frames. blocks: int16 [n, D, H, W] HU,
-    shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks. notes: str [m], how its files were read.
+    shapes: [n, 3] (see `padded`), centres: [n, 3] candidates in blocks. notes: str [m], how its files were read, by
+    their names alone: other copies of them share what is kept.
     """
 
     spacing: np.ndarray
@@ -135,8 +136,8 @@ def read_cohort(directory: Path, settings: Settings, max_left_out: float = 0.2) 
     if not any(patient.hits.any() for patient in patients.values()):
         raise UserError(f"no candidate in {directory} hits an embolus: check the masks")
     cohort = Cohort(patients, left_out)
-    for notes in cohort.notes.values():
-        say("note: " + "\n  ".join(notes))
+    for patient, notes in cohort.notes.items():
+        say(f"note: patient {patient}: " + "\n  ".join(notes))
     return cohort
 
 

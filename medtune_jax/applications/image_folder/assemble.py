@@ -11,11 +11,11 @@ from medtune_jax.applications.image_folder.duplicates import keep_together
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.datasets.frames import check_classes
-from medtune_jax.patches import Images
+from medtune_jax.patches import Images, Records
 
 
 def assembled(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Records,
     labels: np.ndarray,
     classes: tuple[str, ...],
     names: np.ndarray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from medtune_jax.words import count
 
 SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 _SHOWN = 20
-_OPAQUE = (".jpg", ".jpeg", ".jpe", ".jfif")  # kinds without alpha
+_NEVER_TRANSPARENT = (".jpg", ".jpeg", ".jpe", ".jfif", *images.DICOM_SUFFIXES)
 
 
 def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
@@ -27,28 +27,33 @@ def read_images(paths: Sequence[Path], size: int) -> np.ndarray:
     when shrinking.
     Raises one UserError that lists every file that cannot be read.
     """
-    whole, bad = np.empty((len(paths), size, size, 3), np.uint8), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, found in enumerate(pool.map(lambda path: try_read(path, size), paths)):
-            if isinstance(found, str):
-                bad.append(found)
-            else:
-                whole[number] = found
+        return stacked(pool.map(lambda path: try_read(path, size), paths), len(paths), size)
+
+
+def stacked(found: Iterable[np.ndarray | str], total: int, size: int) -> np.ndarray:
+    """uint8 [total,size,size,3] of pictures; UserError where some are none, but say why they cannot be read."""
+    whole, bad = np.empty((total, size, size, 3), np.uint8), []
+    for number, picture in enumerate(found):
+        if isinstance(picture, str):
+            bad.append(picture)
+        else:
+            whole[number] = picture
     if bad:
-        raise unreadable(bad, len(paths))
+        raise unreadable(bad, total)
     return whole
 
 
 def on_white(paths: Sequence[Path]) -> list[str]:
-    """A note of how many of readable files are transparent somewhere; none of none."""
+    """A note of how many files can be transparent, by their headers alone; none of none."""
+    candidates = [path for path in paths if path.suffix.lower() not in _NEVER_TRANSPARENT]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        number = sum(pool.map(_is_transparent, paths))
-    return [f"transparent parts of {count(number, 'files')} are laid on white"] if number else []
-
-
-def _is_transparent(path: Path) -> bool:
-    opaque = path.suffix.lower() in _OPAQUE or images.is_dicom(path)
-    return not opaque and images.is_transparent(path)
+        number = sum(pool.map(images.has_alpha, candidates))
+    return (
+        [f"transparent parts of {count(number, 'files')} with alpha are laid on white"]
+        if number
+        else []
+    )
 
 
 def unreadable(reasons: Sequence[str], total: int) -> UserError:
@@ -72,8 +77,12 @@ def try_read(path: Path, size: int) -> np.ndarray | str:
 
 def read_image(path: Path, size: int) -> np.ndarray:
     """One file as uint8 [size,size,3] RGB; DICOM is known by its suffix or, as scanners write it, by its content."""
-    whole = _dicom(path) if images.is_dicom(path) else images.rgb(path)
-    return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+    return squared(_dicom(path) if images.is_dicom(path) else images.rgb(path), size)
+
+
+def squared(picture: Image.Image, size: int) -> np.ndarray:
+    """uint8 [size,size,3]; bilinear, gray repeated."""
+    return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _dicom(path: Path) -> Image.Image:

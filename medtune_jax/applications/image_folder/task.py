@@ -34,12 +34,12 @@ def load(config: ConfigDict, size: int) -> Dataset:
     """
     data = config.data
     if data.tfds:
-        return load_prepared(data, size)
+        return load_prepared(data, size, config.memory)
     if not data.dir:
         raise UserError("no images given: set --config.data.dir=DIR (labels.csv or class folders)")
     directory = Path(data.dir)
     if directory.suffix == ".npz":
-        return load_arrays(data, size)
+        return load_arrays(data, size, config.memory)
     table = read_listing(
         *(directory, data.patient_pattern, data.layout, data.table, data.columns, data.subgroups),
         class_pattern=data.class_pattern,

@@ -94,7 +94,7 @@ def _clots(path: Path, volume: Volume, labels: np.ndarray) -> tuple[Volume, np.n
     if not is_binary(labels):
         return volume, labels
     clots = connected(labels, path)
-    note = f"{path}: marks clots without numbering them; {clots.max()} connected clots count as emboli."
+    note = f"{path.name}: marks clots without numbering them; {clots.max()} connected clots count as emboli."
     return replace(volume, notes=(*volume.notes, note)), clots
 
 

@@ -121,7 +121,7 @@ def _contradiction(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path)
     if apart <= GRID_TOLERANCE * np.linalg.norm(sform[:3, :3], axis=0).min():
         return ()
     return (
-        f"{path}: its sform and qform disagree by up to {apart:.1f} mm, "
+        f"{path.name}: its sform and qform disagree by up to {apart:.1f} mm, "
         f"axes {''.join(nib.aff2axcodes(sform))} against {''.join(nib.aff2axcodes(qform))}; the sform is used.",
     )
 

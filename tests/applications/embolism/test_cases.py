@@ -1,5 +1,6 @@
 """What is kept of a volume is what the volume shows; the cache follows content and settings."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_a_volume_is_read_once(case, tmp_path, monkeypatch):
         write_nifti(case.emboli, np.ones(SHAPE, np.uint8), SPACING)  # other content
         with pytest.raises(AssertionError):
             read_patient(case, SETTINGS, tmp_path / "cache")
+
+
+def test_a_copy_of_the_files_is_told_of_without_the_place_of_the_first(case, tmp_path, monkeypatch):
+    write_nifti(
+        case.emboli, np.pad(np.ones((2, 4, 4), np.uint8), [(20, 26), (40, 52), (40, 52)]), SPACING
+    )
+    (case,) = find_cases(tmp_path)
+    first = read_patient(case, SETTINGS, tmp_path / "cache")
+    shutil.copytree(tmp_path / "p", tmp_path / "other" / "q")
+    (copy,) = find_cases(tmp_path / "other")
+    monkeypatch.setattr(cases, "load_case", None)
+    again = read_patient(copy, SETTINGS, tmp_path / "cache")
+    said = "emboli.nii.gz: marks clots without numbering them; 1 connected clots count as emboli."
+    assert again.notes.tolist() == first.notes.tolist() == [said]
 
 
 def test_a_damaged_cache_is_made_again(case, tmp_path):

@@ -165,7 +165,7 @@ def test_a_binary_mask_is_numbered_and_said(copied, settings, capsys):
         cohort = json.loads(EMBOLISM.load(settings, 32).files["cohort.json"])
         assert next(r for r in cohort["patients"] if r["patient"] == "p000")["emboli"] == 2
         assert "2 connected clots count as emboli" in cohort["notes"]["p000"][0]
-        assert "2 connected clots count as emboli" in capsys.readouterr().err
+        assert "note: patient p000: emboli.nii.gz: marks clots" in capsys.readouterr().err
 
 
 def test_a_bad_patient_does_not_end_the_contact_sheet(copied, capsys):

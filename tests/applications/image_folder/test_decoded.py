@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medtune_jax.applications.image_folder import decoded
+from medtune_jax.applications.image_folder import arrays, decoded
 from medtune_jax.applications.image_folder.reader import read_images
+from medtune_jax.applications.image_folder.task import load
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Images, Records
 from medtune_jax.study import default_config
 from medtune_jax.study.sweep import sweep
+from tests.applications.image_folder.test_prepared import Tissue
 
 SIDE = 8
 EACH = 3  # images in a file of records, in these tests
@@ -160,3 +162,98 @@ def test_a_study_from_disk_is_the_study_from_memory(write_images, tmp_path):
         scores[where] = {path.parent.name: path.read_bytes() for path in found}
     assert list((tmp_path / "cache").glob("*.array_record"))
     assert len(scores["memory"]) == 2 and scores["disk"] == scores["memory"]
+
+
+def packed(path, change=np.ascontiguousarray, save=np.savez_compressed):
+    """An .npz of 16 training and 8 test images of two classes."""
+    rng, found = np.random.default_rng(0), {}
+    for split, number in (("train", 16), ("test", 8)):
+        labels = np.arange(number) % 2
+        pixels = rng.normal(70 + 110 * labels[:, None, None, None], 20, (number, 12, 10, 3))
+        found[f"{split}_images"] = change(pixels.clip(0, 255).astype(np.uint8))
+        found[f"{split}_labels"] = labels
+    save(path, **found)
+    return path
+
+
+def prepared(folder):
+    Tissue(config="split", data_dir=str(folder), file_format="array_record").download_and_prepare()
+    return folder
+
+
+@pytest.fixture(params=["npz", "tfds"])
+def packed_config(request, tmp_path):
+    made = default_config()
+    if request.param == "npz":
+        made.data.dir = str(packed(tmp_path / "set.npz"))
+    else:
+        made.data.update(dir=str(prepared(tmp_path)), tfds="tissue/split", group_feature="slide")
+    return made
+
+
+def test_a_study_of_a_packed_set_from_disk_is_that_from_memory(
+    packed_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(decoded, "_FILE", 5 * 67 * 67 * 3)
+    made, scores = packed_config, {}
+    made.network, made.image_size, made.sweep.depths = "squeezenet", 67, "conv10"
+    made.sweep.seeds, made.training.epochs = 1, 1
+    for where, gib in (("memory", 1.0), ("disk", 0.0)):
+        made.memory.images_gib, made.memory.disk_dir = gib, str(tmp_path / "cache")
+        study = sweep(made, tmp_path / where, quiet=True)
+        (found,) = study.glob("runs/*/scores.csv")
+        scores[where] = found.parent.name, found.read_bytes()
+    assert len([*(tmp_path / "cache").iterdir()]) == 5 and scores["disk"] == scores["memory"]
+    made.memory.images_gib = 0.0
+    assert isinstance(load(made, 67).patches.pixels, Records)
+
+
+@pytest.mark.parametrize("change", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_in_every_order(tmp_path, memory, change, save):
+    data = default_config().data
+    data.dir = str(packed(tmp_path / "set.npz", change, save))
+    found = [*arrays.load_arrays(data, SIDE, memory).patches.pixels]
+    memory.images_gib = 1.0
+    whole = arrays.load_arrays(data, SIDE, memory).patches.pixels
+    assert isinstance(whole, np.ndarray) and len(whole) == 24
+    np.testing.assert_array_equal(found, whole)
+    first = Image.fromarray(np.load(data.dir)["test_images"][0]).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR
+    )
+    np.testing.assert_array_equal(whole[16], first)
+
+
+def test_of_arrays_only_what_is_missing_is_decoded(tmp_path, memory, monkeypatch):
+    data = default_config().data
+    data.dir = str(packed(tmp_path / "set.npz"))
+    first = np.stack([*arrays.load_arrays(data, SIDE, memory).patches.pixels])
+    shown, squared = [], arrays.squared
+    monkeypatch.setattr(arrays, "squared", lambda *given: shown.append(1) or squared(*given))
+    arrays.load_arrays(data, SIDE, memory)
+    assert not shown
+    for path in records_in(memory)[:2]:
+        path.unlink()
+    again = arrays.load_arrays(data, SIDE, memory).patches.pixels
+    assert len(shown) == 2 * EACH
+    np.testing.assert_array_equal(np.stack([*again]), first)
+    packed(tmp_path / "set.npz", lambda pixels: 255 - pixels)
+    assert (
+        first[0].mean()
+        < 125
+        < arrays.load_arrays(data, SIDE, memory).patches.pixels[np.array([0])].mean()
+    )
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damage_among_the_arrays_values(tmp_path, memory, save):
+    data = default_config().data
+    path = packed(tmp_path / "set.npz", save=save)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 255
+    path.write_bytes(content)
+    data.dir = str(path)
+    with pytest.raises(
+        UserError, match=r"set\.npz cannot be read as NumPy's \.npz .*fetch it again"
+    ):
+        arrays.load_arrays(data, SIDE, memory)
