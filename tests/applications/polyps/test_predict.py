@@ -127,6 +127,7 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     assert load_all([study]).application.name == "polyps"
 
 
+@pytest.mark.slow
 def test_explain_draws_the_marked_candidates_of_a_frame(study, frames, tmp_path):
     predict(study, [frames / "test"], tmp_path, explain=True, false_positives=5.0)
     marked = {r["frame"]: int(r["marked"]) for r in rows_of(tmp_path / "frames.csv")}
