@@ -113,7 +113,7 @@ def _over(
     directory: Path, budget: int, runs: Sequence[Run], sizes: Mapping[str, int], why: str
 ) -> list[Run]:
     """The first of `runs`, as few as bring the study within its budget. UserError where all of them would not."""
-    size, removed = _size(directory), list[Run]()
+    size, removed = _size(directory), []
     least = size - sum(sizes[run.run] for run in runs)
     if least > budget:
         raise UserError(
