@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 
+from medtune_jax.applications.polyps.film import write_films
 from medtune_jax.applications.polyps.forest import Forest
 from medtune_jax.applications.polyps.truth import read_truth
 from medtune_jax.applications.predict import load_all, predict
-from medtune_jax.datasets.colonoscopy import videos
+from medtune_jax.datasets.colonoscopy import FrameFile, videos
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME, Detections, sensitivity_at
 from medtune_jax.study import sweep
@@ -124,7 +125,8 @@ def test_a_video_is_written_again_with_its_marks(study, tmp_path):
     new = write_videos(tmp_path / "new", 2, 1, seed=3, size=(121, 150))
     frames = [np.asarray(Image.open(new / video / "0.png")) for video in ("v00", "v01")] * 2
     videos.write(tmp_path / "film.mp4", frames, 5.0)
-    predict(study, [tmp_path / "film.mp4"], tmp_path / "out", false_positives=0.5)
+    run = next(path.parent for path in study.glob("runs/*/weights"))
+    predict(run, [tmp_path / "film.mp4"], tmp_path / "out", false_positives=0.5)
     rows = rows_of(tmp_path / "out" / "frames.csv")
     given, drawn = (list(videos.frames(path)) for path in
                     (tmp_path / "film.mp4", tmp_path / "out" / "overlays" / "film.mp4"))  # fmt: skip
@@ -134,10 +136,10 @@ def test_a_video_is_written_again_with_its_marks(study, tmp_path):
         assert after.shape == before.shape == (120, 150, 3)
         changed = np.abs(after.astype(int) - before).max()
         assert changed > 100 if row["marked"] != "0" else changed < 60
-    predict(study, [tmp_path / "film.mp4"], tmp_path / "none", overlays="none")
+    predict(run, [tmp_path / "film.mp4"], tmp_path / "none", overlays="none")
     assert not (tmp_path / "none" / "overlays").exists()
-    predict(study, [new / "v01" / "0.png"], tmp_path / "image", overlays="all")
-    assert {path.suffix for path in (tmp_path / "image" / "overlays").iterdir()} == {".png"}
+    image = FrameFile("v01", "0", new / "v01" / "0.png")
+    assert write_films([image], {}, tmp_path / "image") == []
 
 
 def test_inputs_of_another_kind_are_refused(study, tmp_path):
