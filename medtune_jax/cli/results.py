@@ -90,7 +90,17 @@ def _prune(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     expect(arguments, 1, "give the directory of one finished study")
     from medtune_jax.study.prune import prune
 
-    print(prune(arguments[0], values.keep))
+    print(prune(arguments[0], values.keep, _bytes(values.budget)))
+
+
+def _bytes(budget: str) -> int | None:
+    """Of --budget in GiB; None where none was given."""
+    if not budget:
+        return None
+    gib = number("budget", budget)
+    if not 0 < gib < float("inf"):
+        raise UserError(f"--budget={budget} is no size: give the GiB of the whole study, say 0.5")
+    return int(gib * 2**30)
 
 
 VERBS: dict[str, Verb] = {
@@ -139,10 +149,11 @@ VERBS: dict[str, Verb] = {
     "prune": Verb(
         "remove the weights of a finished study's runs but those of the recommended depth, and those named",
         "medtune prune STUDY --keep=conv10",
-        "DIR [--keep=DEPTH_OR_RUN,...]",
+        "DIR [--keep=DEPTH_OR_RUN,...] [--budget=GIB]",
         _prune,
         {
-            "keep": "depths and runs whose weights stay beside the recommended ones; all removes nothing"
+            "keep": "depths and runs whose weights stay beside the recommended ones; all removes nothing",
+            "budget": "GiB that the whole study may take: no more weights are removed than that needs",
         },
     ),
     "merge": Verb(

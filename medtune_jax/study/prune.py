@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what reads a report takes a while to import
     from medtune_jax.report.load import Run, StudyResults
 
 RECOMMENDED, ALL = "recommended", "all"
-_MIB = 2**20
+_MIB, _GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,18 @@ class Pruned:
         return "\n".join(lines)
 
 
-def prune(directory: str | Path, keep: str | Sequence[str] = RECOMMENDED) -> Pruned:
+def prune(
+    directory: str | Path, keep: str | Sequence[str] = RECOMMENDED, budget: int | None = None
+) -> Pruned:
     """Remove the weights of all runs of a finished study but the recommended ones and those that `keep` names.
 
     keep: depths and runs; "all" removes nothing. Recommended are the runs of the answer's depth at the largest training
-    set; a study without an answer (from scratch alone) keeps all. Figures, scores and histories stay. UserError for a
-    study that is not finished, a name that it does not have, and a disk that refuses.
+    set; a study without an answer (from scratch alone) keeps all. Figures, scores and histories stay.
+    budget: bytes that all files of the study may take. Then no more is removed than that needs: those of smaller
+    training sets first, and of one size those that were worst on validation data.
+
+    UserError, before anything is removed, for a study that is not finished, a name that it does not have, and a budget
+    that what stays exceeds; also for a disk that refuses.
     """
     from medtune_jax.report.load import MISSING
     from medtune_jax.study.report import evidence_of
@@ -69,9 +75,13 @@ def prune(directory: str | Path, keep: str | Sequence[str] = RECOMMENDED) -> Pru
     held = [run for run in study.runs if _weights(study, run).is_dir()]
     answer = study.cell(*evidence.recommended) if evidence.recommended else []
     everything = ALL in names or not answer
-    kept = [r for r in held if everything or r in answer or {r.run, r.depth} & set(names)]
-    removed = [run for run in held if run not in kept]
+    stay = [r for r in held if everything or r in answer or {r.run, r.depth} & set(names)]
+    removed, why = [run for run in held if run not in stay], _why(names, answer)
     sizes = {run.run: _size(_weights(study, run)) for run in held}
+    if budget is not None:
+        removed = _over(Path(directory), budget, sorted(removed, key=_worth), sizes, why)
+        why = f"{why}; all of the study within {budget / _GIB:,.3g} GiB"
+    kept = [run for run in held if run not in removed]
     with written_to(Path(directory)):
         for run in removed:
             _remove(_weights(study, run))
@@ -81,7 +91,7 @@ def prune(directory: str | Path, keep: str | Sequence[str] = RECOMMENDED) -> Pru
         tuple(run.run for run in answer if run not in held),
         sum(sizes[run.run] for run in kept),
         sum(sizes[run.run] for run in removed),
-        _why(names, answer),
+        why,
     )
 
 
@@ -93,6 +103,30 @@ def check_names(names: Sequence[str], known: Sequence[str]) -> None:
             raise UserError(
                 f"the study has no depth or run '{name}' to keep; did you mean '{near}'?"
             )
+
+
+def _worth(run: Run) -> tuple[float, float]:
+    """What goes first is least: a smaller training set, then a worse validation metric."""
+    return run.fraction, float(run.result.get("validation") or 0)
+
+
+def _over(
+    directory: Path, budget: int, runs: Sequence[Run], sizes: Mapping[str, int], why: str
+) -> list[Run]:
+    """The first of `runs`, as few as bring the study within its budget. UserError where all of them would not."""
+    size, removed = _size(directory), []
+    least = size - sum(sizes[run.run] for run in runs)
+    if least > budget:
+        raise UserError(
+            f"{directory} takes {least / _GIB:,.4g} GiB without any weights that may go, which is more than "
+            f"{budget / _GIB:,.4g} (kept: {why}): give a larger budget, or name fewer runs to keep"
+        )
+    for run in runs:
+        if size <= budget:
+            break
+        removed.append(run)
+        size -= sizes[run.run]
+    return removed
 
 
 def _why(names: Sequence[str], answer: Sequence[Run]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,6 +46,9 @@ def check(words: Sequence[str]) -> None:
             assert find_spec(module), f"there is no module {module}"
         case ["python" | "bash", script, *rest]:
             _check_script(ROOT / script, rest)
+        case ["pip", "install", wanted] if wanted.startswith("medtune-jax["):
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            assert wanted[len("medtune-jax[") : -1] in project["optional-dependencies"]
         case _:
             pytest.fail(f"the tests know no such command: {shlex.join(words)}")
 

@@ -111,6 +111,7 @@ def test_over_http(address):
         urllib.request.urlopen(other)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser(address, image, tmp_path):
     broken = tmp_path / "broken.png"

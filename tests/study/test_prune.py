@@ -62,6 +62,39 @@ def test_all_removes_nothing(study):
     assert len(kept(study)) == 18
 
 
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_budget_takes_no_more_than_it_needs_and_the_least_worth_first(study):
+    """4 MiB too much: scratch, the worse one, at the smaller training set, then one network of fire9 there."""
+    budget = size_of(study) - 4 * 2**20
+    found = prune(study, "conv10", budget)
+    assert size_of(study) == budget and found.freed == 4 * 2**20
+    small = of(study, "fire9", 0.25)
+    assert of(study, "scratch", 0.25) < set(found.removed)
+    assert set(found.removed) <= of(study, "scratch", 0.25) | small
+    assert len(kept(study) & small) == 2
+    assert "all of the study within" in str(found) and prune(study, "all", budget).removed == ()
+
+
+def test_a_budget_that_the_kept_runs_exceed_removes_nothing(study, capsys):
+    needed = (size_of(study) - 15 * 2**20) / 2**30
+    assert cli.run(["prune", str(study), f"--budget={needed - 1e-4}"]) == 2
+    error = capsys.readouterr().err
+    assert "without any weights that may go" in error and error.count("\n") == 1
+    assert len(kept(study)) == 18
+    assert cli.run(["prune", str(study), f"--budget={needed + 1e-6}"]) == 0
+    assert kept(study) == of(study, "fire9", 1.0)
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf", "much"])
+def test_a_budget_that_is_no_size(study, budget, capsys):
+    assert cli.run(["prune", str(study), f"--budget={budget}"]) == 2
+    assert f"--budget={budget} is no" in capsys.readouterr().err
+    assert len(kept(study)) == 18
+
+
 def test_two_launchers_that_prune_at_once(study, monkeypatch):
     """The other one removes what we were about to remove."""
     remove = prune_module._remove

@@ -15,6 +15,7 @@ from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
 from medtune_jax.applications.polyps.candidates import hits, read_detector
 from medtune_jax.applications.polyps.cases import folder, lesions, shrunk
 from medtune_jax.applications.polyps.detector import Candidate
+from medtune_jax.applications.polyps.film import write_films
 from medtune_jax.applications.polyps.patches import candidate_affines, spread
 from medtune_jax.applications.polyps.show import draw_detections
 from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
@@ -70,7 +71,8 @@ def predict(
 
     Args:
       seconds: between the frames that are taken of a video file; None: all. false_positives: per frame of the study's
-        test set, which sets the score from which on a candidate is marked. overlays: of which frames boxes are drawn.
+        test set, which sets the score from which on a candidate is marked. overlays: of which frames boxes are drawn;
+        with any, a video file is written again as overlays/VIDEO.mp4, its marks drawn.
       explain: draw maps/ of the marked candidates of each frame. explain_by, explain_stage: as of `Mapper`.
 
     Raises:
@@ -115,6 +117,10 @@ def predict(
         raise UserError(unreadable_text(bad, count))
     joined = {name: np.concatenate([p[name] for p in parts], _axis(name)) for name in parts[0]}
     said = _write(ensemble, output, files, joined, threshold)
+    if overlays != "none":
+        taken = [files[k] for k in joined["place"]]
+        films = write_films(taken, _marked(joined, threshold), output / OVERLAYS)
+        said += [f"film with marks: {film}" for film in films]
     finished(output)
     return Predicted("\n".join(said), unreadable_text(bad, count))
 
@@ -129,7 +135,11 @@ PREDICTION = Prediction(
             "per frame of the study's test set: sets the score from which on a candidate is marked",
             float,
         ),
-        Option("overlays", DRAWN[0], "frames to draw boxes on: marked, all or none"),
+        Option(
+            "overlays",
+            DRAWN[0],
+            "frames to draw boxes on: marked, all or none; with any, videos with their marks too",
+        ),
         *OPTIONS,
     ),
 )
@@ -220,6 +230,19 @@ def _draw(part: _Read, scores: np.ndarray, threshold: float, which: str, output:
             picture = draw_detections(frame.image, marked, frame.mask)
             name = f"{frame.video}-{frame.name}.png"
             write_whole(output / OVERLAYS / name, png(picture))
+
+
+def _marked(found: Arrays, threshold: float) -> dict[int, list[Candidate]]:
+    """By index of `place`: the candidates that are marked, in pixels of the frame as given, with their probability."""
+    mean = mean_of_runs(found["scores"])[0][:, 1]
+    index = {int(k): number for number, k in enumerate(found["place"])}
+    marked: dict[int, list[Candidate]] = {}
+    for k in np.flatnonzero(mean >= threshold):
+        row, col, height, width = found["box"][k].tolist()
+        score = float(log_odds.probabilities(mean[k]))
+        drawn = marked.setdefault(index[int(found["frame"][k])], [])
+        drawn.append(Candidate(row, col, height, width, score))
+    return marked
 
 
 def _write(

@@ -1,12 +1,14 @@
-"""Frames out of video files, through PyAV."""
+"""Frames out of video files, and videos of pictures, through PyAV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from medtune_jax.errors import UserError
+from medtune_jax.paths import beside
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".wmv", ".mov", ".mkv", ".mpg", ".mpeg", ".webm", ".m4v")
 
@@ -72,6 +74,27 @@ def frames_at(path: Path, times: Sequence[float]) -> Iterator[np.ndarray]:
                     f"{path}: no frame at {seconds:g} s; the video is shorter or broken there."
                 )
             yield last.to_ndarray(format="rgb24")
+
+
+def write(path: Path, pictures: Iterable[np.ndarray], rate: float) -> None:
+    """An H.264 video in MP4 of uint8 RGB pictures [H, W, 3], `rate` per second, of the first one's size.
+
+    An odd last row or column is cut off: the colours of two pixels are kept as one. Nobody ever sees half of the file.
+    """
+    import av
+
+    with beside(path) as scratch, av.open(str(scratch), "w", format="mp4") as container:
+        stream = container.add_stream("h264", rate=Fraction(rate).limit_denominator(1000))
+        stream.pix_fmt, height = "yuv420p", 0
+        for picture in pictures:
+            if not height:
+                height, width = (side - side % 2 for side in picture.shape[:2])
+                stream.height, stream.width = height, width
+            frame = av.VideoFrame.from_ndarray(picture[:height, :width].copy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        container.close()
+        scratch.replace(path)
 
 
 def _time(frame, stream, number: int) -> float:

@@ -113,6 +113,20 @@ def test_figures_on_new_volumes_are_those_of_a_direct_evaluation(study, tmp_path
     assert not (tmp_path / "alone" / "metrics.csv").exists()
 
 
+@pytest.mark.slow
+def test_explain_draws_the_best_candidates_of_a_volume(study, tmp_path):
+    write_dicom_study(tmp_path / "new", 1, seed=5, shape=SHAPE, spacing=SPACING, emboli=2)
+    run = next(path.parent for path in study.glob("runs/*/weights"))
+    predict(run, [tmp_path / "new"], tmp_path / "out", explain=True)
+    (volume,) = rows_of(tmp_path / "out" / "volumes.csv")
+    shown = min(12, int(volume["candidates"]))
+    sheet = Image.open(tmp_path / "out" / f"{volume['patient']}.maps.png")
+    side = 63 * (160 // 63)  # each patch enlarged, beside its map, three pairs in a row
+    assert shown > 3 and sheet.size == (3 * (2 * side + 3), -(-shown // 3) * (side + 3))
+    first = np.asarray(sheet)[:side, : 2 * side]
+    assert (first[:, :side] != first[:, side:]).any() and np.ptp(first[:, :side]) > 100
+
+
 def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     with pytest.raises(UserError, match=r"a\.mp4 is no CT volume"):

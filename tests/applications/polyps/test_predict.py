@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 
+from medtune_jax.applications.polyps.film import write_films
 from medtune_jax.applications.polyps.forest import Forest
 from medtune_jax.applications.polyps.truth import read_truth
 from medtune_jax.applications.predict import load_all, predict
+from medtune_jax.datasets.colonoscopy import FrameFile, videos
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME, Detections, sensitivity_at
 from medtune_jax.study import sweep
@@ -118,6 +120,28 @@ def test_frames_without_masks_and_larger_ones_are_scored_too(study, tmp_path):
     assert max(float(row["col"]) for row in rows) > 512  # pixels of the frame as it was given
 
 
+def test_a_video_is_written_again_with_its_marks(study, tmp_path):
+    """Where nothing is marked a frame is as it was; a mark's box is drawn in the frame's own pixels."""
+    new = write_videos(tmp_path / "new", 2, 1, seed=3, size=(121, 150))
+    frames = [np.asarray(Image.open(new / video / "0.png")) for video in ("v00", "v01")] * 2
+    videos.write(tmp_path / "film.mp4", frames, 5.0)
+    run = next(path.parent for path in study.glob("runs/*/weights"))
+    predict(run, [tmp_path / "film.mp4"], tmp_path / "out", false_positives=0.5)
+    rows = rows_of(tmp_path / "out" / "frames.csv")
+    given, drawn = (list(videos.frames(path)) for path in
+                    (tmp_path / "film.mp4", tmp_path / "out" / "overlays" / "film.mp4"))  # fmt: skip
+    assert [seconds for seconds, _ in drawn] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert {row["marked"] != "0" for row in rows} == {True, False}
+    for row, (_, before), (_, after) in zip(rows, given, drawn, strict=True):
+        assert after.shape == before.shape == (120, 150, 3)
+        changed = np.abs(after.astype(int) - before).max()
+        assert changed > 100 if row["marked"] != "0" else changed < 60
+    predict(run, [tmp_path / "film.mp4"], tmp_path / "none", overlays="none")
+    assert not (tmp_path / "none" / "overlays").exists()
+    image = FrameFile("v01", "0", new / "v01" / "0.png")
+    assert write_films([image], {}, tmp_path / "image") == []
+
+
 def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "scan.nrrd").write_bytes(b"")
     with pytest.raises(UserError, match=r"scan\.nrrd is neither a video nor an image"):
@@ -127,6 +151,7 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     assert load_all([study]).application.name == "polyps"
 
 
+@pytest.mark.slow
 def test_explain_draws_the_marked_candidates_of_a_frame(study, frames, tmp_path):
     predict(study, [frames / "test"], tmp_path, explain=True, false_positives=5.0)
     marked = {r["frame"]: int(r["marked"]) for r in rows_of(tmp_path / "frames.csv")}
