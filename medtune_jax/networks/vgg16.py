@@ -5,7 +5,7 @@ from jax import Array
 from medtune_jax.networks.layers import Conv, Dense, max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
 from medtune_jax.networks.sources import IN_ORDER, Format, Relative, Release, Sources
-from medtune_jax.networks.stages import Network, Stage
+from medtune_jax.networks.stages import Network, Rates, Stage
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _RELEASE = Release(
@@ -72,7 +72,10 @@ def vgg16(classes: int = 1000) -> Network:
         classes=classes,
         stages=stages,
         preprocessing=Preprocessing(224, mean=(103.939, 116.779, 123.68)),
-        initializer="msra",
+        # Its pixels are not divided: msra, which keeps their size, begins with logits near 100 and diverges. The
+        # authors name Glorot and Bengio's as the initialisation that needs no shallower network (section 3.1).
+        initializer="xavier",
+        rates=Rates(tuned=1e-4, head=1e-3, scratch=1e-3, source="docs/rates.md"),
         sources=Sources(
             formats={
                 "Caffe": Format(),
