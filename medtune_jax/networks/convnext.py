@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import Conv, Dense, LayerScale, Positionwise, gelu
+from medtune_jax.networks.layers import Conv, Dense, LayerScale, Positionwise, gelu, residual
 from medtune_jax.networks.norms import LayerNorm
 from medtune_jax.networks.preprocessing import imagenet_rgb
 from medtune_jax.networks.sources import Format, Release, Sources
 from medtune_jax.networks.stages import Network, Stage
 
 _LAYERS = ((96, 3), (192, 3), (384, 9), (768, 3))  # width and number of blocks
+_STOCHASTIC_DEPTH = 0.1  # of the last block; block n of 18, from 0, is passed by with 0.1 n / 17
 
 
 class Stem(nn.Module):
@@ -43,13 +45,13 @@ class Block(nn.Module):
     final: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, kept: Array | None = None) -> Array:
         width = x.shape[-1]
         y = Conv(width, 7, pad=3, groups=width, relu=False, name="dwconv")(x)
         y = LayerNorm(name="norm")(y)
         y = gelu(Positionwise(4 * width, name="fc1")(y))
         y = LayerScale(1e-6, name="layer_scale")(Positionwise(width, name="fc2")(y))
-        x = x + y
+        x = residual(x, y, kept)
         return LayerNorm(name="last_norm")(x.mean((1, 2))) if self.final else x
 
 
@@ -79,13 +81,21 @@ _RELEASE = Release(
 
 
 def convnext_tiny(classes: int = 1000) -> Network:
-    """3, 3, 9 and 3 blocks, and what halves the map between them; without stochastic depth."""
+    """3, 3, 9 and 3 blocks, and what halves the map between them."""
     stages = [Stage("stem", Stem())]
+    rates = iter(np.linspace(0, _STOCHASTIC_DEPTH, sum(count for _, count in _LAYERS)))
     for layer, (width, count) in enumerate(_LAYERS, 1):
         if layer > 1:
             stages.append(Stage(f"downsample{layer}", Downsample(width)))
         last = layer == len(_LAYERS)
-        stages += [Stage(f"stage{layer}_{n}", Block(last and n == count - 1)) for n in range(count)]
+        stages += [
+            Stage(
+                f"stage{layer}_{n}",
+                Block(last and n == count - 1),
+                stochastic_depth=float(next(rates)),
+            )
+            for n in range(count)
+        ]
     return Network(
         name="convnext_tiny",
         classes=classes,

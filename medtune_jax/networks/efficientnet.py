@@ -14,6 +14,7 @@ from medtune_jax.networks.layers import (
     Dense,
     global_average_pool,
     relu6,
+    residual,
     squeeze_excite,
 )
 from medtune_jax.networks.norms import BatchNorm
@@ -31,6 +32,8 @@ _BLOCKS = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
+# Both authors' code: block n of 16 is passed by with probability 0.2 n / 16, where it adds to its input.
+_STOCHASTIC_DEPTH = 0.2
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class MBConv(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: Array, counts: Array | None = None) -> Array:
+    def __call__(self, x: Array, counts: Array | None = None, kept: Array | None = None) -> Array:
         kind, y = self.kind, x
         wide = self.expansion * x.shape[-1]
         if self.expansion > 1:
@@ -92,15 +95,17 @@ class MBConv(nn.Module):
             y = squeeze_excite(y, max(1, x.shape[-1] // 4), kind.activation)
         y = kind.conv(y, self.features, 1, 1, 1, "project_conv")
         y = BatchNorm(kind.epsilon, name="project_bn")(y, counts)
-        return x + y if x.shape == y.shape else y
+        return residual(x, y, kept) if x.shape == y.shape else y
 
 
 def _stages(kind: Kind, classes: int) -> tuple[Stage, ...]:
-    blocks = [
-        Stage(f"mbconv{n}_{i}", MBConv(kind, expansion, size, 1 if i else stride, features))
-        for n, (expansion, size, stride, features, count) in enumerate(_BLOCKS, 1)
-        for i in range(count)
-    ]
+    total = sum(count for *_, count in _BLOCKS)
+    blocks: list[Stage] = []
+    for n, (expansion, size, stride, features, count) in enumerate(_BLOCKS, 1):
+        for i in range(count):
+            block = MBConv(kind, expansion, size, 1 if i else stride, features)
+            rate = _STOCHASTIC_DEPTH * len(blocks) / total if i else 0.0
+            blocks.append(Stage(f"mbconv{n}_{i}", block, stochastic_depth=rate))
     return (
         Stage("stem", Plain(kind, 32, 3, 2)),
         *blocks,
@@ -140,7 +145,7 @@ def _package() -> dict[str, str]:
 
 
 def efficientnet_b0(classes: int = 1000) -> Network:
-    """With squeeze and excitation and SiLU; without stochastic depth."""
+    """With squeeze and excitation and SiLU."""
     return Network(
         name="efficientnet_b0",
         classes=classes,

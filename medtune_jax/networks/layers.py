@@ -373,6 +373,23 @@ def dropout(x: Array, rate: float, keys: Array) -> Array:
     return jnp.where(draws >= round(rate * 2**bits), x / (1 - rate), 0)
 
 
+def survivors(rate: float, keys: Array) -> Array:
+    """Stochastic depth (Huang et al. 2016): for each row 0 with probability `rate`, else 1 / (1 - rate), float32 [N].
+
+    Scaled in training, as EfficientNet's and ConvNeXt's authors do, so that nothing is when images are scored. keys:
+    [N], one a row.
+    """
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate))(keys)
+    return kept.astype(jnp.float32) / (1 - rate)
+
+
+def residual(x: Array, y: Array, kept: Array | None) -> Array:
+    """x + y, where y [N,...] is what a block adds to its input x; kept: factors of it [N], see `survivors`."""
+    if kept is not None:
+        y = y * kept.astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 1))
+    return x + y
+
+
 def _random_integers(key: Array, count: int, bits: int) -> Array:
     """`count` integers of `bits` bits, uint32, several from each random word."""
     each = 32 // bits

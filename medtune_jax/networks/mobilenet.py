@@ -54,6 +54,16 @@ def _slim() -> dict[str, str]:
     return names | {"fc": f"{at}/Logits/Conv2d_1c_1x1"}
 
 
+def _keras() -> dict[str, str]:
+    """The names of keras-applications."""
+    names = {"conv0/conv": "conv1", "conv0/bn": "conv1_bn", "fc": "conv_preds"}
+    for n in range(1, len(_BLOCKS) + 1):
+        for part, short in (("depthwise", "dw"), ("pointwise", "pw")):
+            names[f"conv{n}/{part}_conv"] = f"conv_{short}_{n}"
+            names[f"conv{n}/{part}_bn"] = f"conv_{short}_{n}_bn"
+    return names
+
+
 def mobilenet_v1(classes: int = 1001) -> Network:
     """Thirteen separable convolutions, a stage each. The released head has 1,001 outputs, of which the first is none of
     ImageNet's classes.
@@ -74,5 +84,5 @@ def mobilenet_v1(classes: int = 1001) -> Network:
         preprocessing=Preprocessing(224, "RGB", (1.0, 1.0, 1.0), 1 / 127.5),
         initializer="msra",
         smallest=32,
-        sources=Sources({"TF-slim": Format(_slim())}),
+        sources=Sources({"TF-slim": Format(_slim()), "Keras": Format(_keras())}),
     )

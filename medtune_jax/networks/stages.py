@@ -21,7 +21,7 @@ from jax import Array
 
 from medtune_jax import compilation
 from medtune_jax.errors import UserError
-from medtune_jax.networks.layers import dropout
+from medtune_jax.networks.layers import dropout, survivors
 from medtune_jax.networks.norms import STATISTICS, has_statistics
 from medtune_jax.networks.preprocessing import Preprocessing
 from medtune_jax.networks.sources import Sources
@@ -36,7 +36,9 @@ a batch norm its averages "mean" and "variance"."""
 Path = tuple[str, ...]
 ModuleInput = tuple[nn.Module, tuple[int, ...]]
 
-_FIRST_SIDE = 1000  # side heads draw from their keys with numbers that no stage has
+# Side heads and stochastic depth draw from their keys with numbers that no stage has.
+_FIRST_SIDE = 1000
+_FIRST_DEPTH = 2000
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,15 @@ class Stage:
     `then` are the parameter-free layers that end the stage (norm, pool): its output is what the next stage's first
     layer receives. `dropout` acts in training on the stage's INPUT. Caffe writes it at the end of the layer before;
     here it opens the next stage so that everything up to a stage boundary is deterministic and can be cached.
+    `stochastic_depth` is the probability that, in training, a row passes the stage by, whose module adds to its input
+    what `residual` is told to keep; frozen stages are run `at_full_depth`.
     """
 
     name: str
     module: nn.Module
     then: Layers = ()
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
 
     def __call__(
         self,
@@ -61,16 +66,25 @@ class Stage:
         number: int | Array = 0,
         counts: Array | None = None,
     ) -> Array:
-        """keys: PRNG keys [N], one a row, switch dropout on (training); number: the stage's own, to draw from them.
+        """keys: PRNG keys [N], one a row, switch dropout and stochastic depth on (training); number: the stage's own,
+        to draw from them.
         counts: rows that count, float32 [N]; switches batch norms to the statistics of this batch.
         """
         if keys is not None and self.dropout:
             x = dropout(x, self.dropout, _fold_in(keys, number))
         batch = () if counts is None or not has_statistics(params) else (counts,)
-        x = jnp.asarray(self.module.apply({"params": params}, x, *batch))
+        kept: dict[str, Any] = {}
+        if keys is not None and self.stochastic_depth:
+            draws = _fold_in(keys, _FIRST_DEPTH + number)
+            kept = {"kept": survivors(self.stochastic_depth, draws)}
+        x = jnp.asarray(self.module.apply({"params": params}, x, *batch, **kept))
         for layer in self.then:
             x = layer(x)
         return x
+
+    def at_full_depth(self) -> Stage:
+        """The stage without stochastic depth."""
+        return replace(self, stochastic_depth=0.0)
 
     def compiled(self, *arguments: Any) -> Array:
         """The same as a program of its own, which all who run the stage share."""
@@ -127,6 +141,20 @@ class Network:
             return self
         return replace(self, stages=(*self.stages[:-1], self.released_head), released_head=None)
 
+    def at_full_depth(self) -> Network:
+        """The network without stochastic depth."""
+        return replace(self, stages=tuple(stage.at_full_depth() for stage in self.stages))
+
+    @property
+    def stochastic_depth(self) -> float:
+        """The largest probability with which a stage is passed by; 0: the network has no stochastic depth."""
+        return max(stage.stochastic_depth for stage in self.stages)
+
+    def in_training(self, position: int, tuned: Collection[str]) -> Stage:
+        """A stage as a step runs it: one that is frozen at full depth."""
+        stage = self.stages[position]
+        return stage if stage.name in tuned else stage.at_full_depth()
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(stage.name for stage in self.stages)
@@ -178,14 +206,15 @@ class Network:
 
         x: input of `start` ([N,H,W,3] preprocessed pixels for the first stage). Without `start` from the first stage;
         without `stop` to the class scores [N, classes] (before the softmax).
-        keys: PRNG keys [N], one a row, switch dropout on (training), frozen stages included, as in Caffe.
+        keys: PRNG keys [N], one a row, switch dropout on (training), frozen stages included, as in Caffe, and the
+        stochastic depth of `tuned` stages.
         taps: a dict that receives every stage's output by name.
         counts: float32 [N], rows that count: the batch norms of `tuned` stages use the statistics of this batch. All
         others, those of frozen stages among them, use the stored ones.
         """
 
         def step(stage: Stage, position: int, x: Array) -> Array:
-            x = stage(
+            x = self.in_training(position, tuned)(
                 params[stage.name], x, keys, position, counts if stage.name in tuned else None
             )
             if taps is not None:
@@ -276,7 +305,8 @@ class Network:
         """The stage at which the frozen, deterministic prefix of a tuning depth ends (its output feeds that stage).
 
         It ends at the first tuned stage or at the first stage with dropout on its input, whichever comes first:
-        up to there the output for a fixed set of patches is a constant.
+        up to there the output for a fixed set of patches is a constant. Stochastic depth is at work in tuned stages
+        only, so it ends no prefix.
         """
         last = self.index(first_tuned)
         return next((stage.name for stage in self.stages[:last] if stage.dropout), self.names[last])

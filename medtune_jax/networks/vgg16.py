@@ -17,6 +17,11 @@ _RELEASE = Release(
     licence="Creative Commons Attribution",
     accuracy="91.9% top-5 (dense evaluation at 384 px)",
 )
+_KERAS = {
+    f"conv{block}_{n}": f"block{block}_conv{n}"
+    for block, widths in enumerate(_BLOCKS, 1)
+    for n in range(1, len(widths) + 1)
+} | {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 _TORCHVISION = (
     *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
     *(f"classifier.{i}" for i in (0, 3, 6)),
@@ -75,6 +80,7 @@ def vgg16(classes: int = 1000) -> Network:
             formats={
                 "Caffe": Format(),
                 "torchvision": Format(in_torchvision, preprocessing=rgb),
+                "Keras": Format(_KERAS),
                 "Gluon": Format(ordered=True, prefix="vgg0_", preprocessing=rgb),
                 "ONNX": IN_ORDER,
             },

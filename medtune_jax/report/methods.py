@@ -111,6 +111,7 @@ def provenance(evidence: Evidence) -> Section:
         "augmentation": _augmentation(manifest.get("config", {})),
         **({"class balance": f"in training {study.balance.done}"} if study.balance else {}),
         **_norms(network, manifest.get("config", {}), study.known_depths.values()),
+        **_stochastic_depth(network),
         "seeds": manifest.get("seeds"),
         "training fractions": ", ".join(fraction_name(f) for f in study.fractions),
     }
@@ -151,6 +152,17 @@ def _norms(
     if not batch and any(depth.scratch for depth in depths):
         text += "; from scratch, where nothing is stored, the batch's in training"
     return {"batch norms": text}
+
+
+def _stochastic_depth(network: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing of networks without."""
+    if not (rate := network.get("stochastic_depth")):
+        return {}
+    text = (
+        "in training each image passes by blocks of tuned stages at random, the deeper the oftener, up to "
+        f"{rate:.2g} of the time; never in frozen stages, nor where images are scored"
+    )
+    return {"stochastic depth": text}
 
 
 def _augmentation(config: Mapping[str, Any]) -> str:

@@ -56,6 +56,7 @@ def shared_fields() -> ConfigDict:
                 "valid_fraction": 0.2,  # of the training patients (docs/paper.md, "Stopping")
                 "balance": "downsample",  # rare classes: downsample the others, weights in the loss, or none
                 "norm": "stored",  # statistics of batch norms in tuned stages: stored or batch (docs/networks.md)
+                "stochastic_depth": True,  # of tuned stages, where the network has it (docs/networks.md)
                 "rate_decay": 0.95,  # per epoch
                 "auxiliary": True,  # GoogLeNet's side heads when training from scratch
                 "keep_weights": True,  # write each run's trained network beside its result
@@ -110,6 +111,7 @@ MEANINGS = {
     "augment.copies": "fixed augmented views of each image for the other depths; 1: the image as it is",
     "training.balance": "rare classes: downsample the others, weights in the loss, or none",
     "training.norm": "batch norms of tuned stages in training: stored statistics, or those of each batch",
+    "training.stochastic_depth": "whether blocks of tuned stages are passed by at random, where the network does that",
     "training.keep": "weights that stay when all runs are done, beside the recommended: depths, runs, or all",
     "optimizer.l2_sp": "L2-SP: how strongly tuned stages are pulled to their pre-trained parameters; 0: not at all",
     "rates.search": "rates that every run tries, 3 times apart, the best on validation data kept; 1: no search",

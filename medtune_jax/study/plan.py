@@ -28,6 +28,7 @@ _ADDED: dict[tuple[str, str], Any] = {
     ("rates", "search"): 1,
     ("optimizer", "l2_sp"): 0.0,
     ("training", "norm"): "stored",
+    ("training", "stochastic_depth"): False,
     ("training", "scratch"): {"epochs": 0, "patience": 0},
     ("data", "class_pattern"): "",
     ("data", "findings"): "",
@@ -101,6 +102,8 @@ class Plan:
 def make_plan(config: ConfigDict, classes: int, data_fingerprint: str, weights_sha256: str) -> Plan:
     """The product of depths, fractions and seeds. UserError for an unknown stage or an impossible number."""
     network = networks.get(config.network, classes)
+    if not config.training.stochastic_depth:
+        network = network.at_full_depth()
     size = image_size(config)
     depths = _depths(network, config.sweep.depths)
     fractions = numbers(config.sweep.fractions, "sweep.fractions")
@@ -160,6 +163,8 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
     for (section, field), before in _ADDED.items():
         if plain[section].get(field) == before:
             del plain[section][field]
+    if not networks.get(config.network).stochastic_depth:  # nothing to switch off
+        plain["training"].pop("stochastic_depth", None)
     return {key: value for key, value in plain.items() if key not in _NOT_OF_THE_RUN}
 
 

@@ -233,6 +233,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
             "name": plan.network.name,
             "input_size": plan.size,
             **({"batch_norms": norms} if (norms := plan.network.batch_norms) else {}),
+            **({"stochastic_depth": rate} if (rate := plan.network.stochastic_depth) else {}),
             "stages": [
                 {
                     "name": name,

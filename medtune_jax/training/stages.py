@@ -84,7 +84,7 @@ def loss_and_gradients(
 ) -> Gradients:
     """The loss of `Network.training_outputs` and its gradients with respect to `tuned`.
 
-    x: input of the task's first stage. keys: PRNG keys [B], one a row, for dropout.
+    x: input of the task's first stage. keys: PRNG keys [B], one a row, for dropout and stochastic depth.
     """
     forward = compilation.compiled(_forward, static=(0,))
     backward = compilation.compiled(_backward, static=(0, 1))
@@ -96,7 +96,7 @@ def loss_and_gradients(
     gradients: Params = {}
     behind_side: dict[str, Array] = {}
     for position in range(network.index(task.start), len(network.stages)):
-        stage = network.stages[position]
+        stage = network.in_training(position, tuned)
         arguments = params[stage.name], x
         if stage.name in tuned or passed:  # what is frozen behind a tuned stage passes gradients on
             counts = task.counts(target) if stage.name in tuned else None

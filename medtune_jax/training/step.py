@@ -100,7 +100,7 @@ def step(
     batch: Batch,
     key: Array,
 ) -> tuple[TrainState, Array]:
-    """One step -> (state, loss). key: of this step, for dropout."""
+    """One step -> (state, loss). key: of this step, for dropout and stochastic depth."""
     loss, gradients = loss_and_gradients(task, state.params, frozen, batch, key)
     moved = tuning.update(task.optimizer, state.params, state.optimizer, rates, gradients)
     return TrainState(*moved), loss

@@ -12,7 +12,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.networks.sources import Release
 from medtune_jax.weights import catalog, checkpoint
 from medtune_jax.weights.convert import Conversion, convert
-from medtune_jax.weights.formats import caffe, deep_compression, onnx, slim, torch
+from medtune_jax.weights.formats import caffe, deep_compression, keras, onnx, slim, torch
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.formats.source import is_safetensors, opened
 from medtune_jax.weights.slots import slots
@@ -20,6 +20,7 @@ from medtune_jax.weights.stated import InWords, stated
 
 _DEEP_COMPRESSION = "Deep Compression"
 _SLIM = "TF-slim"
+_KERAS = "Keras"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def read(path: str | Path, network: str = "") -> WeightFile:
         norm_before_pool, layers = onnx.norm_before_pool(path), onnx.read(path)
     elif format_ == _SLIM:
         layers = slim.read(path)
+    elif format_ == _KERAS:
+        layers = keras.read(path)
     elif format_ == "PyTorch":
         layers = torch.read(path)
     else:
@@ -128,6 +131,8 @@ def _provenance(source: WeightFile, conversion: Conversion) -> dict[str, object]
 
 
 def _format(path: Path) -> str:
+    if keras.is_hdf5(path):
+        return _KERAS
     with opened(path) as file:
         head = file.read(9)
     if path.suffix == ".net":

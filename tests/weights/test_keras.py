@@ -1,0 +1,128 @@
+"""Keras' .h5 files, as keras-applications names and lays out their layers."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from medtune_jax import networks
+from medtune_jax.errors import UserError
+from medtune_jax.weights.convert import convert
+from medtune_jax.weights.files import read
+from medtune_jax.weights.formats import keras
+
+ORDER = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+NORM = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "variance": "moving_variance"}
+
+
+def written(path, layers, root=""):
+    """A file of {layer: {name: array}}; root: the group of a whole model's weights. -> the path."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(path, "w") as file:
+        group = file.create_group(root) if root else file
+        group.attrs["layer_names"] = [name.encode() for name in layers]
+        for name, arrays in layers.items():
+            keys = [f"{name}/{key}:0" for key in sorted(arrays, key=ORDER.index)]
+            own = group.create_group(name)
+            own.attrs["weight_names"] = [key.encode() for key in keys]
+            for key, array in zip(keys, sorted(arrays, key=ORDER.index), strict=True):
+                own[key] = arrays[array]
+    return path
+
+
+def as_keras(params, name):
+    """Our parameters by Keras' names in Keras' layout: of its kernels only those of single channels differ."""
+    layers = {"input_1": {}}
+    for ours, theirs in networks.get(name).sources.formats["Keras"].names.items():
+        stage, _, layer = ours.partition("/")
+        if stage not in params:
+            continue
+        held = params[stage][layer] if layer else params[stage]
+        if "scale" in held:
+            layers[theirs] = {NORM[key]: array for key, array in held.items()}
+        elif "depthwise" in ours:
+            layers[theirs] = {"depthwise_kernel": np.swapaxes(held["kernel"], 2, 3)}
+        elif theirs == "conv_preds":
+            layers[theirs] = {"kernel": held["kernel"][None, None], "bias": held["bias"]}
+        else:
+            layers[theirs] = dict(held)
+    return layers
+
+
+def drawn(name, stages, classes):
+    """Random parameters of some stages, variances among them positive."""
+    rng = np.random.default_rng(0)
+    shapes = networks.get(name, classes).abstract_params()
+    return jax.tree.map(
+        lambda leaf: rng.uniform(0.1, 1, leaf.shape).astype(np.float32),
+        {stage: shapes[stage] for stage in stages},
+    )
+
+
+@pytest.mark.parametrize("root", ["", "model_weights"])
+@pytest.mark.parametrize("head", [True, False])
+def test_mobilenet_is_read_whole(tmp_path, head, root):
+    names = networks.get("mobilenet_v1").names
+    params = drawn("mobilenet_v1", names if head else names[:-1], 1000)
+    file = written(tmp_path / "net.h5", as_keras(params, "mobilenet_v1"), root)
+    conversion = convert(read(file).layers, "mobilenet_v1")
+    assert conversion.names("new") == (() if head else ("fc",))
+    assert not conversion.names("left out")
+    assert conversion.network.classes == (1000 if head else 1001)
+    jax.tree.map(np.testing.assert_array_equal, conversion.params, params)
+
+
+def test_convolutions_of_vgg16_are_read(tmp_path):
+    params = drawn("vgg16", networks.get("vgg16").names[:13], 1000)
+    file = written(tmp_path / "net.h5", as_keras(params, "vgg16"))
+    conversion = convert(read(file).layers, "vgg16")
+    assert conversion.names("new") == ("fc6", "fc7", "fc8")
+    jax.tree.map(np.testing.assert_array_equal, conversion.params, params)
+    assert conversion.preprocessing == networks.get("vgg16").preprocessing
+
+
+def test_an_inner_product_reads_the_map_as_keras_flattens_it(tmp_path):
+    """Ours is C,H,W: the same products of a map of 2 x 3 pixels and 4 channels; the second reads no map."""
+    rng = np.random.default_rng(0)
+    kernel, second = rng.normal(size=(2 * 3 * 4, 8)), rng.normal(size=(8, 5))
+    layers = {
+        "conv": {"kernel": rng.normal(size=(3, 3, 7, 4)), "bias": np.zeros(4)},
+        "fc1": {"kernel": kernel, "bias": np.zeros(8)},
+        "fc2": {"kernel": second, "bias": np.zeros(5)},
+    }
+    found = keras.read(written(tmp_path / "net.h5", layers))
+    image = rng.normal(size=(2, 3, 4))
+    np.testing.assert_allclose(
+        found["fc1"].weights @ image.transpose(2, 0, 1).ravel(), image.ravel() @ kernel, rtol=1e-5
+    )
+    np.testing.assert_allclose(found["fc2"].weights, second.T, rtol=1e-6)
+
+
+def test_without_h5py_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
+    with pytest.raises(UserError, match=r"an HDF5 file .*pip install 'medtune-jax\[keras\]'"):
+        read(tmp_path / "net.h5")
+
+
+def test_other_files_are_refused_in_one_sentence(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "caffe.h5", "w") as file:
+        file["data/conv1/0"] = np.zeros((2, 3))
+    with pytest.raises(UserError, match=r"not of Keras 1 or 2.*\.caffemodel"):
+        read(tmp_path / "caffe.h5")
+    norm = {"gamma": np.ones(3), "moving_mean": np.ones(3), "moving_variance": np.ones(3)}
+    with pytest.raises(UserError, match="batch norm 'bn' lacks beta"):
+        read(written(tmp_path / "norm.h5", {"bn": norm}))
+    with pytest.raises(UserError, match="'lstm' are no convolution's"):
+        read(written(tmp_path / "odd.h5", {"lstm": {"kernel": np.ones((2, 3, 4))}}))
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_truncated_file_is_refused(tmp_path, kept):
+    file = written(tmp_path / "net.h5", {"conv": {"kernel": np.ones((3, 3, 8, 16))}})
+    data = file.read_bytes()
+    file.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(UserError, match="damaged or truncated"):
+        read(file)
