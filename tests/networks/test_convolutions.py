@@ -7,11 +7,12 @@ import pytest
 
 from medtune_jax.networks import convolutions
 from medtune_jax.networks.convolutions import convolution
-from tests.networks.reference import draw, reference_convolution
+from tests.networks.reference import draw, every_form, reference_convolution
 
-pytestmark = pytest.mark.usefixtures("every_form")
+convolution_forms = every_form("products", "split_groups", "depthwise_products", "space_to_depth")
 
 
+@convolution_forms
 @pytest.mark.parametrize(
     ("size", "stride", "pad", "channels"),
     [
@@ -30,22 +31,27 @@ def test_every_form_has_the_gradients_of_the_convolution(size, stride, pad, chan
     weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
 
     def gradients(form):
-        return jax.grad(lambda a, b: (form(a, b, stride, pad) * weight).sum(), (0, 1))(x, kernel)
+        total = jax.jit(jax.grad(lambda a, b: (form(a, b, stride, pad) * weight).sum(), (0, 1)))
+        return total(x, kernel)
 
     for got, want in zip(gradients(convolution), gradients(reference_convolution), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("sides", [(7, 7), (8, 11), (12, 8)])
-@pytest.mark.parametrize("pad", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("sides", "pad"), [((7, 7), 1), ((8, 11), 0), ((8, 11), 2), ((12, 8), 0), ((12, 8), 1)]
+)
 def test_winograd_is_as_exact_as_the_direct_form(sides, pad):
     """Whole and broken tiles; float64 is the truth."""
     x, kernel = draw(2, *sides, 48), draw(3, 3, 48, 5)
     weight = draw(*reference_convolution(x, kernel, 1, pad).shape)
 
     def results(form, *arguments):
-        y, back = jax.vjp(lambda a, b: form(a, b, 1, pad), *arguments)
-        return y, *back(weight.astype(y.dtype))
+        def both(a, b):
+            y, back = jax.vjp(lambda a, b: form(a, b, 1, pad), a, b)
+            return y, *back(weight.astype(y.dtype))
+
+        return jax.jit(both)(*arguments)
 
     with jax.enable_x64(True):
         wide = (np.asarray(x, np.float64), np.asarray(kernel, np.float64))
@@ -75,18 +81,22 @@ def test_where_winograd_is_chosen(shape, dtype, winograd):
     assert (form is convolutions._convolve_winograd) == winograd
 
 
+@convolution_forms
 def test_grouped_convolution_and_its_gradients():
     x, kernel = draw(2, 9, 8, 6), draw(3, 3, 3, 8)
     weight = draw(2, 9, 8, 8)
 
     def total(form):
-        return jax.value_and_grad(lambda a, b: (form(a, b) * weight).sum(), (0, 1))(x, kernel)
+        return jax.jit(jax.value_and_grad(lambda a, b: (form(a, b) * weight).sum(), (0, 1)))(
+            x, kernel
+        )
 
     got = total(lambda a, b: convolution(a, b, 1, 1, groups=2))
     want = total(lambda a, b: reference_convolution(a, b, 1, 1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, want)
 
 
+@convolution_forms
 @pytest.mark.parametrize(
     ("size", "stride", "pad", "side"), [(5, 1, 2, 13), (3, 1, 1, 7), (3, 2, 0, 9)]
 )

@@ -7,9 +7,10 @@ import pytest
 from jax.test_util import check_grads
 
 from medtune_jax.networks import layers
-from tests.networks.reference import draw, reference_convolution
+from tests.networks.reference import draw, every_form, reference_convolution
 
-pytestmark = pytest.mark.usefixtures("every_form")
+lrn_forms = every_form("keep_powers", "window_products")
+pool_forms = every_form("pool_in_halves", "pool_windows")
 
 
 def windows(x, window, stride, pad):
@@ -63,6 +64,7 @@ def test_dense_flattens_rows_columns_channels():
 # --- local response normalisation ---
 
 
+@lrn_forms
 def test_lrn_is_the_formula():
     x = np.asarray(draw(2, 3, 3, 11)) * 30
     want = np.empty_like(x)
@@ -73,11 +75,13 @@ def test_lrn_is_the_formula():
     assert np.abs(want - x).max() > 0.1  # the values are large enough to be changed at all
 
 
+@lrn_forms
 def test_lrn_gradient_by_finite_differences():
     # A hundred: there the cross term is as large as the direct one.
     check_grads(layers.lrn, (100 * draw(1, 2, 2, 7),), order=1, modes=["rev"], eps=1.0, rtol=1e-2)
 
 
+@lrn_forms
 def test_lrn_against_torch():
     torch = pytest.importorskip("torch")
     x, g = 100 * draw(2, 4, 4, 9), draw(2, 4, 4, 9)
@@ -96,6 +100,7 @@ def test_lrn_against_torch():
 POOLS = [(3, 2, 0, 13), (3, 2, 0, 14), (3, 2, 1, 12), (2, 2, 1, 3), (3, 1, 1, 6), (5, 3, 0, 14)]
 
 
+@pool_forms
 @pytest.mark.parametrize(("window", "stride", "pad", "side"), POOLS)
 def test_pooling_follows_caffes_ceil_rule(window, stride, pad, side):
     x = np.asarray(draw(side, side + 1, 2)) - 5  # negative: padding must never win the maximum
@@ -109,6 +114,7 @@ def test_pooling_follows_caffes_ceil_rule(window, stride, pad, side):
         np.testing.assert_allclose(mean[i, j], part.sum((0, 1)) / area, rtol=1e-4)
 
 
+@pool_forms
 def test_ceil_pooling_keeps_the_last_column():
     """14 -> 7 with window 3 and stride 2: a floor rule would give 6 and lose the last pixel."""
     x = jnp.zeros((1, 14, 14, 1)).at[0, 13, 13, 0].set(1.0)
@@ -117,6 +123,7 @@ def test_ceil_pooling_keeps_the_last_column():
     assert y[0, 6, 6, 0] == 1
 
 
+@pool_forms
 @pytest.mark.parametrize(("window", "stride", "pad", "side"), POOLS)
 def test_max_pool_gradient_goes_to_the_maximum(window, stride, pad, side):
     x = np.asarray(draw(side, side, 2))
@@ -131,6 +138,7 @@ def test_max_pool_gradient_goes_to_the_maximum(window, stride, pad, side):
     np.testing.assert_allclose(back(jnp.asarray(g))[0][0], want, atol=1e-5)
 
 
+@pool_forms
 def test_a_tie_passes_its_gradient_to_the_first_maximum():
     gradient = jax.grad(lambda x: layers.max_pool(x, 3, 2).sum())(jnp.zeros((1, 3, 3, 1)))
     want = np.zeros((1, 3, 3, 1))
@@ -138,6 +146,7 @@ def test_a_tie_passes_its_gradient_to_the_first_maximum():
     np.testing.assert_array_equal(gradient, want)
 
 
+@pool_forms
 def test_max_pool_against_torch():
     torch = pytest.importorskip("torch")
     x = draw(2, 14, 13, 3)
