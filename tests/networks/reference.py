@@ -12,9 +12,7 @@ RNG = np.random.default_rng(0)
 
 def every_form(*fields):
     """A decorator: the test runs with the forms of one backend for each way in which they differ in `fields`."""
-    told = {
-        tuple(getattr(own, f) for f in fields): name for name, own in forms.BY_BACKEND.items()
-    }
+    told = {tuple(getattr(own, f) for f in fields): name for name, own in forms.BY_BACKEND.items()}
     each = pytest.mark.parametrize("every_form", sorted(told.values()), indirect=True)
     return lambda test: pytest.mark.usefixtures("every_form")(each(test))
 

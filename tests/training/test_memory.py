@@ -218,9 +218,17 @@ def out_of_memory():
     return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
 
+@pytest.fixture(scope="module")
+def undivided(data):
+    """{first tuned stage: what is trained where all fits}."""
+    return {first: trained(data, Memory(device=LARGE), first) for first in ("first", "second")}
+
+
 @pytest.mark.parametrize("kind", [WholeEpoch, StepByStep, StageByStage])
 @pytest.mark.parametrize("first", ["first", "second"])
-def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(data, caplog, first, kind):
+def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(
+    data, undivided, caplog, first, kind
+):
     """Dropout included; 8 rows in 4 parts, 60 patches: the last batch is padded."""
 
     def needs_four_parts(runner):
@@ -233,7 +241,7 @@ def test_a_batch_that_does_not_fit_is_divided_with_the_same_result(data, caplog,
 
         runner.epoch = limited
 
-    whole = trained(data, Memory(device=LARGE), first)
+    whole = undivided[first]
     with caplog.at_level(logging.WARNING):
         divided = trained(data, Memory(device=LARGE), first, needs_four_parts, kind)
     same(divided, whole)
