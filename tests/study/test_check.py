@@ -84,6 +84,7 @@ def test_all_that_was_found_is_said(folder):
         assert line in text.splitlines()
 
 
+@pytest.mark.slow
 def test_a_study_and_its_report_say_what_is_laid_on_white(folder, tmp_path):
     for path in sorted((folder / "train" / "PNEUMONIA").iterdir())[:3]:
         Image.open(path).convert("RGBA").save(path)

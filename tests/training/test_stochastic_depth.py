@@ -93,6 +93,7 @@ def test_kept_features_are_exact(first):
     equal(params(first), params(first, budget=2**30))
 
 
+@pytest.mark.slow
 def test_the_forms_of_a_step_agree():
     """A last batch of 12 with 4 rows of padding in each, and a batch in parts."""
     [one] = params()
