@@ -52,11 +52,10 @@ def with_factors(
 
 def merged(params: Params) -> Params:
     """Parameters without factors that compute the same: each kernel plus the product of its factors."""
-    flat = {path: leaf for path, leaf in flatten_dict(params).items() if path[-1] not in (DOWN, UP)}
-    for (*layer, kind), down in flatten_dict(params).items():
+    leaves = flatten_dict(params)
+    flat = {path: leaf for path, leaf in leaves.items() if path[-1] not in (DOWN, UP)}
+    for *layer, kind in leaves:
         if kind == DOWN:
-            up = flatten_dict(params)[*layer, UP]
-            flat[*layer, "kernel"] = np.asarray(flat[*layer, "kernel"]) + np.asarray(
-                down
-            ) @ np.asarray(up)
+            kernel, down, up = (np.asarray(leaves[*layer, name]) for name in ("kernel", DOWN, UP))
+            flat[*layer, "kernel"] = kernel + down @ up
     return dict(unflatten_dict(flat))

@@ -214,7 +214,6 @@ def in_turn() -> Iterator[None]:
         time.sleep(0.05)
     with (Path(folder) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        time.sleep(float(os.environ.get("PAUSE", 0)))
         yield
 
 

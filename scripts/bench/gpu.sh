@@ -6,8 +6,7 @@
 #                                            and training steps are timed in turn once all have compiled
 #
 # OUT: where results go (gpu-visit). TOY=--toy: a rehearsal on a CPU. LIMIT: seconds that a part may take.
-# CACHE: where PyTorch's compiler keeps what it makes, for several calls. PAUSE: seconds between a turn and its timing, for
-# other jobs on the card to fall silent.
+# CACHE: where PyTorch's compiler keeps what it makes, for several calls.
 set -u
 cd "$(dirname "$0")/../.." || exit
 OUT=${OUT:-gpu-visit} LIMIT=${LIMIT:-120} PYTHON=${PYTHON:-python3}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
 from medtune_jax.applications.image_folder.rows import Row, Table, split_of_folder, two_sided
@@ -32,7 +32,7 @@ def read_folders(
     """
     found = images_below(directory)
     passed, notes = Counter(found.passed_over), []
-    again = "" if layout or class_pattern else _second_copy([p.parent.parts for p in found.paths])
+    again = "" if layout or class_pattern else _second_copy(directory, found.paths)
     paths = [path for path in found.paths if not again or path.parts[0] != again]
     passed.update(
         {f"images of {again}, a second copy": len(found.paths) - len(paths)} if again else {}
@@ -72,13 +72,27 @@ def read_folders(
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
 
 
-def _second_copy(folders: Sequence[Parts]) -> str:
-    """The folder that holds class folders of the same names as those beside it, as some archives do; '' for none."""
-    inside: dict[str, set[str]] = defaultdict(set)
-    for parts in filter(None, folders):
-        inside[parts[0]].update(parts[1:2])
-    copies = [top for top in inside if len(inside) > 2 and inside[top] == inside.keys() - {top}]
-    return copies[0] if copies else ""
+def _second_copy(directory: Path, paths: Sequence[PurePath]) -> str:
+    """The folder that holds the class folders beside it once more, as some archives do; '' for none.
+
+    UserError where it holds other files than those: neither a copy nor a class of its own.
+    """
+    inside: dict[str, set[PurePath]] = defaultdict(set)
+    for path in paths:
+        if len(path.parts) > 1:
+            inside[path.parts[0]].add(PurePath(*path.parts[1:]))
+    for top, files in inside.items():
+        others = inside.keys() - {top}
+        if len(others) < 2 or {file.parts[0] for file in files} != others:
+            continue
+        beside = {PurePath(name, file) for name in others for file in inside[name]}
+        if files <= beside:
+            return top
+        raise UserError(
+            f"{directory / top} holds folders of the same names as those beside it ({', '.join(sorted(others))}), but "
+            "other images: move those into the class folders, or the folder away"
+        )
+    return ""
 
 
 def _is_sided(levels: Parts) -> bool:

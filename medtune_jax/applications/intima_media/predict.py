@@ -65,14 +65,19 @@ def measure(
     """LI, MA and their distance in one image. Raises UserError for mm without calibration."""
     if mode not in MODES:
         raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
-    check_size(roi, classifier.patch)
+    _check(roi, classifier.patch, unit)
+    columns = np.arange(roi.image.shape[1])
+    return _measured(getattr(classifier, mode)(roi.image, columns), roi, unit)
+
+
+def _check(roi: Roi, patch: float, unit: str) -> None:
+    """UserError for an image that cannot be measured."""
+    check_size(roi, patch)
     if unit == "mm" and roi.mm_per_pixel is None:
         raise UserError(
             f"{roi.name} has no calibration: state --mm_per_pixel, add it to calibration.csv, or "
             "ask for pixels with --unit=px."
         )
-    columns = np.arange(roi.image.shape[1])
-    return _measured(getattr(classifier, mode)(roi.image, columns), roi, unit)
 
 
 def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
@@ -86,19 +91,6 @@ def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
         wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
         tuple(_warnings(roi, contours.low_confidence)),
     )
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Stands in for a network whose probabilities are known."""
-
-    patch: float
-    probabilities: NDArray
-
-    def convolutional(self, image: NDArray, columns: NDArray) -> NDArray:
-        return self.probabilities[:, columns]
-
-    exact = convolutional
 
 
 class _Read(NamedTuple):
@@ -171,11 +163,11 @@ def _measure_all(
     """Of one image: its row of thickness.csv, what to say, its subject, and the errors [S, 4] of each network, (0, 4)
     where nobody traced it. Writes the files that begin with `base`.
     """
-    columns, patch = np.arange(roi.image.shape[1]), classifiers[0].patch
-    check_size(roi, patch)
+    columns = np.arange(roi.image.shape[1])
+    _check(roi, classifiers[0].patch, unit)
     each = [getattr(classifier, mode)(roi.image, columns) for classifier in classifiers]
-    of = [measure(_Given(patch, p), roi, unit) for p in each]  # type: ignore[arg-type]
-    whole = measure(_Given(patch, np.mean(each, axis=0)), roi, unit)  # type: ignore[arg-type]
+    of = [_measured(probabilities, roi, unit) for probabilities in each]
+    whole = _measured(np.mean(each, axis=0), roi, unit)
     _write_contours(base, whole)
     known = len(traced(roi)) > 0
     errors = np.array([_errors(roi, m, unit) for m in of] if known else []).reshape(-1, len(ERRORS))

@@ -76,6 +76,11 @@ def test_class_folders_beside_a_second_copy(tmp_path):
     table = read_listing(tmp_path)
     assert labels(table) == {"a": 2, "b": 2}
     assert table.passed_over == {"images of cells, a second copy": 4}
+    write(tmp_path, "cells/a/another.png")
+    with pytest.raises(
+        UserError, match=r"cells holds folders of the same names .*\(a, b\), but other images"
+    ):
+        read_listing(tmp_path)
 
 
 def test_train_and_val_alone(tmp_path):
