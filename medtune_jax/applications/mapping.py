@@ -53,6 +53,7 @@ class Mapper:
             )
         first = ensemble.members[0].checkpoint
         self.network: Network = first.build()
+        self.by = by
         self.stage = explanation.stage_to_map(self.network, ensemble.size, stage)
         self.params: list[Params] = [jax.device_put(m.checkpoint.params) for m in ensemble.members]
         self._exclusive, self._preprocessing = not ensemble.findings, first.preprocessing
@@ -93,9 +94,16 @@ class Mapper:
         )
 
 
-def mapper_of(ensemble: Ensemble, explain: bool, by: str, stage: str) -> Mapper | None:
-    """None where no maps are asked for."""
-    return Mapper(ensemble, by, stage) if explain else None
+def mapper_of(
+    ensemble: Ensemble, explain: bool = False, explain_by: str = GRAD_CAM, explain_stage: str = ""
+) -> Mapper | None:
+    """As `OPTIONS` say; None where no maps are asked for."""
+    return Mapper(ensemble, explain_by, explain_stage) if explain else None
+
+
+def drawn_by(mapper: Mapper | None) -> tuple[str, str]:
+    """What decides how maps look; empty where none are drawn."""
+    return (mapper.by, mapper.stage) if mapper else ("", "")
 
 
 def map_files(names: Sequence[str]) -> list[str]:

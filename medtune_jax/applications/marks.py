@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.predictions import (
+    METRICS,
+    PREDICTIONS,
+    figures_text,
+    metrics_file,
+    score_table,
+)
+from medtune_jax.applications.protocol import Option
 from medtune_jax.applications.scoring import mean_of_runs
 from medtune_jax.applications.truth import Truth
+from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.froc import sensitivity_at
 from medtune_jax.evaluation.readers import Estimate
+from medtune_jax.paths import csv_bytes, write_whole
+
+
+def option(rate: float, image: str) -> Option:
+    """How many false positives per image set the threshold, by default `rate`."""
+    said = (
+        f"per {image} of the study's test set: sets the score from which on a candidate is marked"
+    )
+    return Option("false_positives", rate, said, float)
+
+
+def mean_score(scores: np.ndarray) -> np.ndarray:
+    """float32 [M]: log-odds of a lesion, the mean over runs, of candidates' scores [S, M, 2]."""
+    return mean_of_runs(scores)[0][:, 1]
 
 
 def threshold_at(ensemble: Ensemble, truth: Truth, rate: float) -> float:
@@ -21,8 +46,8 @@ def threshold_at(ensemble: Ensemble, truth: Truth, rate: float) -> float:
     """
     test = ensemble.results.test
     assert test is not None  # a run with weights has scores
-    mean = mean_of_runs(np.stack([run.scores for run in ensemble.runs if run.scores is not None]))
-    scores = truth.in_order(test.names, mean[0][:, 1])
+    mean = mean_score(np.stack([run.scores for run in ensemble.runs if run.scores is not None]))
+    scores = truth.in_order(test.names, mean)
     false = np.sort(scores[~truth.positive])[::-1]
     allowed = int(rate * len(truth.images) + 1e-9)
     if allowed >= len(false):
@@ -40,3 +65,40 @@ def found_lesions(
     runs = [truth.detections(truth.in_order(names, run)) for run in scores]
     found = sensitivity_at(runs, rates, truth.groups)
     return {f"sensitivity_at_{rate:g}": e for rate, e in zip(rates, found, strict=True)}
+
+
+def write_marked(
+    ensemble: Ensemble,
+    output: Path,
+    columns: Mapping[str, Sequence[Any]],
+    scores: np.ndarray,
+    threshold: float,
+    images: str,
+) -> str:
+    """predictions.csv, a row a candidate: `columns`, marked, and scores (log-odds [S, M, 2]); returns what to say of
+    it. images: '12 frames'.
+    """
+    marked = mean_score(scores) >= threshold
+    told = {**columns, "marked": marked.astype(int).tolist()}
+    write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, told)))
+    limit = log_odds.probabilities(np.array(threshold))
+    return (
+        f"{images}, {len(marked):,} candidates, {int(marked.sum()):,} marked (probability {limit:.4g} or more): "
+        f"{output / PREDICTIONS}"
+    )
+
+
+def write_found(
+    output: Path,
+    truth: Truth,
+    names: Sequence[str],
+    scores: np.ndarray,
+    rates: Sequence[float],
+    nouns: tuple[str, str],
+) -> list[str]:
+    """metrics.csv, the sensitivity by lesion; returns what to say of it. nouns: of lesions, of images."""
+    figures = found_lesions(truth, names, scores[..., 1], rates)
+    images, groups = len(truth.images), len(np.unique(truth.groups))
+    write_whole(output / METRICS, metrics_file(figures, images, groups))
+    said = f"{len(truth.lesion_image):,} {nouns[0]} in {images:,} {nouns[1]}: {output / METRICS}"
+    return [said, *figures_text(figures)]

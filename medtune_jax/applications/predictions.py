@@ -19,7 +19,8 @@ from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.words import count
 
 PREDICTIONS, METRICS = "predictions.csv", "metrics.csv"
-_SHOWN = 20
+NO_LABELS = "none"
+"""`labels` of a prediction that leaves out what is known of the inputs."""
 
 
 def score_table(
@@ -145,15 +146,6 @@ def metrics_file(figures: Mapping[str, Estimate], images: int, groups: int) -> b
 def figures_text(figures: Mapping[str, Estimate]) -> list[str]:
     """'AUC 0.91 (0.85 to 0.95)': a line a figure."""
     return [f"{TITLES.get(name, name)}: {_said(e)}" for name, e in figures.items()]
-
-
-def unreadable_text(bad: Sequence[str], count: int) -> str:
-    """The sentence, and the list below it, of what could not be read; empty where all could."""
-    if not bad:
-        return ""
-    more = f"\n  ... and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-    listed = "\n  ".join(bad[:_SHOWN])
-    return f"{len(bad):,} of {count:,} could not be read, the others are done; mend or remove:\n  {listed}{more}"
 
 
 def _digits(value: float | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,24 +14,21 @@ from medtune_jax.applications.embolism.patches import patch_grid, planes
 from medtune_jax.applications.embolism.show import vessel_planes
 from medtune_jax.applications.embolism.truth import candidate_name, read_truth
 from medtune_jax.applications.ensemble import Ensemble
-from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, mapper_of
-from medtune_jax.applications.marks import found_lesions, threshold_at
-from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
-from medtune_jax.applications.predictions import (
-    METRICS,
-    PREDICTIONS,
-    figures_text,
-    metrics_file,
-    score_table,
-    unreadable_text,
+from medtune_jax.applications.mapping import OPTIONS, drawn_by, mapper_of
+from medtune_jax.applications.marks import (
+    mean_score,
+    option,
+    threshold_at,
+    write_found,
+    write_marked,
 )
-from medtune_jax.applications.protocol import Option, Predicted, Prediction
-from medtune_jax.applications.scoring import Scorer, by_case, mean_of_runs
+from medtune_jax.applications.parts import Arrays, Steps, each, predicted
+from medtune_jax.applications.protocol import Predicted, Prediction
+from medtune_jax.applications.scoring import Scorer, by_case
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.ct.cases import Case, find_cases, holds_cases, load_case
 from medtune_jax.datasets.ct.files import FORMATS
 from medtune_jax.errors import UserError
-from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.folders import entries, files_below
 from medtune_jax.paths import csv_bytes, write_whole
@@ -41,12 +39,10 @@ _SHOWN, _GAP = 12, 3
 
 
 class _Read(NamedTuple):
-    """number: of the case; patient: None where it cannot be read, and `bad` says why. place: mm [n, 3] (x, y, z)."""
+    """place: mm [n, 3] (x, y, z) of the candidates."""
 
-    number: int
-    patient: Patient | None
+    patient: Patient
     place: np.ndarray
-    bad: str = ""
 
 
 def predict(
@@ -54,9 +50,7 @@ def predict(
     inputs: Sequence[Path],
     output: Path,
     false_positives: float = PER_VOLUME[1],
-    explain: bool = False,
-    explain_by: str = GRAD_CAM,
-    explain_stage: str = "",
+    **explain: Any,
 ) -> Predicted:
     """Find candidates in CT volumes and score them: predictions.csv has a row per candidate, volumes.csv per volume,
     PATIENT.png shows the best; with masks metrics.csv, the sensitivity by embolus.
@@ -64,7 +58,7 @@ def predict(
     Args:
       inputs: DICOM series (a folder each), NIfTI or NRRD files, or a folder of patients as studies read it.
       false_positives: per volume of the study's test set, which sets the score from which on a candidate is marked.
-      explain: draw PATIENT.maps.png of the best candidates. explain_by, explain_stage: as of `Mapper`.
+      explain: as of `mapper_of`; PATIENT.maps.png of the best candidates.
 
     Raises:
       UserError: inputs that are no volumes, two patients of one name, or no volume that can be read.
@@ -73,52 +67,40 @@ def predict(
     grid = patch_grid(data, ensemble.size)
     settings, scorer = Settings.of(data, grid.reach_mm), Scorer(ensemble)
     window = (float(data.window[0]), float(data.window[1]))
-    mapper = mapper_of(ensemble, explain, explain_by, explain_stage)
+    mapper = mapper_of(ensemble, **explain)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
     cases, masked = _listed(inputs)
 
-    def read(part: Sequence[int]) -> _Read:
-        return _examined(part[0], cases[part[0]], settings)
-
-    def score(found: _Read) -> Arrays:
-        patient = found.patient
+    def work(place: np.ndarray, read: Sequence[_Read]) -> Arrays:
+        name, patient = cases[place[0]].patient, read[0].patient
         scores = np.zeros((len(ensemble.members), 0, 2), np.float32)
-        if patient is not None and len(patient):
+        if len(patient):
             patches = planes({"": patient}, data.representation, grid, window)
             candidate = np.repeat(np.arange(len(patient)), grid.variants)
             scores = by_case(scorer(patches), candidate, len(patient))
-            best = np.argsort(-mean_of_runs(scores)[0][:, 1], kind="stable")[:_SHOWN]
-            name = cases[found.number].patient
+            best = np.argsort(-mean_score(scores), kind="stable")[:_SHOWN]
             write_whole(output / f"{name}.png", _montage(patient, best, window))
             if mapper:
                 sheet = mapper.sheet(patches, best * grid.variants, 1, 3)
                 write_whole(output / f"{name}.maps.png", sheet)
-        return _kept(found, scores)
+        return {
+            "positions": patient.positions,
+            "mm": read[0].place,
+            "hits": patient.hits,
+            "scores": scores,
+        }
 
-    drawn = (explain_by, mapper.stage) if mapper else ()
-    key = key_of(ensemble, {"threshold": threshold, "maps": drawn}, _files(cases))
-    parts = in_parts(range(len(cases)), 1, read, score, output, key, "volumes")
-    bad = [line for part in parts for line in part["bad"].tolist()]
-    good = [part for part in parts if not len(part["bad"])]
-    if not good:
-        raise UserError(unreadable_text(bad, len(cases)))
-    said = _write(ensemble, output, cases, good, masked, threshold)
-    finished(output)
-    return Predicted("\n".join(said), unreadable_text(bad, len(cases)))
+    def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
+        patients = [cases[k].patient for k in place]
+        return _write(ensemble, output, patients, parts, masked, threshold)
+
+    read = each(partial(_examined, settings=settings), lambda case: f"Patient {case.patient}")
+    steps = Steps(read, work, write, 1, "volumes")
+    options = {"threshold": threshold, "maps": drawn_by(mapper)}
+    return predicted(ensemble, steps, cases, _files(cases), output, options)
 
 
-PREDICTION = Prediction(
-    predict,
-    (
-        Option(
-            "false_positives",
-            PER_VOLUME[1],
-            "per volume of the study's test set: sets the score from which on a candidate is marked",
-            float,
-        ),
-        *OPTIONS,
-    ),
-)
+PREDICTION = Prediction(predict, (option(PER_VOLUME[1], "volume"), *OPTIONS))
 
 
 def _listed(inputs: Sequence[Path]) -> tuple[list[Case], bool]:
@@ -160,27 +142,11 @@ def _files(cases: Sequence[Case]) -> list[Path]:
     return found
 
 
-def _examined(number: int, case: Case, settings: Settings) -> _Read:
-    try:
-        volume, mask = load_case(case)
-        patient = examine(volume, mask, settings)
-    except UserError as error:
-        return _Read(number, None, np.zeros((0, 3)), str(error))
+def _examined(case: Case, settings: Settings) -> _Read:
+    volume, mask = load_case(case)
+    patient = examine(volume, mask, settings)
     place = np.array(volume.origin) + patient.positions * volume.spacing
-    return _Read(number, patient, place[:, ::-1])
-
-
-def _kept(found: _Read, scores: np.ndarray) -> Arrays:
-    patient = found.patient
-    nothing = np.zeros((0, 3))
-    return {
-        "number": np.array(found.number),
-        "positions": nothing if patient is None else patient.positions,
-        "place": found.place,
-        "hits": np.zeros((0, 0), bool) if patient is None else patient.hits,
-        "scores": scores,
-        "bad": np.array([found.bad] if patient is None else [], str),
-    }
+    return _Read(patient, place[:, ::-1])
 
 
 def _montage(patient: Patient, best: np.ndarray, window: tuple[float, float]) -> bytes:
@@ -194,61 +160,42 @@ def _montage(patient: Patient, best: np.ndarray, window: tuple[float, float]) ->
 def _write(
     ensemble: Ensemble,
     output: Path,
-    cases: Sequence[Case],
+    patients: Sequence[str],
     parts: Sequence[Arrays],
     masked: bool,
     threshold: float,
 ) -> list[str]:
     """The tables, and what to say of them."""
-    patients = [cases[int(part["number"])].patient for part in parts]
-    counts = [len(part["place"]) for part in parts]
+    counts = [len(part["mm"]) for part in parts]
     names = [
         candidate_name(patient, k)
         for patient, count in zip(patients, counts, strict=True)
         for k in range(count)
     ]
     scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    marked = mean_of_runs(scores)[0][:, 1] >= threshold
-    place, voxel = (np.concatenate([p[name] for p in parts]).T for name in ("place", "positions"))
+    mm, voxel = (np.concatenate([part[name] for part in parts]).T for name in ("mm", "positions"))
     columns = {
         "image": names,
         "patient": np.repeat(patients, counts).tolist(),
-        **{f"{axis}_mm": [f"{v:.2f}" for v in row] for axis, row in zip("xyz", place, strict=True)},
+        **{f"{axis}_mm": [f"{v:.2f}" for v in row] for axis, row in zip("xyz", mm, strict=True)},
         "slice": voxel[0].astype(int).tolist(),
-        "marked": marked.astype(int).tolist(),
     }
     if masked:
-        columns["hits"] = (
-            np.concatenate([part["hits"].any(axis=1) for part in parts]).astype(int).tolist()
-        )
-    write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, columns)))
-    own = np.split(marked, np.cumsum(counts)[:-1])
+        hits = np.concatenate([part["hits"].any(axis=1) for part in parts])
+        columns["hits"] = hits.astype(int).tolist()
+    volumes = f"{len(parts):,} volumes"
+    said = write_marked(ensemble, output, columns, scores, threshold, volumes)
+    own = np.split(mean_score(scores) >= threshold, np.cumsum(counts)[:-1])
     rows = [
         (patient, count, int(marks.sum()), part["hits"].shape[1] if masked else "")
         for patient, count, marks, part in zip(patients, counts, own, parts, strict=True)
     ]
     head = ("patient", "candidates", "marked", "emboli")
     write_whole(output / VOLUMES, csv_bytes([head, *rows]))
-    limit = log_odds.probabilities(np.array(threshold))
-    said = [
-        f"{len(parts):,} volumes, {len(names):,} candidates, {int(marked.sum()):,} marked (probability {limit:.4g} or "
-        f"more): {output / PREDICTIONS}"
-    ]
-    return [*said, *_judged(output, patients, parts, names, scores)] if masked else said
-
-
-def _judged(
-    output: Path,
-    patients: Sequence[str],
-    parts: Sequence[Arrays],
-    names: Sequence[str],
-    scores: np.ndarray,
-) -> list[str]:
+    if not masked:
+        return [said]
     truth = _truth(patients, parts, names)
-    figures = found_lesions(truth, names, scores[..., 1], PER_VOLUME)
-    write_whole(output / METRICS, metrics_file(figures, len(patients), len(patients)))
-    emboli = f"{len(truth.lesion_image):,} emboli in {len(patients):,} volumes: {output / METRICS}"
-    return [emboli, *figures_text(figures)]
+    return [said, *write_found(output, truth, names, scores, PER_VOLUME, ("emboli", "volumes"))]
 
 
 def _truth(patients: Sequence[str], parts: Sequence[Arrays], names: Sequence[str]) -> Truth:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.frame_quality.cases import CLASSES, scaled
 from medtune_jax.applications.frame_quality.patches import judged_crops
-from medtune_jax.applications.mapping import GRAD_CAM, OPTIONS, map_files, mapper_of
-from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
+from medtune_jax.applications.mapping import OPTIONS, drawn_by, map_files, mapper_of
+from medtune_jax.applications.parts import Arrays, Steps, joined, predicted
 from medtune_jax.applications.predictions import (
+    NO_LABELS,
     explained_classes,
     thresholds_of,
-    unreadable_text,
     write_classified,
 )
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
@@ -32,15 +32,6 @@ from medtune_jax.paths import write_whole
 _PART = 16  # frames in memory at a time; as many are read ahead
 _SHOWN = 4  # crops of a frame that are explained
 _LEAST = 3  # frames of a video that make a timeline
-_NO_LABELS = "none"
-
-
-class _Read(NamedTuple):
-    """place: int [n] among all frames, images: uint8 RGB of those that could be read; bad: why the others could not."""
-
-    place: list[int]
-    images: list[np.ndarray]
-    bad: list[str]
 
 
 def predict(
@@ -49,17 +40,15 @@ def predict(
     output: Path,
     seconds: float | None = None,
     labels: str = "",
-    explain: bool = False,
-    explain_by: str = GRAD_CAM,
-    explain_stage: str = "",
+    **explain: Any,
 ) -> Predicted:
     """Score the frames of videos, images and folders: predictions.csv, a timeline per video and, with labels,
     metrics.csv.
 
     Args:
       seconds: between the frames that are taken of a video file; None: as in the study. labels: a table video, frame,
-        quality; '': the folder's own quality.csv; 'none': no labels. explain: draw maps/ of the first crops of each
-        frame. explain_by, explain_stage: as of `Mapper`.
+        quality; '': the folder's own quality.csv; 'none': no labels. explain: as of `mapper_of`, of the first crops of
+        each frame.
 
     Raises:
       UserError: neither videos nor images, labels of frames that are not there, or no frame that can be read.
@@ -68,42 +57,30 @@ def predict(
     every = data.seconds_between_frames if seconds is None else seconds
     files, lost = listed(inputs, every)
     files = _labelled(files, labels)
-    scorer, mapper = Scorer(ensemble), mapper_of(ensemble, explain, explain_by, explain_stage)
+    scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
     drawn_to = map_files([file.title for file in files]) if mapper else []
 
-    def read(part: Sequence[int]) -> _Read:
-        found = read_each([files[k] for k in part])
-        good = [(k, f.image) for k, f in zip(part, found, strict=True) if not isinstance(f, str)]
-        images = [scaled(image, data.frame_height) for _, image in good]
-        return _Read([k for k, _ in good], images, [bad for bad in found if isinstance(bad, str)])
+    def read(part: Sequence[FrameFile]) -> list[np.ndarray | str]:
+        found = read_each(part)
+        return [f if isinstance(f, str) else scaled(f.image, data.frame_height) for f in found]
 
-    def score(part: _Read) -> Arrays:
-        scores = np.zeros((len(ensemble.members), 0, len(CLASSES)), np.float32)
-        if part.images:
-            crops = _crops(part.images, ensemble)
-            scores = by_case(scorer(crops), crops.source, len(part.images))
-            if mapper:
-                called = explained_classes(ensemble, scores)
-                for row, (k, of) in enumerate(zip(part.place, called, strict=True)):
-                    shown = np.flatnonzero(crops.source == row)[:_SHOWN]
-                    write_whole(output / drawn_to[k], mapper.sheet(crops, shown, int(of), 2))
-        place, bad = np.array(part.place, int), np.array(part.bad, str)
-        return {"place": place, "scores": scores, "bad": bad}
+    def work(place: np.ndarray, images: Sequence[np.ndarray]) -> Arrays:
+        crops = _crops(images, ensemble)
+        scores = by_case(scorer(crops), crops.source, len(images))
+        if mapper:
+            called = explained_classes(ensemble, scores)
+            for row, (k, of) in enumerate(zip(place, called, strict=True)):
+                shown = np.flatnonzero(crops.source == row)[:_SHOWN]
+                write_whole(output / drawn_to[k], mapper.sheet(crops, shown, int(of), 2))
+        return {"scores": scores}
 
-    drawn = (explain_by, mapper.stage) if mapper else ()
-    numbers, options = range(len(files)), {"every": every, "maps": drawn}
-    key = key_of(ensemble, options, [file.image for file in files])
-    parts = in_parts(numbers, _PART, read, score, output, key, "frames: parts")
-    bad = [*lost, *(line for part in parts for line in part["bad"].tolist())]
-    place = np.concatenate([np.zeros(0, int), *(part["place"] for part in parts)])
-    count = len(files) + len(lost)
-    if not len(place):
-        raise UserError(unreadable_text(bad, count))
-    scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    maps = [drawn_to[k] for k in place] if mapper else []
-    said = _write(ensemble, output, [files[k] for k in place], scores, maps)
-    finished(output)
-    return Predicted("\n".join(said), unreadable_text(bad, count))
+    def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
+        maps = [drawn_to[k] for k in place] if mapper else []
+        return _write(ensemble, output, [files[k] for k in place], joined(parts)["scores"], maps)
+
+    steps = Steps(read, work, write, _PART, "frames: parts")
+    options = {"every": every, "maps": drawn_by(mapper)}
+    return predicted(ensemble, steps, files, [f.image for f in files], output, options, lost)
 
 
 PREDICTION = Prediction(
@@ -122,7 +99,7 @@ PREDICTION = Prediction(
 
 def _labelled(files: Sequence[FrameFile], labels: str) -> list[FrameFile]:
     """With the quality that is known of each, and nothing else."""
-    if labels == _NO_LABELS:
+    if labels == NO_LABELS:
         files = [replace(file, quality=None) for file in files]
     elif labels:
         if not Path(labels).is_file():

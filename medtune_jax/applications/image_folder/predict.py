@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.image_folder.findings import Wanted
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.layout import read_folders
-from medtune_jax.applications.image_folder.reader import SUFFIXES, try_read
+from medtune_jax.applications.image_folder.reader import SUFFIXES, read_image
 from medtune_jax.applications.image_folder.rows import Row, Table
 from medtune_jax.applications.image_folder.table import find_table, read_labels
-from medtune_jax.applications.mapping import GRAD_CAM, MAPS, OPTIONS, map_files, mapper_of, panel
-from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
+from medtune_jax.applications.mapping import MAPS, OPTIONS, drawn_by, map_files, mapper_of, panel
+from medtune_jax.applications.parts import Arrays, Steps, each, joined, predicted
 from medtune_jax.applications.predictions import (
+    NO_LABELS,
     explained_classes,
-    unreadable_text,
     write_classified,
 )
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
@@ -36,15 +35,6 @@ from medtune_jax.paths import write_whole
 from medtune_jax.pictures import png
 
 _PART = 256  # images in memory at a time; as many are read ahead
-_NO_LABELS = "none"
-
-
-class _Read(NamedTuple):
-    """names: str [n], pixels: uint8 [n, S, S, 3] of the images that could be read; bad: why the others could not."""
-
-    names: list[str]
-    pixels: np.ndarray
-    bad: list[str]
 
 
 @dataclass(frozen=True)
@@ -61,58 +51,41 @@ def predict(
     output: Path,
     labels: str = "",
     columns: str = "",
-    explain: bool = False,
-    explain_by: str = GRAD_CAM,
-    explain_stage: str = "",
+    **explain: Any,
 ) -> Predicted:
     """Score images, or all images of folders: predictions.csv and, with labels, metrics.csv; maps/ with `explain`.
 
     Args:
       labels: a table of image, label and patient; '': what the folder itself says (labels.csv, class folders);
-        'none': no labels. columns: the table's own names for them; '': the study's. explain_by, explain_stage: as of
-        `Mapper`.
+        'none': no labels. columns: the table's own names for them; '': the study's. explain: as of `mapper_of`.
 
     Raises:
       UserError: no image among the inputs, labels that are none of the study's classes, or no image that can be read.
     """
     images = _listed(inputs)
+    names, paths = list(images), list(images.values())
     truth = _truth(ensemble, inputs, labels, columns)
-    size, scorer = ensemble.size, Scorer(ensemble)
-    mapper = mapper_of(ensemble, explain, explain_by, explain_stage)
-    drawn_to = dict(zip(images, map_files([Path(name).stem for name in images]), strict=True))
+    scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
+    drawn_to = map_files([Path(name).stem for name in names]) if mapper else []
 
-    def read(part: Sequence[str]) -> _Read:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda name: try_read(images[name], size), part))
-        good = [k for k, image in enumerate(found) if not isinstance(image, str)]
-        pixels = np.stack([found[k] for k in good]) if good else np.zeros((0, size, size, 3), "u1")
-        return _Read(
-            [part[k] for k in good], pixels, [bad for bad in found if isinstance(bad, str)]
-        )
+    def work(place: np.ndarray, pictures: Sequence[np.ndarray]) -> Arrays:
+        pixels = np.stack(pictures)
+        scores = scorer(Images(pixels))
+        if mapper:
+            maps = mapper(pixels, explained_classes(ensemble, scores))
+            for k, image, map_ in zip(place, pixels, maps, strict=True):
+                write_whole(output / drawn_to[k], png(panel(image, map_)))
+        return {"scores": scores.astype(np.float32)}
 
-    def score(part: _Read) -> Arrays:
-        empty = np.zeros((len(ensemble.members), 0, len(ensemble.classes)))
-        scores = scorer(Images(part.pixels)) if part.names else empty
-        if mapper and part.names:
-            maps = mapper(part.pixels, explained_classes(ensemble, scores))
-            for name, image, map_ in zip(part.names, part.pixels, maps, strict=True):
-                write_whole(output / drawn_to[name], png(panel(image, map_)))
-        names, bad = np.array(part.names, str), np.array(part.bad, str)
-        return {"names": names, "scores": scores.astype(np.float32), "bad": bad}
+    def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
+        read, maps = [names[k] for k in place], [drawn_to[k] for k in place] if mapper else []
+        said = _write(ensemble, output, read, joined(parts)["scores"], truth, maps)
+        return [*said, f"what speaks for what each is called: {output / MAPS}"] if mapper else said
 
-    drawn = {"explain": (explain_by, mapper.stage)} if mapper else {}
-    key = key_of(ensemble, drawn, list(images.values()))
-    parts = in_parts(list(images), _PART, read, score, output, key, "images: parts")
-    bad = [line for part in parts for line in part["bad"].tolist()]
-    names = np.concatenate([part["names"] for part in parts])
-    if not len(names):
-        raise UserError(unreadable_text(bad, len(images)))
-    scores = np.concatenate([part["scores"] for part in parts], axis=1)
-    said = _write(ensemble, output, names, scores, truth, drawn_to if mapper else {})
-    if mapper:
-        said.append(f"what speaks for what each is called: {output / MAPS}")
-    finished(output)
-    return Predicted("\n".join(said), unreadable_text(bad, len(images)))
+    steps = Steps(
+        each(partial(read_image, size=ensemble.size)), work, write, _PART, "images: parts"
+    )
+    return predicted(ensemble, steps, paths, paths, output, {"maps": drawn_by(mapper)})
 
 
 PREDICTION = Prediction(
@@ -155,7 +128,7 @@ def _listed(inputs: Sequence[Path]) -> dict[str, Path]:
 
 def _truth(ensemble: Ensemble, inputs: Sequence[Path], labels: str, columns: str) -> _Truth:
     """Labels from a table, from the folder's own table or from its class folders, in that order."""
-    if labels == _NO_LABELS:
+    if labels == NO_LABELS:
         return _Truth({})
     if len(inputs) != 1 or not inputs[0].is_dir():
         if labels:
@@ -201,16 +174,16 @@ def _checked(ensemble: Ensemble, table: Table, where: Path) -> dict[str, Row]:
 def _write(
     ensemble: Ensemble,
     output: Path,
-    names: np.ndarray,
+    names: Sequence[str],
     scores: np.ndarray,
     truth: _Truth,
-    drawn_to: Mapping[str, str],
+    maps: Sequence[str],
 ) -> list[str]:
     """The tables, and what to say of them."""
     rows = [truth.rows.get(name) for name in names]
-    columns = {"image": names.tolist()}
-    if drawn_to:
-        columns["map"] = [drawn_to[name] for name in names]
+    columns = {"image": list(names)}
+    if maps:
+        columns["map"] = list(maps)
     if truth.rows:
         columns["patient"] = [row.patient if row else "" for row in rows]
         columns["label"] = [_word(ensemble, row) for row in rows]

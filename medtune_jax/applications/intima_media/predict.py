@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,8 @@ from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_abo
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.scan import confidence_maps, traced
 from medtune_jax.applications.intima_media.truth import error_row
-from medtune_jax.applications.parts import Arrays, finished, in_parts, key_of
-from medtune_jax.applications.predictions import (
-    METRICS,
-    figures_text,
-    metrics_file,
-    unreadable_text,
-)
+from medtune_jax.applications.parts import Arrays, Steps, each, predicted
+from medtune_jax.applications.predictions import METRICS, NO_LABELS, figures_text, metrics_file
 from medtune_jax.applications.protocol import Option, Predicted, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
@@ -93,14 +87,6 @@ def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
     )
 
 
-class _Read(NamedTuple):
-    """path: of the image. roi: None where it cannot be read, and `bad` says why."""
-
-    path: Path
-    roi: Roi | None
-    bad: str = ""
-
-
 def predict(
     ensemble: Ensemble,
     inputs: Sequence[Path],
@@ -131,30 +117,21 @@ def predict(
         raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
     classifiers = [classifier_of(member) for member in ensemble.members]
 
-    def read(part: Sequence[Path]) -> _Read:
-        try:
-            roi = read_new(part[0], labels != "none")
-        except UserError as error:
-            return _Read(part[0], None, str(error))
-        return _Read(part[0], roi if roi.mm_per_pixel else replace(roi, mm_per_pixel=mm_per_pixel))
+    def read(path: Path) -> Roi:
+        roi = read_new(path, labels != NO_LABELS)
+        roi = roi if roi.mm_per_pixel else replace(roi, mm_per_pixel=mm_per_pixel)
+        _check(roi, classifiers[0].patch, unit)
+        return roi
 
-    def work(found: _Read) -> Arrays:
-        if found.roi is None:
-            return {"bad": np.array([found.bad])}
-        try:
-            return _measure_all(classifiers, found.roi, unit, mode, output / _stem(found.path))
-        except UserError as error:
-            return {"bad": np.array([str(error)])}
+    def work(place: np.ndarray, rois: Sequence[Roi]) -> Arrays:
+        return _measure_all(classifiers, rois[0], unit, mode, output / _stem(paths[place[0]]))
+
+    def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
+        return _write(output, parts, unit, len(classifiers))
 
     options = {"unit": unit, "mode": mode, "mm_per_pixel": mm_per_pixel, "labels": labels}
-    parts = in_parts(paths, 1, read, work, output, key_of(ensemble, options, paths), "images")
-    bad = [line for part in parts for line in part.get("bad", np.array([])).tolist()]
-    good = [part for part in parts if "bad" not in part]
-    if not good:
-        raise UserError(unreadable_text(bad, len(paths)))
-    said = _write(output, good, unit, len(classifiers))
-    finished(output)
-    return Predicted("\n".join(said), unreadable_text(bad, len(paths)))
+    steps = Steps(each(read), work, write, 1, "images")
+    return predicted(ensemble, steps, paths, [*paths, *_tables(paths)], output, options)
 
 
 def _measure_all(
@@ -164,10 +141,9 @@ def _measure_all(
     where nobody traced it. Writes the files that begin with `base`.
     """
     columns = np.arange(roi.image.shape[1])
-    _check(roi, classifiers[0].patch, unit)
-    each = [getattr(classifier, mode)(roi.image, columns) for classifier in classifiers]
-    of = [_measured(probabilities, roi, unit) for probabilities in each]
-    whole = _measured(np.mean(each, axis=0), roi, unit)
+    found = [getattr(classifier, mode)(roi.image, columns) for classifier in classifiers]
+    of = [_measured(probabilities, roi, unit) for probabilities in found]
+    whole = _measured(np.mean(found, axis=0), roi, unit)
     _write_contours(base, whole)
     known = len(traced(roi)) > 0
     errors = np.array([_errors(roi, m, unit) for m in of] if known else []).reshape(-1, len(ERRORS))
@@ -254,6 +230,12 @@ def _listed(inputs: Sequence[Path]) -> list[Path]:
     if not paths:
         raise UserError("there is no image to measure: give images or folders that hold some.")
     return paths
+
+
+def _tables(paths: Sequence[Path]) -> list[Path]:
+    """Of calibrations and contours."""
+    folders = {folder for path in paths for folder in (path.parent, path.parent.parent)}
+    return sorted(table for folder in folders for table in folder.glob("*.csv"))
 
 
 def _stem(path: Path) -> str:

@@ -185,6 +185,17 @@ def test_bad_command_lines_say_what_is_missing(run, arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_what_was_mended_beside_an_image_is_read_anew(run, images, tmp_path):
+    image, table = images / "subject0000" / "roi0.png", images / "calibration.csv"
+    Image.open(image).crop((0, 10, 40, 50)).save(image)
+    content = table.read_bytes()
+    table.unlink()
+    with pytest.raises(UserError, match=r"1 of 1 could not be read; mend.*\n.*no calibration"):
+        predict(run, [image], tmp_path / "out", labels="none")
+    table.write_bytes(content)
+    assert "mean" in predict(run, [image], tmp_path / "out", labels="none").summary
+
+
 def test_two_images_of_one_name_are_refused(run, images, tmp_path):
     image = images / "subject0000" / "roi0.png"
     with pytest.raises(UserError, match="same name"):
