@@ -35,8 +35,10 @@ def predict(
     if isinstance(run, str | Path):
         run = [run]
     ensemble = run if isinstance(run, Ensemble) else load_all(run)
+    prediction = prediction_of(ensemble)
+    prediction.needs(ensemble)
     with written_to(Path(output)):
-        return prediction_of(ensemble).run(ensemble, paths, Path(output), **options)
+        return prediction.run(ensemble, paths, Path(output), **options)
 
 
 def prediction_of(ensemble: Ensemble) -> Prediction:

@@ -150,11 +150,14 @@ class Predicted(NamedTuple):
 class Prediction(NamedTuple):
     """How trained networks are used on new cases (see `applications.predict`).
 
-    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted.
+    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted. takes: what a person gives
+    it, for a page. needs: raises UserError where an Ensemble's study lacks what `run` takes from it.
     """
 
     run: Callable[..., Predicted]
     options: tuple[Option, ...] = ()
+    takes: str = "an image"
+    needs: Callable[[Any], object] = lambda ensemble: None
 
 
 def sections_of(package: str) -> Callable[[], Sequence[SectionMaker]]:

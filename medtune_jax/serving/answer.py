@@ -1,13 +1,11 @@
-"""What the page says of one file: that which `medtune predict` writes of it, in a folder that is then removed."""
+"""What the page says of files: that which `medtune predict` writes of them, in a folder that is then removed."""
 
 from __future__ import annotations
 
 import csv
-import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,14 +22,16 @@ from medtune_jax.export.run import FinishedRun, load
 _SHOWN = {"explain": True, "overlays": "all"}  # options of a prediction that draw what a page shows
 _ROWS, _PICTURES = 200, 24  # of a table, of pictures
 _NO_TABLE = ".contours.csv"  # a row per column of an image: for programs
+_NO_COLUMN = "logit_"  # the probabilities once more
+_NO_NOTE = ".mp4"  # of a film, which the page does not show
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of a file.
+    """What is said of one case, or of several.
 
     called: its class, or its findings apart by |; '' where nothing is called. probabilities: class -> probability and
-    its standard deviation over the networks (None of a single one); empty unless the file is one case with classes.
+    its standard deviation over the networks (None of a single one); empty unless it is one case with classes.
     tables: name -> rows, the first the header. pictures: name -> RGB. notes: sentences.
     """
 
@@ -46,40 +46,37 @@ class Served:
     """The networks behind a page, and what their study says of itself.
 
     run: what `medtune predict --run=` takes, of a finished study. options: of the application's prediction.
-    UserError for a run that is none, or is not finished.
+    UserError for a run that is none, is not finished, or lacks what a prediction needs.
     """
 
     def __init__(self, run: str | Path, options: Mapping[str, Any] | None = None) -> None:
         self.ensemble: Ensemble = load_all([run])
-        member = self.ensemble.members[0].run
-        self.first: FinishedRun = load(member or run)
+        prediction = prediction_of(self.ensemble)
+        prediction.needs(self.ensemble)
+        self.takes = prediction.takes
+        self.first: FinishedRun = load(self.ensemble.members[0].run or run)
         """The run whose figures the page gives."""
-        known = {option.name for option in prediction_of(self.ensemble).options}
+        self.limits: dict[str, str] = study_sections(self.first)
+        """Of the model card, Markdown by heading: intended use, data, performance, limits."""
+        known = {option.name for option in prediction.options}
         self.options = {k: v for k, v in _SHOWN.items() if k in known} | dict(options or {})
         self._one_by_one = Lock()
 
-    @cached_property
-    def limits(self) -> dict[str, str]:
-        """Of the model card, Markdown by heading: intended use, data, performance, limits."""
-        return study_sections(self.first)
-
-    def answer(self, name: str, save: Callable[[Path], object]) -> Answer:
-        """What is said of a file of that name, which `save` writes. UserError where it cannot be read.
-
-        Neither the file nor what is made of it outlives the call.
+    def answer(self, given: Path) -> Answer:
+        """What is said of the files in a folder: one alone, or all as one case (a DICOM series, an image and its
+        calibration) or as several. UserError where none can be read.
         """
-        with tempfile.TemporaryDirectory(prefix="medtune-serve-") as scratch:
-            folder = Path(scratch)
-            path, output = folder / "given" / _plain(name), folder / "answer"
-            path.parent.mkdir()
-            save(path)
-            with self._one_by_one:
-                try:
-                    found = predict(self.ensemble, [path], output, **self.options)
-                except UserError as error:
-                    raise UserError(str(error).replace(f"{path.parent}/", "")) from error
-            said = [line.split(f": {output}")[0] for line in found.summary.splitlines()]
-            return self._answer(output, tuple(said))
+        files = list(given.iterdir())
+        with tempfile.TemporaryDirectory(prefix="medtune-serve-") as scratch, self._one_by_one:
+            output = Path(scratch)
+            try:
+                inputs = files if len(files) == 1 else [given]
+                found = predict(self.ensemble, inputs, output, **self.options)
+            except UserError as error:
+                raise UserError(_without(given, str(error))) from error
+            lines = [*found.summary.splitlines(), *found.unreadable.splitlines()]
+            said = [line.split(f": {output}")[0] for line in lines if _NO_NOTE not in line]
+            return self._answer(output, tuple(_without(given, line) for line in said))
 
     def _answer(self, output: Path, notes: tuple[str, ...]) -> Answer:
         tables = {
@@ -92,7 +89,7 @@ class Served:
         row = dict(zip(head, rows[0], strict=True)) if classed else {}
         if classed:
             del tables[PREDICTIONS]
-            notes = ()  # which count one
+            notes = notes[1:]  # the first counts one
         pictures = {
             path.relative_to(output).as_posix(): Image.open(path).convert("RGB")
             for path in sorted(output.rglob("*.png"))[:_PICTURES]
@@ -108,11 +105,14 @@ class Served:
         }
 
 
-def _plain(name: str) -> str:
-    """A file's name without a path or a leading dot."""
-    return re.sub(r"[^\w.() -]", "_", Path(name).name).lstrip(". ") or "file"
+def _without(given: Path, text: str) -> str:
+    """A text that names no folder of ours."""
+    return text.replace(f"{given}/", "").replace(str(given), "what was dropped")
 
 
 def _rows(path: Path) -> list[list[str]]:
+    """The first rows of a table, the first the header."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return [row for row, _ in zip(csv.reader(stream), range(_ROWS + 1), strict=False)]
+        head, *rows = [row for row, _ in zip(csv.reader(stream), range(_ROWS + 1), strict=False)]
+    shown = [k for k, name in enumerate(head) if not name.startswith(_NO_COLUMN)]
+    return [[row[k] for k in shown] for row in (head, *rows)]

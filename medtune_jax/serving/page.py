@@ -1,22 +1,26 @@
-"""The page: a file is dropped on it, and what `Served` answers appears below. By NiceGUI, whose parts are all its own
+"""The page: files are dropped on it, and what `Served` answers appears below. By NiceGUI, whose parts are all its own
 files: nothing is fetched from elsewhere, and nothing is told to anyone.
 """
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from nicegui import run, ui
-from nicegui.events import UploadEventArguments
+from nicegui.events import MultiUploadEventArguments
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from medtune_jax.errors import UserError
 from medtune_jax.serving.answer import Answer, Served
 
-_LARGEST = 2**30  # bytes of a file
+_LARGEST, _MOST = 2**30, 1000  # bytes dropped at once, files (of which the server takes no more)
+_DROPPED = "dropped"  # what a folder of files that were dropped together is called
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN = ("Performance on the test set", "Limits")
 _BLUE = "#1f5f9e"  # white on it can be read (contrast 6.6)
@@ -61,22 +65,24 @@ def serve(served: Served, host: str, port: int, ready: Callable[[str], None]) ->
 
 
 def _page(served: Served) -> None:
-    words, own = served.ensemble.application.words, served.first
+    own = served.first
     ui.colors(primary=_BLUE)
     with ui.column().classes("w-full max-w-4xl mx-auto p-2 gap-4"):
         ui.label(" / ".join(own.classes)).classes("text-2xl").props("role=heading aria-level=1")
         ui.label(_NO_DEVICE).classes("font-bold")
         ui.label(_networks(served))
 
-        async def uploaded(event: UploadEventArguments) -> None:
+        async def uploaded(event: MultiUploadEventArguments) -> None:
             upload.reset()
             await _show(served, event, result)
 
         upload = ui.upload(
-            label=f"Drop a file here: {words.case}, or what predict reads",
-            on_upload=uploaded,
-            on_rejected=lambda: ui.notify("This file is larger than 1 GiB."),
-            max_file_size=_LARGEST,
+            label=f"Drop here: {served.takes}",
+            multiple=True,
+            on_multi_upload=uploaded,
+            on_rejected=lambda: ui.notify("More than 1 GiB, or than 1,000 files, at once."),
+            max_total_size=_LARGEST,
+            max_files=_MOST,
             auto_upload=True,
         ).classes("w-full")
         result = ui.column().classes("w-full gap-2").props("aria-live=polite")
@@ -97,26 +103,34 @@ def _networks(served: Served) -> str:
     return f"{named}; the figures below are of {own.run.run}."
 
 
-async def _show(served: Served, event: UploadEventArguments, result: ui.column) -> None:
+async def _show(served: Served, event: MultiUploadEventArguments, result: ui.column) -> None:
+    first, count = event.files[0].name, len(event.files)
+    title = first if count == 1 else f"{first} and {count - 1} more"
     result.clear()
     with result:
         ui.spinner(size="lg")
-        ui.label(f"{event.file.name} …")
-    content = await event.file.read()
+        ui.label(f"{title} …")
     found: Answer | UserError
-    try:
-        found = await run.io_bound(
-            served.answer, event.file.name, lambda path: path.write_bytes(content)
-        )
-    except UserError as error:
-        found = error
+    with tempfile.TemporaryDirectory(prefix="medtune-serve-") as scratch:
+        given = Path(scratch) / _DROPPED
+        for file in event.files:
+            await file.save(given / plain(file.name))
+        try:
+            found = await run.io_bound(served.answer, given)
+        except UserError as error:
+            found = error
     result.clear()
     with result:
-        ui.label(event.file.name).classes("text-xl").props("role=heading aria-level=2")
+        ui.label(title).classes("text-xl").props("role=heading aria-level=2")
         if isinstance(found, UserError):
             ui.label(str(found)).classes("text-negative whitespace-pre-wrap")
         else:
             _answer(found)
+
+
+def plain(name: str) -> str:
+    """A file's name without a path or a leading dot."""
+    return re.sub(r"[^\w.() -]", "_", Path(name).name).lstrip(". ") or "file"
 
 
 def _answer(found: Answer) -> None:
@@ -135,7 +149,7 @@ def _answer(found: Answer) -> None:
     for name, (head, *rows) in found.tables.items():
         ui.table(
             columns=[_column(title) for title in head],
-            rows=[dict(zip(head, row, strict=True)) for row in rows],
+            rows=[dict(zip(head, map(_cell, row), strict=True)) for row in rows],
             title=name,
             pagination=10,
         ).classes("w-full")
@@ -143,3 +157,8 @@ def _answer(found: Answer) -> None:
 
 def _column(title: str) -> Mapping[str, Any]:
     return {"name": title, "label": title, "field": title, "align": "left", "sortable": True}
+
+
+def _cell(text: str) -> str:
+    """A number as short as a person reads it."""
+    return f"{float(text):.4g}" if re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", text) else text

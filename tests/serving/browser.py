@@ -60,11 +60,11 @@ class Browser:
         self.call("Page.navigate", url=address)
         self._until(lambda: until in self.text())
 
-    def give(self, path, until):
-        """A file to the page's one file input."""
+    def give(self, paths, until):
+        """Files to the page's one file input."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector="input[type=file]")["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.call("DOM.setFileInputFiles", nodeId=node, files=list(map(str, paths)))
         self._until(lambda: until in self.text())
 
     def picture(self):

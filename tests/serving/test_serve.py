@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlparse
 
 import numpy as np
@@ -16,7 +18,7 @@ from PIL import Image
 from medtune_jax import cli
 from medtune_jax.applications.predict import predict
 from medtune_jax.errors import UserError
-from medtune_jax.serving.answer import Served, _plain
+from medtune_jax.serving.answer import Served
 from medtune_jax.study import default_config, sweep
 from tests.serving.browser import CHROMIUM, Browser
 
@@ -55,15 +57,19 @@ def address(study):
     assert process.wait(20) == 0  # it is how a page ends
 
 
-def save(path):
-    return lambda target: target.write_bytes(path.read_bytes())
+def dropped(folder, *files):
+    """A folder of copies, as the page makes it."""
+    (folder / "dropped").mkdir()
+    for file in files:
+        shutil.copy(file, folder / "dropped")
+    return folder / "dropped"
 
 
 def test_an_answer_is_what_predict_writes(study, image, tmp_path):
-    predict(study, [image], tmp_path, explain=True)
-    head, row = ((tmp_path / "predictions.csv").read_text().splitlines())[:2]
+    predict(study, [image], tmp_path / "out", explain=True)
+    head, row = ((tmp_path / "out" / "predictions.csv").read_text().splitlines())[:2]
     told = dict(zip(head.split(","), row.split(","), strict=True))
-    found = Served(study).answer("../bright one.png", save(image))
+    found = Served(study).answer(dropped(tmp_path, image))
     assert found.called == told["called"]
     for name in ("bright", "dark"):
         assert found.probabilities[name] == (float(told[name]), float(told[f"spread_{name}"]))
@@ -72,24 +78,42 @@ def test_an_answer_is_what_predict_writes(study, image, tmp_path):
     assert not found.tables and all("/" not in note for note in found.notes)
 
 
-def test_what_cannot_be_read_is_one_sentence_without_a_path_of_ours(study, tmp_path):
+def test_files_that_are_dropped_together_are_answered_together(study, image, tmp_path):
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "dark.png")
     (tmp_path / "no.png").write_bytes(b"no")
+    files = (image, tmp_path / "dark.png", tmp_path / "no.png")
+    found = Served(study).answer(dropped(tmp_path, *files))
+    head, *rows = found.tables["predictions.csv"]
+    assert [row[head.index("image")] for row in rows] == ["bright one.png", "dark.png"]
+    assert len(found.pictures) == 2 and not found.probabilities
+    assert not any(name.startswith("logit") for name in head)
+    assert found.notes[0] == "2 images" and "1 of 3 could not be read" in found.notes[2]
+
+
+def test_what_cannot_be_read_is_one_sentence_without_a_path_of_ours(study, tmp_path, monkeypatch):
+    (tmp_path / "no.png").write_bytes(b"no")
+    served, given = Served(study), dropped(tmp_path, tmp_path / "no.png")
     with pytest.raises(UserError, match=r"no\.png") as error:
-        Served(study).answer("no.png", save(tmp_path / "no.png"))
-    assert "medtune-serve" not in str(error.value)
-
-
-def test_nothing_of_a_file_stays(study, image, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    Served(study).answer(image.name, save(image))
-    assert list(tmp_path.iterdir()) == []
+        served.answer(given)
+    assert str(tmp_path) not in str(error.value)
+    (given / "no.png").rename(given / "no.nii")
+    (given / "b.nii").write_bytes(b"no")
+    with pytest.raises(UserError, match="what was dropped holds no image"):
+        served.answer(given)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    shutil.copy(Path(__file__).parents[2] / "docs/figures/serve.png", given / "a.png")
+    served.answer(given)
+    assert list(scratch.iterdir()) == []  # nothing of an answer stays
 
 
 @pytest.mark.parametrize(
     "given, kept", [("../../a b.png", "a b.png"), ("..", "file"), (".x/<i>.dcm", "_i_.dcm")]
 )
 def test_a_name_is_no_path(given, kept):
-    assert _plain(given) == kept
+    page = pytest.importorskip("medtune_jax.serving.page", reason="the extra serve is missing")
+    assert page.plain(given) == kept
 
 
 def test_the_limits_are_those_of_the_model_card(study):
@@ -116,12 +140,16 @@ def test_over_http(address):
 def test_in_a_browser(address, image, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no")
+    other = tmp_path / "other.png"
+    Image.new("RGB", (SIDE, SIDE)).save(other)
     with Browser(tmp_path / "profile") as browser:
-        browser.open(address, until="Drop a file here")
-        browser.give(image, until="Called: ")
+        browser.open(address, until="Drop here: an image")
+        browser.give([image], until="Called: ")
         assert re.search(r"bright: [01]\.\d{3} ± 0\.\d{3} between networks", browser.text())
-        browser.give(broken, until="could not be read")
+        browser.give([broken], until="could not be read")
         assert "Called" not in browser.text()
+        browser.give([image, other], until="2 images")
+        assert "predictions.csv" in browser.text()
     hosts = {urlparse(asked).hostname for asked in browser.requests if asked.startswith("http")}
     assert hosts == {"127.0.0.1"}
     assert browser.console == []

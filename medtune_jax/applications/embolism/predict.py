@@ -100,7 +100,12 @@ def predict(
     return predicted(ensemble, steps, cases, _files(cases), output, options)
 
 
-PREDICTION = Prediction(predict, (option(PER_VOLUME[1], "volume"), *OPTIONS))
+PREDICTION = Prediction(
+    predict,
+    (option(PER_VOLUME[1], "volume"), *OPTIONS),
+    "a CT angiogram (NIfTI, NRRD, or all the slices of a DICOM series)",
+    lambda ensemble: read_truth(ensemble.directory),
+)
 
 
 def _listed(inputs: Sequence[Path]) -> tuple[list[Case], bool]:

@@ -94,6 +94,7 @@ PREDICTION = Prediction(
         ),
         *OPTIONS,
     ),
+    "a colonoscopy frame or video",
 )
 
 

@@ -199,6 +199,7 @@ PREDICTION = Prediction(
         Option("mm_per_pixel", None, "of images without calibration of their own", float),
         Option("labels", "", "none: leave an expert's contours beside the images out"),
     ),
+    "a region of an ultrasound image (with calibration.csv, unless it is a DICOM file)",
 )
 
 

@@ -24,7 +24,6 @@ from medtune_jax.report.froc import FIRST_SEED, Detector, FrocEvidence
 _HIGHEST = 10.0
 _POINTS = 60
 _BOXES = 4
-_FRAME_WIDTH = 480
 
 
 def froc_curves(results: FrocEvidence[FrameTruth]) -> Drawing:
@@ -84,15 +83,11 @@ def overlays(
 
 
 def _overlay(truth: FrameTruth, probability: np.ndarray, one: Shown) -> Image.Image:
-    """The frame, enlarged for the writing, with its best candidates."""
+    """The frame with its best candidates."""
     mine = np.flatnonzero(truth.candidate_image == one.number)
     mine = mine[np.argsort(-probability[mine])][:_BOXES]
-    zoom = _FRAME_WIDTH / one.image.shape[1]
-    size = (_FRAME_WIDTH, round(one.image.shape[0] * zoom))
-    image = np.asarray(Image.fromarray(one.image).resize(size, Image.Resampling.BICUBIC))
-    mask = np.asarray(Image.fromarray(one.mask).resize(size, Image.Resampling.NEAREST))
-    candidates = np.column_stack([truth.boxes[mine] * zoom, probability[mine]])
-    return draw_detections(image, [Candidate(*row) for row in candidates.tolist()], mask)
+    candidates = np.column_stack([truth.boxes[mine], probability[mine]])
+    return draw_detections(one.image, [Candidate(*row) for row in candidates.tolist()], one.mask)
 
 
 def _rates(results: FrocEvidence[FrameTruth]) -> np.ndarray:

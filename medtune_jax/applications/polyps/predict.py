@@ -130,6 +130,8 @@ PREDICTION = Prediction(
         ),
         *OPTIONS,
     ),
+    "a colonoscopy frame or video",
+    lambda ensemble: (read_detector(ensemble.directory), read_truth(ensemble.directory)),
 )
 
 

@@ -20,6 +20,8 @@ PATCHES, FOLDER = "patches.png", "frames"
 _ACROSS, _DOWN = 12, 2  # patches of each class on the montage
 _WITH, _WITHOUT = 8, 4  # frames with and without a lesion
 _GAP = 3
+_LEAST = 480  # pixels of a frame's longer side, to draw on it
+Edges = tuple[float, float, float, float]  # left, top, right, bottom
 _BEST, _WORST = np.array([255, 214, 0]), np.array([60, 140, 255])
 
 
@@ -59,27 +61,65 @@ def draw_detections(
 ) -> Image.Image:
     """The frame uint8 [H, W, 3] with the outline of the true lesion (green), and boxes with their scores.
 
-    Boxes are drawn from the lowest score to the highest, blue to yellow, the highest on top.
+    A frame whose longer side is below 480 pixels is enlarged by a whole number: scores could not be read in it. Boxes
+    are drawn from the lowest score to the highest, blue to yellow, the highest on top, then their scores.
     """
-    line = max(1, round(max(image.shape[:2]) / 250))
-    canvas = Image.fromarray(image if mask is None else outlined(image, mask, width=line))
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(max(9, round(max(image.shape[:2]) / 32)))
-    for rank, box in enumerate(sorted(candidates, key=lambda candidate: candidate.score), 1):
-        share = rank / len(candidates)
-        red, green, blue = (int(v) for v in np.rint(share * _BEST + (1 - share) * _WORST))
-        left, top = box.col - box.width / 2, box.row - box.height / 2
-        corners = (left, top, left + box.width, top + box.height)
-        draw.rectangle(corners, outline=(red, green, blue), width=line)
-        draw.text(
-            (max(left, 0) + 2 * line, max(top, 0) + line),
-            f"{box.score:.2f}",
-            fill=(red, green, blue),
-            font=font,
-            stroke_width=line,
-            stroke_fill=(0, 0, 0),
-        )
-    return canvas
+    longest = max(image.shape[:2])
+    zoom = -(-_LEAST // longest)
+    line, font = _pen(zoom * longest)
+    large = Image.fromarray(image).resize(
+        (zoom * image.shape[1], zoom * image.shape[0]), Image.Resampling.BICUBIC
+    )
+    if mask is not None:
+        mask = mask.repeat(zoom, 0).repeat(zoom, 1)
+        large = Image.fromarray(outlined(np.asarray(large), mask, width=line))
+    draw = ImageDraw.Draw(large)
+    ranked = sorted(candidates, key=lambda candidate: candidate.score)
+    shares = (rank / len(ranked) for rank in range(1, len(ranked) + 1))
+    colours = [_colour(share) for share in shares]
+    corners = [_corners(box, zoom) for box in ranked]
+    for edges, colour in zip(corners, colours, strict=True):
+        draw.rectangle(edges, outline=colour, width=line)
+    taken: list[Edges] = []
+    for box, edges, colour in reversed([*zip(ranked, corners, colours, strict=True)]):
+        taken.append(_write_score(draw, f"{box.score:.2f}", edges, colour, font, taken))
+    return large
+
+
+def _pen(longest: int) -> tuple[int, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """How wide lines are, and the letters, in a picture whose longer side has so many pixels."""
+    return max(1, round(longest / 250)), ImageFont.load_default(round(longest / 28))
+
+
+def _colour(share: float) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in np.rint(share * _BEST + (1 - share) * _WORST))
+    return red, green, blue
+
+
+def _corners(box: Candidate, zoom: int) -> Edges:
+    left, top = box.col - box.width / 2, box.row - box.height / 2
+    return zoom * left, zoom * top, zoom * (left + box.width), zoom * (top + box.height)
+
+
+def _write_score(
+    draw: ImageDraw.ImageDraw,
+    score: str,
+    edges: Edges,
+    colour: tuple[int, int, int],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    taken: Sequence[Edges],
+) -> Edges:
+    """On black, above a box where there is room, else in it, and below others' scores; returns where."""
+    left, top, right, bottom = draw.textbbox((0, 0), score, font=font)
+    wide, high = right + left, bottom + top  # as much space after the letters as before them
+    x = min(max(edges[0], 0), draw.im.size[0] - wide)
+    y = edges[1] - high if edges[1] >= high else max(edges[1], 0)
+    for other in sorted(taken, key=lambda other: other[1]):
+        if abs(other[0] - x) < wide and abs(other[1] - y) < high:
+            y = other[3]
+    draw.rectangle((x, y, x + wide, y + high), fill=(0, 0, 0))
+    draw.text((x, y), score, fill=colour, font=font)
+    return x, y, x + wide, y + high
 
 
 def _montage(dataset: Dataset) -> Image.Image:
