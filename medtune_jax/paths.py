@@ -64,7 +64,7 @@ def written_to(directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"the disk of {directory} is full: free some space and run the same command again; "
-                f"the finished runs are kept"
+                f"what is finished is kept"
             ) from error
         raise UserError(
             f"cannot write to {directory} ({error.strerror or error}): give another directory"

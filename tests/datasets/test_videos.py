@@ -1,8 +1,12 @@
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.errors import UserError
+from medtune_jax.paths import written_to
 from tests.datasets.dataset_files import save_video
 
 LEVELS = [20 + 40 * (k % 5) for k in range(30)]  # 10 frames/s: 3 s
@@ -46,3 +50,20 @@ def test_a_broken_file_is_a_user_error(tmp_path):
 def test_a_non_positive_interval_is_a_user_error(video):
     with pytest.raises(UserError, match="positive"):
         videos.sample_times(video, 0)
+
+
+def test_what_a_disk_refuses_of_a_video_is_one_sentence(tmp_path, monkeypatch):
+    pictures = np.random.default_rng(0).integers(0, 256, (9, 240, 320, 3), dtype=np.uint8)
+    monkeypatch.setattr(videos, "beside", lambda path: nullcontext(Path("/dev/full")))
+    with pytest.raises(UserError, match="is full: free some space"), written_to(tmp_path):
+        videos.write(tmp_path / "v.mp4", pictures, 5.0)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="give another directory"), written_to(tmp_path):
+        videos.write(tmp_path / "nowhere" / "v.mp4", pictures, 5.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_cannot_be_encoded_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(videos, "CODEC", "h265000")
+    with pytest.raises(UserError, match=r"cannot be written here \(.*h265000"):
+        videos.write(tmp_path / "v.mp4", [np.zeros((8, 8, 3), np.uint8)], 5.0)

@@ -11,6 +11,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.paths import beside
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".wmv", ".mov", ".mkv", ".mpg", ".mpeg", ".webm", ".m4v")
+CODEC = "h264"
 
 
 def frames(path: Path, every: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
@@ -80,21 +81,35 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: float) -> None:
     """An H.264 video in MP4 of uint8 RGB pictures [H, W, 3], `rate` per second, of the first one's size.
 
     An odd last row or column is cut off: the colours of two pixels are kept as one. Nobody ever sees half of the file.
+    Raises OSError where the disk refuses it, and UserError where they cannot be encoded.
     """
     import av
 
-    with beside(path) as scratch, av.open(str(scratch), "w", format="mp4") as container:
-        stream = container.add_stream("h264", rate=Fraction(rate).limit_denominator(1000))
-        stream.pix_fmt, height = "yuv420p", 0
-        for picture in pictures:
-            if not height:
-                height, width = (side - side % 2 for side in picture.shape[:2])
-                stream.height, stream.width = height, width
-            frame = av.VideoFrame.from_ndarray(picture[:height, :width].copy(), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-        container.close()
-        scratch.replace(path)
+    try:
+        with beside(path) as scratch, av.open(str(scratch), "w", format="mp4") as container:
+            _encode(container, pictures, rate)
+            container.close()
+            scratch.replace(path)
+    except OSError:  # PyAV's own may be one, too: a full disk, a folder that may not be written to
+        raise
+    except (av.FFmpegError, ValueError) as error:  # no encoder in this PyAV, or it gave up
+        raise UserError(
+            f"{path}: {CODEC} cannot be written here ({error}); leave videos out, as with --overlays=none."
+        ) from error
+
+
+def _encode(container, pictures: Iterable[np.ndarray], rate: float) -> None:
+    import av
+
+    stream = container.add_stream(CODEC, rate=Fraction(rate).limit_denominator(1000))
+    stream.pix_fmt, height = "yuv420p", 0
+    for picture in pictures:
+        if not height:
+            height, width = (side - side % 2 for side in picture.shape[:2])
+            stream.height, stream.width = height, width
+        frame = av.VideoFrame.from_ndarray(picture[:height, :width].copy(), format="rgb24")
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
 
 
 def _time(frame, stream, number: int) -> float:
