@@ -23,6 +23,7 @@ from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.froc import sensitivity_at
 from medtune_jax.evaluation.readers import Estimate
 from medtune_jax.paths import csv_bytes, write_whole
+from medtune_jax.words import count
 
 
 def option(rate: float, image: str) -> Option:
@@ -81,9 +82,9 @@ def write_marked(
     marked = mean_score(scores) >= threshold
     told = {**columns, "marked": marked.astype(int).tolist()}
     write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, told)))
-    limit = log_odds.probabilities(np.array(threshold))
+    limit, found = log_odds.probabilities(np.array(threshold)), count(len(marked), "candidates")
     return (
-        f"{images}, {len(marked):,} candidates, {int(marked.sum()):,} marked (probability {limit:.4g} or more): "
+        f"{images}, {found}, {int(marked.sum()):,} marked (probability {limit:.4g} or more): "
         f"{output / PREDICTIONS}"
     )
 
@@ -95,10 +96,13 @@ def write_found(
     scores: np.ndarray,
     rates: Sequence[float],
     nouns: tuple[str, str],
+    known: str = "",
 ) -> list[str]:
-    """metrics.csv, the sensitivity by lesion; returns what to say of it. nouns: of lesions, of images."""
+    """metrics.csv, the sensitivity by lesion; returns what to say of it. nouns: of lesions, of images. known: how
+    their truth is known."""
     figures = found_lesions(truth, names, scores[..., 1], rates)
     images, groups = len(truth.images), len(np.unique(truth.groups))
     write_whole(output / METRICS, metrics_file(figures, images, groups))
-    said = f"{len(truth.lesion_image):,} {nouns[0]} in {images:,} {nouns[1]}: {output / METRICS}"
+    found = count(len(truth.lesion_image), nouns[0])
+    said = f"{found} in {count(images, nouns[1])}{known}: {output / METRICS}"
     return [said, *figures_text(figures)]

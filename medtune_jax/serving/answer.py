@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from medtune_jax.applications.ensemble import Ensemble, load_all
+from medtune_jax.applications.mapping import MAPS
 from medtune_jax.applications.predict import predict, prediction_of
 from medtune_jax.applications.predictions import PREDICTIONS
 from medtune_jax.errors import UserError
@@ -23,6 +24,7 @@ _SHOWN = {"explain": True, "overlays": "all"}  # options of a prediction that dr
 _ROWS, _PICTURES = 200, 24  # of a table, of pictures
 _NO_TABLE = ".contours.csv"  # a row per column of an image: for programs
 _NO_COLUMN = "logit_"  # the probabilities once more
+_MARKED = "marked"  # a column of candidates
 _NO_NOTE = ".mp4"  # of a film, which the page does not show
 
 
@@ -90,9 +92,13 @@ class Served:
         if classed:
             del tables[PREDICTIONS]
             notes = notes[1:]  # the first counts one
+        elif _MARKED in head:  # candidates, the most probable first
+            place = head.index(self.ensemble.classes[-1])
+            tables[PREDICTIONS] = [head, *sorted(rows, key=lambda row: -float(row[place]))]
+        found = [path.relative_to(output).as_posix() for path in output.rglob("*.png")]
         pictures = {
-            path.relative_to(output).as_posix(): Image.open(path).convert("RGB")
-            for path in sorted(output.rglob("*.png"))[:_PICTURES]
+            name: Image.open(output / name).convert("RGB")
+            for name in sorted(found, key=lambda name: (MAPS in name, name))[:_PICTURES]
         }
         return Answer(row.get("called", ""), self._probabilities(row), tables, pictures, notes)
 

@@ -33,6 +33,7 @@ from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.folders import entries, files_below
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.pictures import mosaic, png
+from medtune_jax.words import count
 
 VOLUMES = "volumes.csv"
 _SHOWN, _GAP = 12, 3
@@ -188,7 +189,7 @@ def _write(
     if masked:
         hits = np.concatenate([part["hits"].any(axis=1) for part in parts])
         columns["hits"] = hits.astype(int).tolist()
-    volumes = f"{len(parts):,} volumes"
+    volumes = count(len(parts), "volumes")
     said = write_marked(ensemble, output, columns, scores, threshold, volumes)
     own = np.split(mean_score(scores) >= threshold, np.cumsum(counts)[:-1])
     rows = [

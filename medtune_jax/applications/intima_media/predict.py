@@ -32,6 +32,7 @@ from medtune_jax.evaluation.readers import Estimate, of_mean
 from medtune_jax.folders import files_below
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.pictures import png
+from medtune_jax.words import count
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
 MODES = ("convolutional", "exact")
@@ -187,7 +188,7 @@ def _write(output: Path, parts: Sequence[Arrays], unit: str, networks: int) -> l
         for name, values in zip(ERRORS, np.moveaxis(errors, -1, 0), strict=True)
     }
     write_whole(output / METRICS, metrics_file(figures, len(subjects), len(np.unique(subjects))))
-    said.append(f"{len(subjects):,} images with an expert's contours: {output / METRICS}")
+    said.append(f"{count(len(subjects), 'images')} with an expert's contours: {output / METRICS}")
     return [*said, *figures_text(figures)]
 
 

@@ -36,6 +36,7 @@ from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.patches import Crops, padded
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.pictures import png
+from medtune_jax.words import count
 
 FRAMES, OVERLAYS = "frames.csv", "overlays"
 DRAWN = ("marked", "all", "none")
@@ -243,13 +244,13 @@ def _write(
     }
     if known.any():
         columns["lesion"] = found["lesion"].tolist()
-    frames = f"{len(files):,} frames"
+    frames = count(len(files), "frames")
     said = write_marked(ensemble, output, columns, scores, threshold, frames)
     _write_frames(output, files, found, threshold)
     if not known.any():
         return [said]
-    truth, nouns = _truth(files, found, names), ("lesions", "frames with masks")
-    return [said, *write_found(output, truth, names, scores, PER_FRAME, nouns)]
+    truth, nouns = _truth(files, found, names), ("lesions", "frames")
+    return [said, *write_found(output, truth, names, scores, PER_FRAME, nouns, " with masks")]
 
 
 def _write_frames(
