@@ -99,6 +99,8 @@ def load(run: str | Path) -> Trained:
             f"{run} kept no weights (a study keeps those of the depth that it recommends): remove that folder and "
             "run the sweep again with --config.training.keep naming its depth."
         )
+    if not kept.is_dir() and not weights.is_checkpoint(folder):
+        raise UserError(f"{run} is neither a study nor a run of one: give STUDY or STUDY/runs/NAME")
     checkpoint = weights.load(kept if kept.is_dir() else run)
     config = checkpoint.provenance.get("config", {})
     if "application" not in config:

@@ -133,6 +133,11 @@ def save(
     return directory
 
 
+def is_checkpoint(directory: Path) -> bool:
+    """Whether a folder says that it is one."""
+    return (directory / _RECORD).is_file()
+
+
 def load(directory: str | Path) -> Checkpoint:
     """Read a checkpoint, every file checked against its SHA-256 sum, every array against the shapes its index states.
 
@@ -140,7 +145,7 @@ def load(directory: str | Path) -> Checkpoint:
     damaged.
     """
     directory = Path(directory).absolute()
-    if not (directory / _RECORD).is_file():
+    if not is_checkpoint(directory):
         raise UserError(
             f"{directory} is no medtune checkpoint (it has no {_RECORD}): give a folder that "
             f"`convert.py` or `medtune weights fetch` wrote"

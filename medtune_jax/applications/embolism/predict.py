@@ -31,6 +31,7 @@ from medtune_jax.datasets.ct.files import FORMATS
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.folders import entries, files_below
+from medtune_jax.images import is_dicom
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.pictures import mosaic, png
 from medtune_jax.words import count
@@ -134,7 +135,7 @@ def _in_folder(folder: Path) -> list[Case]:
     inside = [path for path in entries(folder) if path.name.endswith(FORMATS)]
     if inside:
         return [Case(path.name.split(".")[0], path, None) for path in inside]
-    if not files_below(folder):
+    if not any(map(is_dicom, files_below(folder))):
         raise UserError(f"{folder} holds no CT volume: give volumes, or folders of them")
     return [Case(folder.name, folder, None)]
 

@@ -30,6 +30,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, readings, too_few
 from medtune_jax.evaluation.readers import Estimate, of_mean
 from medtune_jax.folders import files_below
+from medtune_jax.images import is_dicom
 from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.pictures import png
 from medtune_jax.words import count
@@ -111,6 +112,10 @@ def predict(
     Raises:
       UserError: no image among the inputs, two of one name, or none that can be measured.
     """
+    if labels not in ("", NO_LABELS):
+        raise UserError(
+            f"labels is '{labels}': contours are read from beside the images; {NO_LABELS} leaves them out"
+        )
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
@@ -228,9 +233,14 @@ def _listed(inputs: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in inputs:
         within = files_below(path) if path.is_dir() else [path]
-        paths += [p for p in within if p == path or p.suffix.lower() in SUFFIXES]
-    if not paths:
-        raise UserError("there is no image to measure: give images or folders that hold some.")
+        found = [p for p in within if p.suffix.lower() in SUFFIXES or (p == path and is_dicom(p))]
+        if not found:
+            what = "holds no image" if path.is_dir() else "is no image"
+            raise UserError(
+                f"{path} {what}, which this study was trained on: give images ({', '.join(SUFFIXES)}) or folders of "
+                "them"
+            )
+        paths += found
     return paths
 
 

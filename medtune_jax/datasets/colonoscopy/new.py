@@ -14,8 +14,11 @@ from medtune_jax.datasets.colonoscopy import plain, videos
 from medtune_jax.datasets.colonoscopy.files import FrameFile
 from medtune_jax.datasets.frames import Frame
 from medtune_jax.errors import UserError
+from medtune_jax.folders import files_below
 from medtune_jax.images import SUFFIXES, images_in, reason
 
+_TAKEN = (*videos.VIDEO_SUFFIXES, *SUFFIXES)
+_WANTED = f", which this study was trained on: give videos ({', '.join(videos.VIDEO_SUFFIXES)}), images, or folders of them"
 Folder = Callable[[Path, float | None, list[str]], Sequence[FrameFile]]
 
 
@@ -31,6 +34,8 @@ def listed(
     files: list[FrameFile] = []
     bad: list[str] = []
     for path in inputs:
+        if path.is_dir() and not any(p.suffix.lower() in _TAKEN for p in files_below(path)):
+            raise UserError(f"{path} holds neither a video nor an image{_WANTED}")
         if path.is_dir():
             direct = images_in(path)
             files += plain.folder_frames(path) if direct else (folder or _plain)(path, every, bad)
@@ -42,10 +47,7 @@ def listed(
         elif path.suffix.lower() in SUFFIXES:
             files.append(FrameFile(path.stem, path.stem, path))
         else:
-            raise UserError(
-                f"{path} is neither a video nor an image, which this study was trained on: give videos "
-                f"({', '.join(videos.VIDEO_SUFFIXES)}), images, or folders of them"
-            )
+            raise UserError(f"{path} is neither a video nor an image{_WANTED}")
     seen: set[tuple[str, str]] = set()
     for file in files:
         if (file.video, file.name) in seen:

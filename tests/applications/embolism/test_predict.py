@@ -134,6 +134,9 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no CT volume"):
         predict(study, [tmp_path / "empty"], tmp_path / "out")
+    (tmp_path / "empty" / "a.png").write_bytes(b"no slice")
+    with pytest.raises(UserError, match="empty holds no CT volume"):
+        predict(study, [tmp_path / "empty"], tmp_path / "out")
     (tmp_path / "b.nii").write_bytes(b"no volume")
     with pytest.raises(UserError, match=r"1 of 1 could not be read(.|\n)*b\.nii"):
         predict(study, [tmp_path / "b.nii"], tmp_path / "out")

@@ -116,7 +116,7 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     with pytest.raises(UserError, match=r"scan\.nii is neither a video nor an image"):
         predict(study, [tmp_path / "scan.nii"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: no frames found"):
+    with pytest.raises(UserError, match="empty holds neither a video nor an image, which"):
         predict(study, [tmp_path / "empty"], tmp_path / "out")
     (tmp_path / "a.mp4").write_bytes(b"no")
     with pytest.raises(UserError, match="1 of 1 could not be read"):

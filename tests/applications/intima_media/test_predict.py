@@ -175,7 +175,7 @@ def test_the_options_of_a_run_are_its_application_s(run, images, tmp_path, capsy
     [
         (["--output=x", "a.png"], "no network given"),
         (["--run=x", "a.png"], "no output directory given"),
-        (["--run=x", "--output=y", "a.png"], "x is no medtune checkpoint"),
+        (["--run=x", "--output=y", "a.png"], "x is neither a study nor a run of one: give STUDY"),
         (["--run={run}", "--output=y"], "no input given"),
         (["--run={run}", "--output=y", "nowhere.png"], "nowhere.png does not exist"),
     ],
@@ -194,6 +194,21 @@ def test_what_was_mended_beside_an_image_is_read_anew(run, images, tmp_path):
         predict(run, [image], tmp_path / "out", labels="none")
     table.write_bytes(content)
     assert "mean" in predict(run, [image], tmp_path / "out", labels="none").summary
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ("film.mp4", {}, r"film\.mp4 is no image, which this study was trained on"),
+        ("empty", {}, "empty holds no image, which"),
+        ("empty", {"labels": "truth.csv"}, r"labels is 'truth\.csv': contours are read from"),
+    ],
+)
+def test_inputs_of_another_kind_are_refused(run, tmp_path, given, options, message):
+    (tmp_path / "film.mp4").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        predict(run, [tmp_path / given], tmp_path / "out", **options)
 
 
 def test_two_images_of_one_name_are_refused(run, images, tmp_path):

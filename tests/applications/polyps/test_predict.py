@@ -1,6 +1,7 @@
 """A small study's detector and networks on new frames, and on the frames of its own test set."""
 
 import csv
+import shutil
 
 import joblib
 import numpy as np
@@ -15,6 +16,7 @@ from medtune_jax.applications.predict import load_all, predict
 from medtune_jax.datasets.colonoscopy import FrameFile, videos
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME, Detections, sensitivity_at
+from medtune_jax.serving.answer import Served
 from medtune_jax.study import sweep
 from tests.applications.polyps.small_study import polyp_config, write_videos
 
@@ -143,6 +145,15 @@ def test_a_video_is_written_again_with_its_marks(study, tmp_path):
     assert write_films([image], {}, tmp_path / "image") == []
 
 
+def test_a_page_says_at_start_that_a_study_kept_no_detector(study, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(study, other)
+    assert Served(other).takes == "a colonoscopy frame or video"
+    (other / "application" / "detector.npz").unlink()
+    with pytest.raises(UserError, match=r"detector\.npz is missing: run the same sweep again"):
+        Served(other)
+
+
 def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "scan.nrrd").write_bytes(b"")
     with pytest.raises(UserError, match=r"scan\.nrrd is neither a video nor an image"):
@@ -150,6 +161,9 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     with pytest.raises(UserError, match="overlays is 'some'"):
         predict(study, [tmp_path / "scan.nrrd"], tmp_path / "out", overlays="some")
     assert load_all([study]).application.name == "polyps"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds neither a video nor an image, which"):
+        predict(study, [tmp_path / "empty"], tmp_path / "out")
 
 
 @pytest.mark.slow
