@@ -100,7 +100,8 @@ class Served:
             name: Image.open(output / name).convert("RGB")
             for name in sorted(found, key=lambda name: (MAPS in name, name))[:_PICTURES]
         }
-        return Answer(row.get("called", ""), self._probabilities(row), tables, pictures, notes)
+        shown = {name: rows[: _ROWS + 1] for name, rows in tables.items()}
+        return Answer(row.get("called", ""), self._probabilities(row), shown, pictures, notes)
 
     def _probabilities(self, row: Mapping[str, str]) -> dict[str, tuple[float, float | None]]:
         if not row:
@@ -117,8 +118,8 @@ def _without(given: Path, text: str) -> str:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """The first rows of a table, the first the header."""
+    """Of a table, the first the header."""
     with path.open(newline="", encoding="utf-8") as stream:
-        head, *rows = [row for row, _ in zip(csv.reader(stream), range(_ROWS + 1), strict=False)]
+        head, *rows = csv.reader(stream)
     shown = [k for k, name in enumerate(head) if not name.startswith(_NO_COLUMN)]
     return [[row[k] for k in shown] for row in (head, *rows)]

@@ -18,7 +18,8 @@ from medtune_jax.folders import files_below
 from medtune_jax.images import SUFFIXES, images_in, reason
 
 _TAKEN = (*videos.VIDEO_SUFFIXES, *SUFFIXES)
-_WANTED = f", which this study was trained on: give videos ({', '.join(videos.VIDEO_SUFFIXES)}), images, or folders of them"
+_VIDEOS = ", ".join(videos.VIDEO_SUFFIXES)
+_WANTED = f", which this study was trained on: give videos ({_VIDEOS}), images, or folders of them"
 Folder = Callable[[Path, float | None, list[str]], Sequence[FrameFile]]
 
 
