@@ -151,7 +151,9 @@ def test_interrupted_in_either_phase_it_ends_in_the_same_bytes(
     assert len(runs) == wanted.sweep.seeds
     for run in runs:
         for file in FILES:
-            assert (whole[pays] / "runs" / run.name / file).read_bytes() == (run / file).read_bytes()
+            assert (whole[pays] / "runs" / run.name / file).read_bytes() == (
+                run / file
+            ).read_bytes()
 
 
 def test_seeds_of_lpft_that_stack_end_as_alone(whole):
