@@ -6,7 +6,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-# Those that start many processes or a cluster take minutes: TEST_ALL=1 runs them, too.
+# Those that start many processes or a cluster take minutes: TEST_ALL=1 runs them, too, and compiles as users do.
 chosen=(-m "not slow")
 [ -z "${TEST_ALL:-}" ] || chosen=()
 python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile "${chosen[@]}" "$@"

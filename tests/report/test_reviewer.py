@@ -111,9 +111,9 @@ def test_the_page_says_how_the_threshold_was_chosen_and_the_prevalence(study):
     assert "on its own validation images: the largest sum of sensitivity and specificity" in text
     assert not re.search(r"\bnan\b", text.lower())
     assert {p.name for p in (study / "figures").iterdir()} >= {
-        "reliability.png",
-        "confusion.png",
-        "subgroups.png",
+        "reliability.svg",
+        "confusion.svg",
+        "subgroups.svg",
     }
 
 

@@ -85,42 +85,52 @@ def test_lpft_begins_with_the_very_run_of_the_head(study):
         assert set(moved(folder)) == {"fire9"}
 
 
-def test_lpft_starts_from_the_best_head(images, tmp_path, monkeypatch):
+def test_lpft_starts_from_the_best_head_and_the_test_set_is_scored_once(
+    images, tmp_path, monkeypatch
+):
     starts, fit = [], MODULE.fit
+    scored, predict = [], MODULE.predict
 
     def seen(runner, runs, *more):
         found = fit(runner, runs, *more)
         starts.append((runs[0].params["conv10"], found[0].params["conv10"]))
         return found
 
-    monkeypatch.setattr(MODULE, "fit", seen)
-    sweep(config(images, "lpft:fire9", 1), tmp_path, quiet=True)
-    (_, probed), (start, _) = starts
-    jax.tree.map(np.testing.assert_array_equal, probed, start)
-
-
-def test_the_test_set_is_scored_once(images, tmp_path, monkeypatch):
-    scored, predict = [], MODULE.predict
-
     def counted(runner, params, inputs, index, settings):
         scored.append(len(index))
         return predict(runner, params, inputs, index, settings)
 
+    monkeypatch.setattr(MODULE, "fit", seen)
     monkeypatch.setattr(MODULE, "predict", counted)
     sweep(config(images, "lpft:fire9", 1), tmp_path, quiet=True)
+    (_, probed), (start, _) = starts
+    jax.tree.map(np.testing.assert_array_equal, probed, start)
     assert len(scored) == 2  # the test set, and beside it the run's own validation set
+
+
+def lpft(images, seeds):
+    return config(images, "lpft:fire9", seeds, **{"training.epochs": 2})
+
+
+@pytest.fixture(scope="module")
+def whole(images, tmp_path_factory):
+    """{stacked: a study of two seeds}."""
+    found = {}
+    for pays in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MODULE, "runner_for", stacking(pays))
+            found[pays] = sweep(lpft(images, 2), tmp_path_factory.mktemp("whole"), quiet=True)
+    return found
 
 
 @pytest.mark.parametrize("at", [2, 4])
 @pytest.mark.parametrize("pays", [True, False])
 def test_interrupted_in_either_phase_it_ends_in_the_same_bytes(
-    images, tmp_path, monkeypatch, pays, at
+    images, whole, tmp_path, monkeypatch, pays, at
 ):
     """After the last epoch of the head, so between the phases, and in the second phase; nothing is trained twice."""
-    wanted = config(images, "lpft:fire9", 2 if pays else 1, **{"training.epochs": 2})
+    wanted = lpft(images, 2 if pays else 1)
     monkeypatch.setattr(MODULE, "runner_for", stacking(pays))
-    whole, folder = tmp_path / "whole", tmp_path / "resumed"
-    sweep(wanted, whole, quiet=True)
     told = []
 
     def epoch(self, run, record, factor=1.0):
@@ -134,21 +144,24 @@ def test_interrupted_in_either_phase_it_ends_in_the_same_bytes(
         )
         patch.setattr(Progress, "epoch", epoch)
         with pytest.raises(KeyboardInterrupt):
-            sweep(wanted, folder, quiet=True)
-        sweep(wanted, folder, quiet=True)
+            sweep(wanted, tmp_path, quiet=True)
+        sweep(wanted, tmp_path, quiet=True)
     assert max(told.count(pair) for pair in told) <= 2  # once in each phase
-    for run in (whole / "runs").iterdir():
+    runs = list((tmp_path / "runs").iterdir())
+    assert len(runs) == wanted.sweep.seeds
+    for run in runs:
         for file in FILES:
-            assert (folder / "runs" / run.name / file).read_bytes() == (run / file).read_bytes()
+            assert (whole[pays] / "runs" / run.name / file).read_bytes() == (
+                run / file
+            ).read_bytes()
 
 
-def test_seeds_of_lpft_that_stack_end_as_alone(images, tmp_path, monkeypatch):
+def test_seeds_of_lpft_that_stack_end_as_alone(whole):
     curves = []
-    for pays in (True, False):
-        monkeypatch.setattr(MODULE, "runner_for", stacking(pays))
-        wanted = config(images, "lpft:fire9", 2)
-        found = of_depth(sweep(wanted, tmp_path / str(pays), quiet=True), "lpft:fire9")
-        histories = [rows_of(folder / "history.csv") for folder, _ in found.values()]
+    for study in whole.values():
+        histories = [
+            rows_of(folder / "history.csv") for folder, _ in of_depth(study, "lpft:fire9").values()
+        ]
         curves.append([[float(row["loss"]) for row in rows] for rows in histories])
     np.testing.assert_allclose(*curves, atol=1e-3)
 

@@ -245,7 +245,7 @@ def test_from_dicom_to_report(study):
     for title in ("Emboli and candidates", "FROC: sensitivity", "hand-crafted"):
         assert title in text
     for name in ("froc", "true_candidates", "false_candidates"):
-        assert (study / "figures" / f"{name}.png").stat().st_size > 5000
+        assert (study / "figures" / f"{name}.svg").stat().st_size > 5000
     results = results_of(study)
     assert [r["status"] for r in results] == ["done"] * 2
     assert all(0 <= r["sensitivity_at_1"] <= r["sensitivity_at_5"] <= 1 for r in results)

@@ -54,7 +54,7 @@ def test_a_sweep_keeps_them_and_the_report_shows_them(study, images, tmp_path):
     assert len(set(about["random"]["all"])) == 5  # draws
     sides = {"maps_right": True, "maps_wrong": False}
     for name, right in sides.items():
-        drawn = (study / "figures" / f"{name}.png").is_file()
+        drawn = (study / "figures" / f"{name}.svg").is_file()
         assert drawn == any(case.right == right for case in shown)
 
 

@@ -56,7 +56,7 @@ def test_the_report_shows_all_sections_and_saves_their_figures(study):
     ):  # fmt: skip
         assert title in page
     for name in ("froc", "froc_model", "detections", "patches"):
-        assert (study / "figures" / f"{name}.png").stat().st_size > 5000
+        assert (study / "figures" / f"{name}.svg").stat().st_size > 5000
 
 
 def test_figures_of_the_report_are_those_of_the_runs(evidence, results):
