@@ -67,15 +67,11 @@ def difference(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction: p-values that hold for the whole family of those that are given.
+    """Holm's step-down correction: p-values that hold for the whole family of those that are given."""
+    from statsmodels.stats.multitest import multipletests  # a second, which a sweep does without
 
-    A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
-    """
-    known = np.array([p for p in p_values if p is not None])
-    order = known.argsort(kind="stable")
-    left = np.arange(len(known), 0, -1)  # of the family, at each step
-    raised = np.maximum.accumulate(known[order] * left).clip(max=1)
-    corrected = iter(raised[order.argsort()].tolist())
+    known = [p for p in p_values if p is not None]
+    corrected = iter(multipletests(known, method="holm")[1].tolist() if known else [])
     return [None if p is None else next(corrected) for p in p_values]
 
 
