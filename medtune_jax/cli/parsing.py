@@ -51,6 +51,8 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
         return "this config has no presets: leave out the colon and what follows it"
     if "Error whilst parsing config file" in message:
         return f"the config file fails: {_last_line(message)}"
+    if "Non-boolean argument" in message:
+        return f"{message.partition(': (')[0]}: give true or false, or no value"
     unknown = re.search(r"Unknown command line flag '([^']+)'", message)
     if not unknown:
         return _first_line(message)

@@ -123,6 +123,7 @@ def test_what_cannot_be_merged(parts, tmp_path):
         ([a], tmp_path / "c", "two studies or more"),
         ([a, b], b, "exists"),
         ([a, tmp_path], tmp_path / "c", "holds no study.json"),
+        ([a, b, a.parent / "b" / ".." / "a"], tmp_path / "c", "given twice"),
     ]:
         with pytest.raises(UserError, match=said):
             merge(studies, output)
