@@ -126,7 +126,7 @@ def _executor_flags() -> dict[str, str]:
 def _executor_options(values: flags.FlagValues) -> dict[str, str]:
     """Those that were given."""
     given = [name for name in _executor_flags() if values[name].present]
-    return {name.partition(".")[2]: values[name].value for name in given}
+    return {name.partition(".")[2]: str(values[name].value) for name in given}
 
 
 VERBS: dict[str, Verb] = {

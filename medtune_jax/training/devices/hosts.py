@@ -145,12 +145,16 @@ def part(count: int) -> np.ndarray:
 
     Every device has equally many, so the last row stands for those that are missing.
     """
+    return np.minimum(places(count), count - 1)
+
+
+def places(count: int) -> np.ndarray:
+    """int [n]: at which places of an array over all devices the rows of `part` lie."""
     if not several():
         return np.arange(count)
     each = -(-count // jax.device_count())
     here = [n for n, at in enumerate(jax.devices()) if at.process_index == jax.process_index()]
-    rows = each * np.array(here)[:, None] + np.arange(each)
-    return np.minimum(rows.ravel(), count - 1)
+    return (each * np.array(here)[:, None] + np.arange(each)).ravel()
 
 
 def everyones(text: str, seconds: float | None = None, otherwise: str = _LOST) -> list[str]:
