@@ -24,6 +24,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.patches import Records
 from medtune_jax.paths import beside, make_room, user_cache, written_to
 from medtune_jax.progress import reported, say
+from medtune_jax.training.devices import hosts
 
 SUFFIX = ".array_record"
 _FORM = 2  # counts up when the same file would give other pixels
@@ -69,7 +70,7 @@ def held(pictures: Pictures, size: int, memory: ConfigDict) -> np.ndarray | Reco
     each = max(1, _FILE // (size * size * 3))
     parts = [range(number)[first : first + each] for first in range(0, number, each)]
     files = {folder / f"{_digest(pictures.keys, part, size)}{SUFFIX}": part for part in parts}
-    with written_to(folder):
+    with written_to(folder), hosts.one_of_a_host_first():
         folder.mkdir(parents=True, exist_ok=True)
         missing = {file: part for file, part in files.items() if not _used(file, len(part))}
         total, new = (size * size * 3 * sum(map(len, p.values())) for p in (files, missing))
