@@ -81,7 +81,7 @@ def _manifest(folders: Sequence[Path]) -> dict[str, Any]:
                 f"{folders[0]} and {folder} are different studies: {name} is {one!r} in the one and {two!r} in the "
                 f"other; only studies of the same config and data can be merged"
             )
-        whole = merged(whole, other)
+        whole = merged(whole, other, folder / "study.json")
     return whole
 
 
