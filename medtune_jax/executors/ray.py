@@ -193,6 +193,7 @@ def _variables(address: str, processes: int, number: int) -> dict[str, str]:
     """By which the processes of a run find each other (`hosts.Place`)."""
     return {
         "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_COORDINATOR_BIND_ADDRESS": address,  # else it listens on all of the node's
         "JAX_NUM_PROCESSES": str(processes),
         "JAX_PROCESS_ID": str(number),
     }
