@@ -28,6 +28,11 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtune"
 
 
+def at_home(path: str) -> str:
+    """~ and ~user spelled out, as a shell does; an unknown user's stays as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 (of pathlib it is an error)
+
+
 def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
     """A table as UTF-8 CSV, lines ended by a newline; the first row is the header. None is an empty cell."""
     stream = io.StringIO(newline="")

@@ -6,20 +6,20 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
+from medtune_jax.paths import at_home
 
 if TYPE_CHECKING:
     from absl import flags
 
 
-def at_home(argument: str) -> str:
+def with_home(argument: str) -> str:
     """~ in a path, which a shell leaves as it is behind --flag=."""
     return re.sub(
-        r"^(--[\w.]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", argument
+        r"^(--[\w.]+=)?(~.*)$", lambda found: f"{found[1] or ''}{at_home(found[2])}", argument
     )
 
 

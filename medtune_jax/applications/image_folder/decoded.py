@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.image_folder.reader import read_images, stacked, try_read, unreadable
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Records
-from medtune_jax.paths import beside, make_room, user_cache, written_to
+from medtune_jax.paths import at_home, beside, make_room, user_cache, written_to
 from medtune_jax.progress import reported, say
 from medtune_jax.training.devices import hosts
 
@@ -66,7 +66,7 @@ def held(pictures: Pictures, size: int, memory: ConfigDict) -> np.ndarray | Reco
     number = len(pictures.keys)
     if _fits(number, size, memory):
         return stacked(pictures.read(range(number)), number, size)
-    folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "images"
+    folder = Path(at_home(memory.disk_dir)) if memory.disk_dir else user_cache() / "images"
     each = max(1, _FILE // (size * size * 3))
     parts = [range(number)[first : first + each] for first in range(0, number, each)]
     files = {folder / f"{_digest(pictures.keys, part, size)}{SUFFIX}": part for part in parts}
