@@ -183,7 +183,8 @@ def of_mean(readings: Readings, scale: Scale = "logit") -> Estimate:
     reach = _reach(readings.times(slope), scale == "identity") if slope else None
     if reach is None:
         return Estimate(mean, why=_NO_SPREAD)
-    centre = _SCALES[scale].to(mean)
+    # A bent scale carries chance unevenly: the figure's scatter moves its mean there by half of bend times variance.
+    centre = _SCALES[scale].to(mean) - _SCALES[scale].bend(mean) * reach.error**2 / 2
     low, high = (float(_SCALES[scale].back(centre + s * reach.half)) for s in (-1, 1))
     why = ONE_RUN if len(readings.figures) == 1 else ""
     return Estimate(mean, low, high, None, why, reach.error, reach.freedom)
@@ -244,12 +245,13 @@ class _Scale(NamedTuple):
     to: Callable[[float], float]
     back: Callable[[float], float]
     slope: Callable[[float], float | None]  # None where the figure is at an end
+    bend: Callable[[float], float]  # the second derivative over the slope's square
 
 
 _SCALES = {
-    "logit": _Scale(logit, expit, lambda x: 1 / (x * (1 - x)) if 0 < x < 1 else None),
-    "log": _Scale(np.log, np.exp, lambda x: 1 / x if x > 0 else None),
-    "identity": _Scale(float, float, lambda x: 1.0),
+    "logit": _Scale(logit, expit, lambda x: 1 / (x * (1 - x)) if 0 < x < 1 else None, lambda x: 2 * x - 1),
+    "log": _Scale(np.log, np.exp, lambda x: 1 / x if x > 0 else None, lambda x: -1.0),
+    "identity": _Scale(float, float, lambda x: 1.0, lambda x: 0.0),
 }
 
 
@@ -296,8 +298,13 @@ class Part(NamedTuple):
 def of_both(between: float, runs: int, parts: Sequence[Part]) -> float:
     """Degrees of freedom of the mean over runs: what runs add (`between`) and what the patients' parts do."""
     of_patients = max(sum(part.variance for part in parts), 0.0)
-    counted = between + _UNSEEN * of_patients if runs > 1 else 0.0
-    return satterthwaite(counted + of_patients, [Part(counted, max(runs - 1, 1)), *parts])
+    if runs == 1:
+        return satterthwaite(of_patients, parts)
+    least = between + _UNSEEN * of_patients
+    return min(
+        satterthwaite(of_runs + of_patients, [Part(of_runs, runs - 1), *parts])
+        for of_runs in (between, least)
+    )
 
 
 def satterthwaite(variance: float, parts: Sequence[Part]) -> float:
