@@ -249,7 +249,9 @@ class _Scale(NamedTuple):
 
 
 _SCALES = {
-    "logit": _Scale(logit, expit, lambda x: 1 / (x * (1 - x)) if 0 < x < 1 else None, lambda x: 2 * x - 1),
+    "logit": _Scale(
+        logit, expit, lambda x: 1 / (x * (1 - x)) if 0 < x < 1 else None, lambda x: 2 * x - 1
+    ),
     "log": _Scale(np.log, np.exp, lambda x: 1 / x if x > 0 else None, lambda x: -1.0),
     "identity": _Scale(float, float, lambda x: 1.0, lambda x: 0.0),
 }
