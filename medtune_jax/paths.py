@@ -18,6 +18,7 @@ from typing import Any
 from medtune_jax.errors import UserError
 
 SUMS = "SHA256SUMS"
+_NAME = 200  # bytes of a run's name; most file systems take 255
 _STALE = 24 * 3600.0  # seconds after which an unfinished file of a cache is nobody's
 _unfinished: set[Path] = set()
 
@@ -25,6 +26,11 @@ _unfinished: set[Path] = set()
 def user_cache() -> Path:
     """$XDG_CACHE_HOME/medtune, or ~/.cache/medtune."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medtune"
+
+
+def at_home(path: str) -> str:
+    """~ and ~user spelled out, as a shell does; an unknown user's stays as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 (of pathlib it is an error)
 
 
 def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -114,17 +120,29 @@ class LayoutError(ValueError):
 
 
 def manifest_by_sum(path: Path) -> dict[str, Any]:
-    """A study.json, as `json_by_sum`; ValueError also where a run's name would lead out of the study's `runs`, and
-    LayoutError where runs are something else.
+    """A study.json, as `json_by_sum`; ValueError also where a run's name is none for a folder, would lead out of the
+    study's `runs`, or is there twice, and LayoutError where runs are something else.
     """
     manifest = json_by_sum(path)
-    for run in manifest.get("runs", ()):
+    runs, known = manifest.get("runs", []), set()
+    if not isinstance(runs, list):
+        raise LayoutError("its runs are no list")
+    for run in runs:
         if not isinstance(run, dict):
             raise LayoutError("its runs have no fields")
         name = run.get("run")
-        if not isinstance(name, str) or not name or name[0] == "." or set("/\\\0") & set(name):
-            raise ValueError(f"{name!r} is no run's name")
+        if not isinstance(name, str) or not _names_a_folder(name):
+            raise ValueError(f"{str(name)[:_NAME]!r} is no run's name")
+        if name in known:
+            raise ValueError(f"run {name!r} is there twice")
+        known.add(name)
     return manifest
+
+
+def _names_a_folder(name: str) -> bool:
+    """With room for what is added to the names of unfinished ones."""
+    plain = name.isprintable() and not set("/\\") & set(name)
+    return plain and not name.startswith(".") and 0 < len(name.encode()) <= _NAME
 
 
 def _json_sum(content: dict[str, Any]) -> str:

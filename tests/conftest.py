@@ -1,6 +1,7 @@
 """Settings and fixtures for all tests."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A shell starts what it runs in the background with Ctrl-C ignored, and launchers would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Compiling is most of the tests' time, and many compile the same program: one cache for the session.
 _CACHE = tempfile.TemporaryDirectory(prefix="medtune-tests-")

@@ -70,6 +70,15 @@ def test_help_of_a_config_shows_all_its_fields(name, capsys):
         (["sweep", "--config=nowhere.py", "--output=x"], "nowhere.py"),
         (["sweep", f"--config={CONFIG}", "--outptu=x"], "did you mean --output"),
         (["report", "/nonexistent"], "no study"),
+        (["report", "x" * 300], "File name too long"),
+        (["status", "~nobody-of-this-name/x"], "~nobody-of-this-name/x holds no study"),
+        (["status", "~root/x"], "medtune: /"),
+        (["cancel", ""], "give the directory of one study (got '')"),
+        (["status", "--watch=3", "x"], "--watch=3: give true or false, or no value"),
+        (
+            ["sweep", f"--config={CONFIG}", "--output=x", "--executor.workers="],
+            "--executor.workers is ''",
+        ),
         (["networks", "alexnett"], "alexnet"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medtune_jax import signals
 from medtune_jax.cli import data, networks, results, study
-from medtune_jax.cli.parsing import at_home, parse
+from medtune_jax.cli.parsing import parse, with_home
 from medtune_jax.cli.verb import FailureError, Verb
 from medtune_jax.errors import UserError
 
@@ -52,6 +52,13 @@ def run(arguments: Sequence[str]) -> int:
         return signals.farewell()
     except BrokenPipeError:
         return 0
+    except (
+        OSError
+    ) as error:  # a name that is too long, no permission to look, a server that is gone
+        print(
+            f"medtune: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr
+        )
+        return BAD_INPUT
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -66,7 +73,7 @@ def _dispatch(arguments: list[str]) -> int:
     if verb.interrupted:
         signals.say_at_the_end(verb.interrupted)
     values = verb.values()
-    given = [at_home(argument) for argument in rest if argument not in _HELP]
+    given = [with_home(argument) for argument in rest if argument not in _HELP]
     arguments = parse(name, values, given, verb.more)
     if len(given) < len(rest):
         print(_help(name, verb, values))

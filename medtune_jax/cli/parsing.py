@@ -6,20 +6,20 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medtune_jax.errors import UserError
 from medtune_jax.fields import flat
+from medtune_jax.paths import at_home
 
 if TYPE_CHECKING:
     from absl import flags
 
 
-def at_home(argument: str) -> str:
+def with_home(argument: str) -> str:
     """~ in a path, which a shell leaves as it is behind --flag=."""
     return re.sub(
-        r"^(--[\w.]+=)?~(?=/|$)", lambda found: f"{found[1] or ''}{Path.home()}", argument
+        r"^(--[\w.]+=)?(~.*)$", lambda found: f"{found[1] or ''}{at_home(found[2])}", argument
     )
 
 
@@ -51,6 +51,8 @@ def _flag_trouble(message: str, values: flags.FlagValues) -> str:
         return "this config has no presets: leave out the colon and what follows it"
     if "Error whilst parsing config file" in message:
         return f"the config file fails: {_last_line(message)}"
+    if "Non-boolean argument" in message:
+        return f"{message.partition(': (')[0]}: give true or false, or no value"
     unknown = re.search(r"Unknown command line flag '([^']+)'", message)
     if not unknown:
         return _first_line(message)

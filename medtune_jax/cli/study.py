@@ -125,8 +125,8 @@ def _executor_flags() -> dict[str, str]:
 
 def _executor_options(values: flags.FlagValues) -> dict[str, str]:
     """Those that were given."""
-    given = {name.partition(".")[2]: values[name].value for name in _executor_flags()}
-    return {name: value for name, value in given.items() if value}
+    given = [name for name in _executor_flags() if values[name].present]
+    return {name.partition(".")[2]: str(values[name].value) for name in given}
 
 
 VERBS: dict[str, Verb] = {

@@ -61,8 +61,10 @@ class Verb:
 
 
 def expect(arguments: Sequence[str], count: int, message: str) -> None:
-    if len(arguments) != count:
-        raise UserError(f"{message} (got {' '.join(arguments) or 'nothing'})")
+    """UserError for another number of arguments, and for an empty one: of a shell's variable that is not set."""
+    if len(arguments) != count or not all(arguments):
+        got = " ".join(argument or "''" for argument in arguments)
+        raise UserError(f"{message} (got {got or 'nothing'})")
 
 
 def number(name: str, text: str) -> float:

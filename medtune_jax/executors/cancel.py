@@ -36,7 +36,7 @@ def cancel_study(study: str | Path) -> str:
     lines = [
         f"{directory}: cancelled; {len(found.leases) - len(held)} workers ended, with their state saved"
     ]
-    lines += [f"  still there: {lease.job} on {lease.host}, process {lease.pid}" for lease in held]
+    lines += [f"  still there: {lease.job} on {lease.place}" for lease in held]
     lines += [f"  {line}" for line in trouble]
     lines.append("  run its `medtune sweep` again to go on")
     return "\n".join(lines)

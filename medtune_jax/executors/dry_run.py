@@ -104,8 +104,12 @@ class _Few:
     def arrays(self) -> dict[str, np.ndarray]:
         return self.patches.subset(self.rows)
 
-    def subset(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self.patches.subset(self.rows[rows])
+    @property
+    def bulk(self) -> str:
+        return self.patches.bulk
+
+    def subset(self, rows: np.ndarray, at: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        return self.patches.subset(self.rows[rows], at)
 
     def take(self, arrays: dict[str, Array], index: Array) -> Array:
         return self.patches.take(arrays, index)

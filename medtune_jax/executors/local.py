@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from medtune_jax.executors.submission import Submission
 from medtune_jax.signals import GRACE
 
 _PATIENCE = 3 * GRACE  # seconds for workers to save their state after a signal
+_AGAIN = 3
 _ASK = """
 import json, jax
 from jax.extend.backend import get_backend
@@ -63,11 +64,12 @@ class Local:
             shares = _of_cores(workers)
         else:
             shares = _of_devices(platform, devices, self.workers or devices)[:workers]
-        started = []
-        for number, (variables, arguments) in enumerate(shares):
+
+        def one(number: int) -> subprocess.Popen[bytes]:
+            variables, arguments = shares[number]
             with (submission.folder / f"worker-{number}.log").open("ab") as log:
                 command = [sys.executable, "-m", "medtune_jax.executors.worker"]
-                process = subprocess.Popen(
+                return subprocess.Popen(
                     [*command, str(submission.folder), str(os.getpid()), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -75,21 +77,32 @@ class Local:
                     env={**os.environ, **variables},
                     start_new_session=True,  # signals come from the launcher, once
                 )
-            started.append(process)
-        submission.started([str(process.pid) for process in started], os.uname().nodename)
-        return Processes(started)
+
+        started = Processes(one, len(shares))
+        pids = [str(process.pid) for process in started.processes]
+        submission.started(pids, os.uname().nodename)
+        return started
 
 
-@dataclass(frozen=True)
 class Processes:
-    """Workers of this machine; they end with their launcher."""
+    """Workers of this machine, by their numbers; they end with their launcher.
 
-    processes: Sequence[subprocess.Popen[bytes]]
+    Who is killed (where memory is short, say) is started again, _AGAIN times a worker in all.
+    """
+
+    def __init__(self, start: Callable[[int], subprocess.Popen[bytes]], count: int) -> None:
+        self._start, self._again = start, _AGAIN * count
+        self.processes = [start(number) for number in range(count)]
 
     def alive(self) -> int:
+        for number, process in enumerate(self.processes):
+            if self._again and (process.poll() or 0) < 0:
+                self._again -= 1
+                self.processes[number] = self._start(number)
         return sum(process.poll() is None for process in self.processes)
 
     def stop(self) -> str:
+        self._again = 0
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -98,6 +111,7 @@ class Processes:
 
     def close(self) -> None:
         """They end by themselves; those that do not in time are ended."""
+        self._again = 0
         give_up = time.monotonic() + _PATIENCE
         while self.alive() and time.monotonic() < give_up:
             time.sleep(0.05)

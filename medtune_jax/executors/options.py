@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from medtune_jax.errors import UserError
@@ -88,7 +89,7 @@ def fields() -> dict[str, str]:
 
 
 def _near(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    return difflib.get_close_matches(name, list(known), 1, 0)[0]
+    return difflib.get_close_matches(name.lower(), list(known), 1, 0)[0]
 
 
 def _read(option: str, text: str, field: dataclasses.Field[Any]) -> Any:
@@ -101,6 +102,6 @@ def _read(option: str, text: str, field: dataclasses.Field[Any]) -> Any:
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise UserError(f"--executor.{option} is '{text}': give {wanted}") from error
     least = field.metadata.get("least")
-    if least is not None and not value >= least:
+    if least is not None and not least <= value < inf:
         raise UserError(f"--executor.{option} is {text}: give {least} or more")
     return value

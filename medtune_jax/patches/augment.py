@@ -86,6 +86,10 @@ class Views:
     augment: Augment
     copies: int
 
+    @property
+    def bulk(self) -> str:
+        return self.patches.bulk
+
     def __len__(self) -> int:
         return len(self.patches) * self.copies
 
@@ -94,9 +98,10 @@ class Views:
         patch = index % len(self.patches)
         return {**self.patches.arrays(), _ROWS: self._rows(index, patch)}
 
-    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        inside = self.patches.subset(index % len(self.patches))
-        return {**inside, _ROWS: self._rows(index, np.arange(len(index)))}
+    def subset(self, index: np.ndarray, at: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        inside = self.patches.subset(index % len(self.patches), at)
+        rows = np.arange(len(index)) if at is None else at
+        return {**inside, _ROWS: self._rows(index, rows)}
 
     def _rows(self, index: np.ndarray, patch: np.ndarray) -> np.ndarray:
         """int32 [n, 3]: where the patch lies among the arrays, its number, the view's."""

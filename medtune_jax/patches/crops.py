@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,14 +38,17 @@ class _Sampled:
     affines: np.ndarray
     size: int
 
+    bulk: ClassVar[str] = "sources"
+
     def __len__(self) -> int:
         return len(self.source)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return self._arrays(slice(None), slice(None), self.source)
 
-    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray, at: np.ndarray | None = None) -> dict[str, np.ndarray]:
         used, source = np.unique(self.source[index], return_inverse=True)
+        source = source if at is None else at[source]
         # As many sources as patches, some repeated: one compiled step serves every part of this size.
         return self._arrays(np.resize(used, len(index)), index, source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jax import Array
@@ -19,6 +19,8 @@ class Images:
 
     pixels: np.ndarray | Records
 
+    bulk: ClassVar[str] = "pixels"
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -30,7 +32,9 @@ class Images:
         """What the compiled step reads."""
         return {"pixels": self.pixels}
 
-    def subset(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def subset(self, index: np.ndarray, at: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """at: nothing in an image's row says where it lies."""
+        del at
         return {"pixels": self.pixels[index]}
 
     @staticmethod

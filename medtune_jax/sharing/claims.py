@@ -19,13 +19,15 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 
 from medtune_jax.paths import write_whole
 
 BEAT = 5.0  # seconds between renewals
 PATIENCE = 60.0  # seconds without one after which an owner on another host counts as dead
+
+_SHOWN = 200  # characters
+_LATEST = 1e11  # seconds since 1970
 
 
 class LostError(Exception):
@@ -51,6 +53,11 @@ class Lease:
     released: bool = False
     doing: str = ""
     settled: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """For people. Whoever may write to a study can write anything into a lease."""
+        return f"{shown(self.host) or 'unknown host'}, process {self.pid}"
 
     @property
     def dead(self) -> bool:
@@ -165,6 +172,11 @@ class Claims:
         return now - since < self.patience
 
 
+def shown(text: str) -> str:
+    """Text of a lease as a terminal may have it: on one line, without control characters."""
+    return "".join(letter for letter in text if letter.isprintable())[:_SHOWN]
+
+
 def latest(folder: Path) -> dict[str, Path]:
     """Of every job that was ever claimed the file with the highest number."""
     return {job: folder / name for job, name in _newest(folder).items()}
@@ -199,7 +211,7 @@ def _parsed(path: Path, content: bytes) -> Lease:
     except (ValueError, TypeError, KeyError):
         return nobody
     alike = all(type(value) is type(vars(nobody)[name]) for name, value in vars(lease).items())
-    return lease if alike and isfinite(lease.renewed) else nobody
+    return lease if alike and 0 <= lease.renewed < _LATEST else nobody
 
 
 def numbered(job: str, number: int) -> str:

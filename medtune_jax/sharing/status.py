@@ -15,7 +15,7 @@ from typing import Any
 from medtune_jax.errors import UserError
 from medtune_jax.paths import discard, manifest_by_sum
 from medtune_jax.progress import clock
-from medtune_jax.sharing.claims import PATIENCE, Lease, latest, read
+from medtune_jax.sharing.claims import PATIENCE, Lease, latest, read, shown
 
 _SHOWN = 10  # failures that are listed
 
@@ -105,14 +105,17 @@ def retry_failed(directory: str | Path) -> int:
 
 
 def _where(lease: Lease) -> str:
-    ago = clock(max(time.time() - lease.renewed, 0.0))
-    doing = f", {lease.doing}" if lease.doing else ""
-    return f"{lease.job} on {lease.host}, process {lease.pid}{doing} (heard of {ago} ago)"
+    ago = time.time() - lease.renewed
+    heard = f"heard of {clock(ago)} ago" if ago >= 0 else f"its clock is {clock(-ago)} ahead"
+    doing = f", {shown(lease.doing)}" if lease.doing else ""
+    return (
+        f"{shown(lease.job)} on {lease.place}{doing} ({heard if lease.renewed else 'unreadable'})"
+    )
 
 
 def _silent(lease: Lease) -> bool:
     """Whether its owner is dead, or seems so: the clock of another host may be wrong, and this is only for people."""
-    return lease.dead or time.time() - lease.renewed > PATIENCE
+    return lease.dead or abs(time.time() - lease.renewed) > PATIENCE
 
 
 def _planned(directory: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Protocol
 
 from medtune_jax.paths import written_to
-from medtune_jax.sharing.claims import Claims, Lease, LostError
+from medtune_jax.sharing.claims import Claims, LostError
 from medtune_jax.study.plan import Plan, PlannedRun
 from medtune_jax.study.store import Attempt, Store
 from medtune_jax.training.devices import hosts
@@ -159,7 +159,7 @@ class Board:
     def _wait(self, left: list[Job]) -> None:
         names = {job.name for job in left}
         others = sorted(
-            f"{lease.job} ({place(lease)})" for lease in self._claims.held() if lease.job in names
+            f"{lease.job} ({lease.place})" for lease in self._claims.held() if lease.job in names
         )
         self._note(f"waiting for other launchers: {', '.join(others)}")
         while not self._changed(left):
@@ -199,7 +199,3 @@ class _InStep:
     def settle(self, run: str) -> None:
         if self._claim:
             self._claim.settle(run)
-
-
-def place(lease: Lease) -> str:
-    return f"{lease.host or 'unknown host'}, process {lease.pid}"

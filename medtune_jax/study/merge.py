@@ -43,6 +43,9 @@ def merge(studies: Sequence[str | Path], output: str | Path) -> str:
     if target.exists():
         raise UserError(f"{target} exists: give a directory for --output that does not")
     manifest = _manifest(folders)
+    for number, folder in enumerate(folders):
+        if any(folder.samefile(before) for before in folders[:number]):
+            raise UserError(f"{folder} is given twice: name each study once")
     found = {run["run"]: _run(run["run"], folders) for run in manifest["runs"]}
     chosen = {name: folder for name, folder in found.items() if folder}
     files = _application(folders)
@@ -78,7 +81,7 @@ def _manifest(folders: Sequence[Path]) -> dict[str, Any]:
                 f"{folders[0]} and {folder} are different studies: {name} is {one!r} in the one and {two!r} in the "
                 f"other; only studies of the same config and data can be merged"
             )
-        whole = merged(whole, other)
+        whole = merged(whole, other, folder / "study.json")
     return whole
 
 

@@ -21,7 +21,7 @@ from medtune_jax.evaluation.operating import Rule
 from medtune_jax.folders import walk
 from medtune_jax.networks import Network
 from medtune_jax.patches import Views
-from medtune_jax.paths import user_cache
+from medtune_jax.paths import at_home, user_cache
 from medtune_jax.study.augmentation import augment_of, reaches_pixels
 from medtune_jax.study.norms import check_norm
 from medtune_jax.study.plan import Plan, image_size, make_plan, needs_weights
@@ -152,8 +152,7 @@ def _at_home(config: ConfigDict) -> ConfigDict:
     """The config with ~ in its paths spelled out: a config file or Python may write it, a shell does for itself."""
     config = config.copy_and_resolve_references()
     for fields, name in ((config.data, "dir"), (config, "weights")):
-        if fields[name].startswith("~"):
-            fields[name] = str(Path(fields[name]).expanduser())
+        fields[name] = at_home(fields[name])
     return config
 
 
@@ -216,7 +215,7 @@ def _memory(config: ConfigDict) -> Memory:
     )
     if hosts.several():
         host = disk = 0  # features of its own patches lie on each host's devices, and nowhere else
-    folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "features"
+    folder = Path(at_home(memory.disk_dir)) if memory.disk_dir else user_cache() / "features"
     return Memory.of_this_machine(patches, device, host, Disk(folder, disk) if disk else None)
 
 

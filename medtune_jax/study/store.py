@@ -80,7 +80,7 @@ class Store:
                     f"{self.directory} holds another study ({difference(before, manifest)}): "
                     f"choose another --output"
                 )
-            manifest = merged(before, manifest)
+            manifest = merged(before, manifest, path)
         self.manifest = manifest
         if jax.process_index():
             return
@@ -204,8 +204,21 @@ def versions() -> dict[str, str]:
     }
 
 
-def merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
-    """Both sweeps' runs and depths: shallow to deep, then other ways to tune, then from scratch."""
+def merged(before: dict[str, Any], manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Both sweeps' runs and depths: shallow to deep, then other ways to tune, then from scratch.
+
+    UserError where a field is lacking or something else: `path` is damaged, or of another version.
+    """
+    try:
+        return _merged(before, manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} has fields that this version cannot read ({error!r}): remove it and run the sweep again, which "
+            f"writes it anew"
+        ) from error
+
+
+def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     runs = {run["run"]: run for run in (*before["runs"], *manifest["runs"])}
     depths = {depth["name"]: depth for depth in (*before["depths"], *manifest["depths"])}
     return {

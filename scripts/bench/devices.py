@@ -28,7 +28,7 @@ from medtune_jax.training.epoch import EpochPlan
 from medtune_jax.training.stack import Stack
 from medtune_jax.training.step import TrainState
 
-PLACES = ((1, 1), (1, 8), (2, 4))  # processes, devices of each
+PLACES = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 4))  # processes, devices of each
 SIZE, BATCH, STEPS, REPEATS = 64, 16, 1, 3
 BYTES = {"u8": 1, "pred": 1, "bf16": 2, "f32": 4, "s32": 4, "u32": 4}
 COLLECTIVE = re.compile(r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all)(?:-start)?\(")

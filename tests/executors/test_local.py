@@ -53,10 +53,12 @@ def at_work(study, process, count):
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_costs_no_bit(images, alone, tmp_path):
+def test_workers_killed_in_the_middle_cost_no_bit(images, alone, tmp_path):
+    """Both of them: they are started again."""
     study = tmp_path / "study"
     process = processes(images, study)
-    os.kill(at_work(study, process, 2)[0], signal.SIGKILL)
+    for pid in at_work(study, process, 2):
+        os.kill(pid, signal.SIGKILL)
     code, said = finished(process)
     assert code == 0, said
     assert results(study) == alone
@@ -100,11 +102,29 @@ def test_cancel_ends_workers_and_plain_launchers(images, tmp_path):
     assert leftovers(study)  # the states of the runs in progress
 
 
+@pytest.mark.parametrize(("end", "starts"), [("os.kill(os.getpid(), 9)", 4), ("sys.exit(1)", 1)])
+def test_a_killed_worker_is_started_three_times_again(end, starts):
+    """But not one that ended by itself, nor where all are to stop."""
+    started = []
+
+    def start(number):
+        started.append(subprocess.Popen([sys.executable, "-c", f"import os, sys; {end}"]))
+        return started[-1]
+
+    workers = local.Processes(start, 1)
+    while workers.alive():
+        started[-1].wait()
+    assert len(started) == starts
+    stopped = local.Processes(start, 1)
+    stopped.stop()
+    assert not stopped.alive() and len(started) == starts + 1
+
+
 class Useless(local.Local):
     """Its workers end without having done anything."""
 
     def start(self, submission, workers):
-        return local.Processes([subprocess.Popen([sys.executable, "-c", ""])])
+        return local.Processes(lambda _: subprocess.Popen([sys.executable, "-c", ""]), 1)
 
 
 def test_workers_that_leave_jobs_are_noticed(images, tmp_path):

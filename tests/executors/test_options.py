@@ -19,12 +19,15 @@ def test_values_have_the_kinds_of_their_fields():
     ("name", "options", "said"),
     [
         ("slrm", {}, "there is no executor 'slrm'; did you mean slurm?"),
+        ("Local", {}, "did you mean local?"),
+        ("local", {"workers": ""}, "--executor.workers is '': give a whole number"),
         ("slurm", {"partiton": "x"}, "did you mean --executor.partition?"),
         ("local", {"partition": "x"}, "there is no --executor.partition with --executor=local"),
         ("slurm", {"cpus": "many"}, "--executor.cpus is 'many': give a whole number"),
         ("slurm", {"cpus": "-1"}, "give 0 or more"),
         ("slurm", {"requeue": "perhaps"}, "give true or false"),
         ("ray", {"num_gpus": "nan"}, "give 0 or more"),
+        ("ray", {"num_cpus": "inf"}, "give 0 or more"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(name, options, said):

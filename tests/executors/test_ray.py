@@ -10,6 +10,7 @@ import pytest
 from medtune_jax.sharing.claims import Claims
 from tests.executors.conftest import TWELVE, lives
 from tests.sharing.launchers import command, finished, launch, leftovers, results
+from tests.sharing.test_several_hosts import assert_equal_to
 
 pytest.importorskip("ray", reason="no Ray: install the extra 'cluster'")
 pytestmark = pytest.mark.slow
@@ -46,6 +47,28 @@ def test_a_killed_worker_is_replaced_and_costs_no_bit(images, alone, tmp_path):
     assert (
         log.count("starts from the features") == 3
     )  # two workers, and the one in place of the killed one
+
+
+def test_a_group_trains_together_and_starts_again_where_one_process_is_lost(images, tmp_path):
+    alone, study = tmp_path / "alone", tmp_path / "study"
+    fields = {"sweep__depths": "conv10", "training__epochs": 2}
+    assert finished(launch(command(images, alone, **fields)))[0] == 0
+    options = ["--executor=ray", "--executor.workers=1", "--executor.num_cpus=0.5"]
+    words = [*command(images, study, **fields), *options, "--executor.processes=2"]
+    process = launch(words)
+    give_up = time.monotonic() + 200
+    while not (held := Claims(study / "claims").held()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    os.kill(held[0].pid, signal.SIGKILL)
+    code, said = finished(process)
+    assert code == 0, said
+    assert_equal_to(study, alone)
+    assert not leftovers(study)
+    folder = study / "submitted" / "0001"
+    assert {path.name for path in folder.glob("*.log")} == {"ray-0-0.log", "ray-0-1.log"}
+    assert "process 1 of 2 has lost another one" in (folder / "ray-0-1.log").read_text()
 
 
 def test_cancel_ends_the_tasks_and_their_launcher(images, alone, tmp_path):

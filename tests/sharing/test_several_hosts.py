@@ -109,6 +109,18 @@ def test_two_processes_train_to_the_result_of_one(images, alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_on_disk_are_decoded_once_a_host_and_read_in_parts(images, alone, tmp_path):
+    study, cache = tmp_path / "study", tmp_path / "cache"
+    processes = together(images, study, memory__images_gib=0, memory__disk_dir=cache)
+    (first, said), (second, silent) = map(finished, processes)
+    assert (first, second) == (0, 0), said + silent
+    assert "images are streamed from disk" in said and "are there" not in said
+    assert "of which 0.000458 GiB are there" in silent
+    assert len(list(cache.glob("*.array_record"))) == 1
+    assert_equal_to(study, alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_process_ends_the_other_and_the_study_goes_on(images, alone, tmp_path, victim):
     """Killed when the first run is done; one process finishes what two began, and two."""

@@ -1,6 +1,7 @@
 """`medtune status` and `medtune retry`, from files alone."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from medtune_jax.sharing.claims import Claims
 from medtune_jax.sharing.status import described, retry_failed, status
 from medtune_jax.study.store import read_manifest as store_manifest
 
-OUTSIDE = ("../../precious", "/precious", "..", "a\\b", "", 7, None)
+OUTSIDE = ("../../precious", "/precious", "..", "a\\b", "", 7, None, "a\nb", "a\u202eb", "x" * 300)
 REASON = "RuntimeError: out of memory"
 
 
@@ -93,7 +94,17 @@ def test_a_damaged_time_counts_as_none(tmp_path, content):
     assert status(tmp_path).done == {"r0": 0.0}
 
 
-@pytest.mark.parametrize("renewed", ['"1"', "1e999", "null"])
+def test_a_lease_from_the_future_is_silent_and_shown_on_one_line(tmp_path):
+    study(tmp_path)
+    lease = {"renewed": time.time() + 7200, "host": "a\x1b[31m\nb", "doing": "x" * 5000}
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "d0-f1.0001").write_text(json.dumps({"settled": [], **lease}))
+    (line,) = [line for line in described(status(tmp_path)).splitlines() if "silent" in line]
+    assert "on a[31mb, process 0" in line and len(line) < 300
+    assert re.search(r"its clock is (1:59:5|2:00:0)\d ahead", line)
+
+
+@pytest.mark.parametrize("renewed", ['"1"', "1e999", "1e300", "-1.0", "null"])
 def test_a_damaged_lease_is_shown_as_silent(tmp_path, renewed):
     study(tmp_path)
     (tmp_path / "claims").mkdir()

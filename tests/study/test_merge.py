@@ -123,6 +123,7 @@ def test_what_cannot_be_merged(parts, tmp_path):
         ([a], tmp_path / "c", "two studies or more"),
         ([a, b], b, "exists"),
         ([a, tmp_path], tmp_path / "c", "holds no study.json"),
+        ([a, b, a.parent / "b" / ".." / "a"], tmp_path / "c", "given twice"),
     ]:
         with pytest.raises(UserError, match=said):
             merge(studies, output)
@@ -130,3 +131,8 @@ def test_what_cannot_be_merged(parts, tmp_path):
     (tmp_path / "d" / "study.json").write_bytes(json_with_sum({"runs": []})[:-9])
     with pytest.raises(UserError, match=r"study\.json is damaged"):
         merge([a, tmp_path / "d"], tmp_path / "c")
+    manifest = json_by_sum(a / "study.json")
+    for runs in (manifest["runs"] * 2, [{**manifest["runs"][0], "seed": "0"}], {}, None):
+        (tmp_path / "d" / "study.json").write_bytes(json_with_sum({**manifest, "runs": runs}))
+        with pytest.raises(UserError, match=r"d/study\.json"):
+            merge([a, tmp_path / "d"], tmp_path / "c")

@@ -22,8 +22,9 @@ from ml_collections import ConfigDict
 from medtune_jax.applications.image_folder.reader import read_images, stacked, try_read, unreadable
 from medtune_jax.errors import UserError
 from medtune_jax.patches import Records
-from medtune_jax.paths import beside, make_room, user_cache, written_to
+from medtune_jax.paths import at_home, beside, make_room, user_cache, written_to
 from medtune_jax.progress import reported, say
+from medtune_jax.training.devices import hosts
 
 SUFFIX = ".array_record"
 _FORM = 2  # counts up when the same file would give other pixels
@@ -65,11 +66,11 @@ def held(pictures: Pictures, size: int, memory: ConfigDict) -> np.ndarray | Reco
     number = len(pictures.keys)
     if _fits(number, size, memory):
         return stacked(pictures.read(range(number)), number, size)
-    folder = Path(memory.disk_dir).expanduser() if memory.disk_dir else user_cache() / "images"
+    folder = Path(at_home(memory.disk_dir)) if memory.disk_dir else user_cache() / "images"
     each = max(1, _FILE // (size * size * 3))
     parts = [range(number)[first : first + each] for first in range(0, number, each)]
     files = {folder / f"{_digest(pictures.keys, part, size)}{SUFFIX}": part for part in parts}
-    with written_to(folder):
+    with written_to(folder), hosts.one_of_a_host_first():
         folder.mkdir(parents=True, exist_ok=True)
         missing = {file: part for file, part in files.items() if not _used(file, len(part))}
         total, new = (size * size * 3 * sum(map(len, p.values())) for p in (files, missing))

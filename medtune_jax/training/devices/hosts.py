@@ -11,8 +11,10 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,12 +147,31 @@ def part(count: int) -> np.ndarray:
 
     Every device has equally many, so the last row stands for those that are missing.
     """
+    return np.minimum(places(count), count - 1)
+
+
+def places(count: int) -> np.ndarray:
+    """int [n]: at which places of an array over all devices the rows of `part` lie."""
     if not several():
         return np.arange(count)
     each = -(-count // jax.device_count())
     here = [n for n, at in enumerate(jax.devices()) if at.process_index == jax.process_index()]
-    rows = each * np.array(here)[:, None] + np.arange(each)
-    return np.minimum(rows.ravel(), count - 1)
+    return (each * np.array(here)[:, None] + np.arange(each)).ravel()
+
+
+@contextmanager
+def one_of_a_host_first() -> Iterator[None]:
+    """Of the processes on a host one does what is in here before the others: these find what it has left on disk."""
+    machines = everyones(socket.gethostname())
+    here = jax.process_index() if several() else 0
+    first = machines.index(machines[here]) == here
+    if not first:
+        everyones("")
+    try:
+        yield
+    finally:
+        if first:
+            everyones("")
 
 
 def everyones(text: str, seconds: float | None = None, otherwise: str = _LOST) -> list[str]:

@@ -51,14 +51,16 @@ class Layout:
         return self._put(tree, PartitionSpec(*self._run))
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """With a copy of resident arrays on every device, or, where each process has its part of their rows, with these
-        spread over all devices. Streamed ones come a batch at a time.
+        """With a copy of resident arrays on every device, but of the one of whose rows each process has its part: these
+        are spread over all devices. Streamed ones come a batch at a time.
         """
-        if inputs.streamed:
+        if not isinstance(inputs.arrays, dict):
             return inputs
-        lay = self._joined if inputs.parted else self.everywhere
-        arrays, labels = lay(inputs.arrays), self.everywhere(inputs.labels)
-        return replace(inputs, arrays=arrays, labels=labels, parted=False)
+        arrays = {
+            name: (self._joined if name == inputs.parted else self.everywhere)(array)
+            for name, array in inputs.arrays.items()
+        }
+        return replace(inputs, arrays=arrays, labels=self.everywhere(inputs.labels), parted="")
 
     def _joined(self, tree: Any) -> Any:
         """One array of the rows `hosts.part` of all processes. A step that takes rows of it gets them from all."""
@@ -80,10 +82,16 @@ class Layout:
         )
 
     def batch(self, batch: Batch) -> Batch:
-        """A batch on every device, its rows spread over 'batch'."""
+        """A batch with its rows spread over 'batch'; of several processes each brings its part of a streamed one."""
         rows = self._put(self._padded(batch.rows), PartitionSpec("batch"))
-        whole = (batch.arrays, batch.labels, batch.numbers, batch.weights)
-        arrays, labels, numbers, weights = self.everywhere(whole)
+        if not hosts.several():
+            arrays = self.everywhere(batch.arrays)
+        elif batch.numbers is None:
+            arrays = batch.arrays  # resident ones lie where `inputs` has put them
+        else:
+            arrays = self._joined(batch.arrays)
+        whole = (batch.labels, batch.numbers, batch.weights)
+        labels, numbers, weights = self.everywhere(whole)
         return Batch(arrays, labels, rows, numbers, weights=weights)
 
     def _padded(self, rows: AnyArray) -> np.ndarray:

@@ -44,14 +44,15 @@ class Inputs:
     """What the steps of a depth read.
 
     arrays: on the device, or streamed to it. labels: int32 [N] of all patches. start: the stage that reads them, by
-    `take`. parted: of several processes each has the rows `hosts.part` in its arrays, until `Layout.inputs` joins them.
+    `take`. parted: the name of the array of which each of several processes has the rows `hosts.part`, until
+    `Layout.inputs` joins them.
     """
 
     arrays: Arrays | Streamed
     labels: AnyArray
     start: str
     take: Take
-    parted: bool = False
+    parted: str = ""
 
     @property
     def streamed(self) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import jax
@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from medtune_jax import compilation, signals
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.patches import Augment, Images, PatchSet, Records
+from medtune_jax.patches import Augment, PatchSet, Records
 from medtune_jax.training.devices import hosts
 from medtune_jax.training.inputs.batch import Arrays, Inputs
 from medtune_jax.training.inputs.memory import Memory, within_memory
@@ -37,6 +37,7 @@ from medtune_jax.training.inputs.places import (
 )
 from medtune_jax.training.inputs.stream import Streamed
 
+_FEATURES = "features"  # as `places` name their array
 _log = logging.getLogger("medtune_jax")
 
 
@@ -78,22 +79,22 @@ class PrefixCache:
         self._kept: dict[str, tuple[Boundary, Inputs]] = {}
         self._labels = np.asarray(self.labels, np.int32)
         self._own = hosts.part(len(self.patches))
-        arrays = self.patches.arrays()
-        on_disk = any(isinstance(array, Records) for array in arrays.values())
-        parted = hosts.several() and isinstance(self.patches, Images) and not on_disk
-        if parted:  # the sources of crops stay whole: rows of several patches lie in each
-            arrays = self.patches.subset(self._own)
-        fits = sum(array.nbytes for array in arrays.values()) <= self.memory.patches
-        resident = fits and not on_disk
-        self._pixels = Inputs(
-            jax.tree.map(jnp.asarray, arrays)
-            if resident
-            else Streamed(self.patches.subset, self._labels),
-            jnp.asarray(self._labels),
-            self.network.names[0],
-            self._preprocessed,
-            parted and resident,
-        )
+        arrays, bulk, several = self.patches.arrays(), self.patches.bulk, hosts.several()
+        on_disk = isinstance(arrays[bulk], Records)
+        if several and not on_disk:
+            arrays = {**arrays, bulk: arrays[bulk][hosts.part(len(arrays[bulk]))]}
+        streamed = Streamed(self.patches.subset, self._labels)
+        labels, start = jnp.asarray(self._labels), self.network.names[0]
+        # What this process alone reads, to compute features of.
+        self._read = Inputs(streamed, labels, start, self._preprocessed)
+        if on_disk or sum(array.nbytes for array in arrays.values()) > self.memory.patches:
+            self._pixels = replace(self._read, arrays=replace(streamed, parted=several))
+        elif several:
+            self._pixels = replace(self._read, arrays=arrays, parted=bulk)
+        else:
+            self._pixels = self._read = replace(
+                self._read, arrays=jax.tree.map(jnp.asarray, arrays)
+            )
 
     def _preprocessed(self, arrays: Arrays, rows: Array) -> Array:
         return self._preprocessing(self.patches.take(arrays, rows), self.dtype)
@@ -184,7 +185,8 @@ class PrefixCache:
         return whole is not None
 
     def _keep(self, boundary: Boundary, arrays: Arrays | Streamed) -> None:
-        inputs = Inputs(arrays, self._pixels.labels, boundary.stage, take, hosts.several())
+        parted = _FEATURES if hosts.several() else ""
+        inputs = Inputs(arrays, self._pixels.labels, boundary.stage, take, parted)
         self._kept[boundary.stage] = boundary, inputs
 
     def _pass(self, wanted: Sequence[Boundary]) -> None:
@@ -228,7 +230,7 @@ class PrefixCache:
     def _source(self, stage: str) -> Inputs:
         """The nearest features before a stage, or the patches."""
         names = self.network.names[: self.network.index(stage)]
-        return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._pixels)
+        return next((self._kept[n][1] for n in reversed(names) if n in self._kept), self._read)
 
     def _place(self, boundary: Boundary) -> Place:
         shape = self._shape(boundary.stage)
@@ -278,5 +280,5 @@ class PrefixCache:
 
 def take(arrays: Arrays, rows: Array) -> Array:
     """Of features."""
-    features: Array = arrays["features"]
+    features: Array = arrays[_FEATURES]
     return features[rows]
