@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medtune_jax.applications.protocol import OF_RUNS
 from medtune_jax.errors import UserError
-from medtune_jax.fields import flat
 from medtune_jax.paths import (
     SUMS,
     csv_bytes,
@@ -21,13 +20,9 @@ from medtune_jax.paths import (
     write_whole,
     written_to,
 )
-from medtune_jax.study.store import DONE, Store, merged, read_manifest
+from medtune_jax.study.store import DONE, Store, difference, merged, read_manifest
 
 _SAME = ("result.json", "history.csv", "scores.csv")  # what does not depend on who ran it, or when
-# Fields of study.json that may differ: what was planned, and what is said of it.
-_FREE = ("depths", "fractions", "seeds", "runs", "identity")
-# Fields of the config that change no result (plan.py names the same).
-_FREE_CONFIG = ("config.sweep.", "config.device", "config.memory.", "config.data.dir")
 
 
 def merge(studies: Sequence[str | Path], output: str | Path) -> str:
@@ -75,32 +70,14 @@ def _manifest(folders: Sequence[Path]) -> dict[str, Any]:
     manifests = [read_manifest(folder / "study.json") for folder in folders]
     whole = manifests[0]
     for folder, other in zip(folders[1:], manifests[1:], strict=True):
-        if difference := _difference(manifests[0], other):
-            name, one, two = difference
+        if other_field := difference(manifests[0], other):
+            name, one, two = other_field
             raise UserError(
                 f"{folders[0]} and {folder} are different studies: {name} is {one!r} in the one and {two!r} in the "
                 f"other; only studies of the same config and data can be merged"
             )
         whole = merged(whole, other, folder / "study.json")
     return whole
-
-
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """(field, its values) of the first one that differs and decides results; None where none does."""
-    if one.get("identity") == other.get("identity"):
-        return None
-    first, second = (
-        flat({key: value for key, value in each.items() if key not in _FREE})
-        for each in (one, other)
-    )
-    # The data first: all else that is said of them follows from them.
-    names = sorted(
-        first.keys() | second.keys(), key=lambda n: (n != "data.fingerprint", n[:4] != "conf", n)
-    )
-    for name in names:
-        if not name.startswith(_FREE_CONFIG) and first.get(name) != second.get(name):
-            return name, first.get(name), second.get(name)
-    return "identity", one.get("identity"), other.get("identity")
 
 
 def _run(name: str, folders: Sequence[Path]) -> Path | None:

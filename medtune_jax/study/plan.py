@@ -22,6 +22,13 @@ from medtune_jax.tuning import FACTORS, LIGHT, Depth, only
 # what the report makes of its scores.
 _NOT_OF_THE_RUN = ("sweep", "output", "device", "memory", "threshold", "answer")
 _NOT_OF_THE_DATA = ("dir", "subgroups")
+_NOT_OF_THE_TRAINING = ("keep_weights", "keep")
+CHANGES_NOTHING = (
+    *_NOT_OF_THE_RUN,
+    *(f"data.{name}" for name in _NOT_OF_THE_DATA),
+    *(f"training.{name}" for name in _NOT_OF_THE_TRAINING),
+)
+"""Fields and sections of the config that no result depends on."""
 
 # Fields that came after studies had been made: with these values a run is what it was, and keeps its name.
 _ADDED: dict[tuple[str, str], Any] = {
@@ -156,7 +163,7 @@ def _shared_config(config: ConfigDict) -> dict[str, Any]:
     plain["data"] = {
         key: value for key, value in plain["data"].items() if key not in _NOT_OF_THE_DATA
     }
-    for name in ("keep_weights", "keep"):  # change no result
+    for name in _NOT_OF_THE_TRAINING:
         plain["training"].pop(name, None)
     del plain["augment"]  # decides the results of some depths only (`augmentation.decides`)
     plain["training"]["balance"] = balance.recorded(plain["training"]["balance"])

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ import jax
 
 from medtune_jax import __version__, weights
 from medtune_jax.errors import UserError
+from medtune_jax.fields import flat
 from medtune_jax.paths import (
     csv_bytes,
     damaged,
@@ -31,12 +32,16 @@ from medtune_jax.paths import (
     write_whole,
     written_to,
 )
+from medtune_jax.study.plan import CHANGES_NOTHING
 from medtune_jax.training import Epoch
 
 DONE, FAILED = "done", "failed"
 HISTORY = ("epoch", "batches", "loss", "validation")
 Attempt = tuple[int, int]
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+# Fields of study.json that may differ: what was planned, and what is said of it.
+_FREE = ("depths", "fractions", "seeds", "runs", "identity")
+_FREE_CONFIG = tuple(f"config.{name}" for name in CHANGES_NOTHING)
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,7 @@ class Store:
             before = read_manifest(path)
             if before.get("identity") != manifest["identity"]:
                 raise UserError(
-                    f"{self.directory} holds another study ({difference(before, manifest)}): "
-                    f"choose another --output"
+                    f"{self.directory} holds another study ({_told(before, manifest)}): choose another --output"
                 )
             manifest = merged(before, manifest, path)
         self.manifest = manifest
@@ -232,12 +236,33 @@ def _merged(before: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    if before.get("data", {}).get("fingerprint") != after["data"]["fingerprint"]:
+def _told(before: dict[str, Any], manifest: dict[str, Any]) -> str:
+    """In what another study differs."""
+    field = difference(before, manifest)
+    name, there, here = field or ("identity", "", "")
+    if name == "data.fingerprint":
         return "of other data"
-    if before.get("network") != after["network"]:
-        return "of another network or other weights"
-    return "with other settings"
+    if not name.startswith("config."):
+        return "of another network, other weights or another version"
+    return f"{name.removeprefix('config.')} is {there!r} there and {here!r} here"
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """(field, its values) of the first one that differs and decides results; None where none does."""
+    if one.get("identity") == other.get("identity"):
+        return None
+    first, second = (
+        flat({key: value for key, value in each.items() if key not in _FREE})
+        for each in (one, other)
+    )
+    # The data first: all else that is said of them follows from them.
+    names = sorted(
+        first.keys() | second.keys(), key=lambda n: (n != "data.fingerprint", n[:4] != "conf", n)
+    )
+    for name in names:
+        if not name.startswith(_FREE_CONFIG) and first.get(name) != second.get(name):
+            return name, first.get(name), second.get(name)
+    return "identity", one.get("identity"), other.get("identity")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def depth(name):
     return {"name": name, "label": name, "tuned": tuned, "scratch": name not in stages}
 
 
-def manifest(identity="one", depths=("conv10",), seeds=1, fingerprint="f", network="squeezenet"):
+def manifest(
+    identity="one", depths=("conv10",), seeds=1, fingerprint="f", network="squeezenet", epochs=5
+):
     runs = [
         {"run": f"{name}-{seed}", "depth": name, "fraction": 1.0, "seed": seed}
         for name in depths
@@ -36,6 +38,7 @@ def manifest(identity="one", depths=("conv10",), seeds=1, fingerprint="f", netwo
     return {
         "identity": identity,
         "network": {"name": network},
+        "config": {"training": {"epochs": epochs, "keep": 3}, "sweep": {"depths": list(depths)}},
         "data": {"fingerprint": fingerprint},
         "depths": [depth(name) for name in depths],
         "fractions": [1.0],
@@ -207,8 +210,8 @@ def test_a_larger_sweep_of_the_study_adds_its_runs(tmp_path):
     ("changes", "reason"),
     [
         ({"fingerprint": "g"}, "of other data"),
-        ({"network": "alexnet"}, "of another network or other weights"),
-        ({}, "with other settings"),
+        ({"network": "alexnet"}, "of another network, other weights or another version"),
+        ({"epochs": 9}, "training.epochs is 5 there and 9 here"),
     ],
 )
 def test_another_study_is_refused(tmp_path, changes, reason):

@@ -135,7 +135,7 @@ def test_a_second_sweep_skips_what_is_done(images, finished, monkeypatch):
 
 
 def test_another_study_is_refused(images, finished):
-    with pytest.raises(UserError, match="with other settings"):
+    with pytest.raises(UserError, match=r"training\.epochs is 1 there and 2 here"):
         sweep(config(images, seeds=1, **{"training.epochs": 2}), finished, quiet=True)
 
 
