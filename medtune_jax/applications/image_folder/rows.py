@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from medtune_jax.errors import UserError
 
+
 class Row(NamedTuple):
     """One image: path from the folder, class, patient, and 'train' or 'test' where the user fixed the split.
 

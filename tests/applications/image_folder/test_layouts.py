@@ -72,13 +72,11 @@ def test_what_is_called_as_splits_are_is_never_taken_as_classes_in_silence(tmp_p
     assert any("'train' is called as a training or test set" in n for n in read_listing(one).notes)
     for names in [("trainA", "trainB", "testA", "testB"), ("train_pos", "train_neg", "test_pos")]:
         flat = write(tmp_path / names[-1], *grid(names))
-        with pytest.raises(UserError, match="would be classes.*--config.data.layout='CLASS'"):
+        with pytest.raises(UserError, match=r"would be classes.*--config\.data\.layout='CLASS'"):
             read_listing(flat)
         assert len(labels(read_listing(flat, layout="CLASS"))) == len(names)
     extra = write(tmp_path / "extra", *grid(("train", "test", "other"), ("a", "b")))
-    assert read_listing(extra).passed_over == {
-        "images of other, which is called as no split is": 4
-    }
+    assert read_listing(extra).passed_over == {"images of other, which is called as no split is": 4}
 
 
 @pytest.mark.parametrize("levels", [0, 1])
@@ -88,7 +86,7 @@ def test_splits_in_a_language_that_is_not_known_are_asked_about(tmp_path, levels
     with pytest.raises(UserError, match="must be called train and test"):
         read_listing(write(tmp_path, *grid(*order, images=1)))
     if levels:
-        with pytest.raises(UserError, match="images of opplæring, .*: call them train and test"):
+        with pytest.raises(UserError, match=r"images of opplæring, .*: call them train and test"):
             read_listing(tmp_path, layout="SPLIT/CLASS")
 
 
