@@ -1,9 +1,9 @@
 """The search for nearly identical pictures among many that look alike: pairs, processor seconds, rise of memory.
 
-    python scripts/bench/duplicates.py --data DIR --counts 5000,20000
+    python scripts/bench/duplicates.py --data DIR --counts 5000,20000 [--pictures 1]
 
-DIR: a folder of images, such as the frames of videos. Each is taken as often as the count asks, moved by up to 3% of a
-side and with noise of 2 gray levels, and every image is a group of its own: the worst case.
+DIR: a folder of images, such as the frames of videos. The first --pictures of them (all by default) are taken as often
+as the count asks, moved by up to 3% of a side and with noise of 2 gray levels, and every image is a group of its own.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--counts", default="5000,20000")
+    parser.add_argument("--pictures", type=int)
     options = parser.parse_args()
     paths = (p for p in options.data.rglob("*") if p.suffix.lower() in images.SUFFIXES)
     files = sorted(p for p in paths if "masks" not in p.parts)
-    pictures = np.stack([read_image(path, SIDE) for path in files])
+    pictures = np.stack([read_image(path, SIDE) for path in files[: options.pictures]])
     rng = np.random.default_rng(0)
     for count in map(int, options.counts.split(",")):
         pixels = np.stack([changed(pictures[n % len(pictures)], rng) for n in range(count)])

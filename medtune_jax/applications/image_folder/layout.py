@@ -7,7 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
+from medtune_jax.applications.image_folder.images_below import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    images_below,
+)
 from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
 from medtune_jax.applications.image_folder.split_names import split_of_folder, splits_within
 from medtune_jax.errors import UserError
@@ -258,7 +262,7 @@ def _searched(pattern: str, text: str, what: str) -> str:
 
 
 def _called_as_splits(directory: Path, levels: Parts, classes: set[str]) -> list[str]:
-    """A warning of a class that is called as a split is; UserError where classes are called as two splits are."""
+    """Warnings of classes that are called as a split or masks are; UserError where they are called as two splits."""
     roles = {name: splits_within(name) for name in sorted(classes)}
     named = [name for name, found in roles.items() if found]
     if len(set().union(*roles.values())) > 1:
@@ -267,9 +271,11 @@ def _called_as_splits(directory: Path, levels: Parts, classes: set[str]) -> list
             "the class folders into train/ and test/ (val/), or say that they are classes with "
             f"--config.data.layout='{'/'.join(levels)}'"
         )
+    masks = [name for name in sorted(classes) if name.casefold() in MASK_FOLDERS]
     return [
-        f"class folder '{name}' is called as a training or test set is, and is a class: is that meant?"
-        for name in named
+        f"class folder '{name}' is called as {what}, and is a class: is that meant?"
+        for what, names in (("a training or test set is", named), ("masks are", masks))
+        for name in names
     ]
 
 

@@ -65,6 +65,8 @@ def read_labels(
         rows = [(line, _with_split(line, row, path)) for line, row in rows]
     else:
         rows, own = _one_class(path, columns, notes)
+    if not rows:
+        raise UserError(f"{path} has a header and no rows: add a row for each image")
     _all_have_a_split(rows, path)
     images = images_below(directory)
     rows = _located(rows, images.paths, path, notes)

@@ -70,6 +70,8 @@ def test_split_folders_are_a_given_split(tmp_path, train, val, test):
 def test_what_is_called_as_splits_are_is_never_taken_as_classes_in_silence(tmp_path):
     one = write(tmp_path / "one", *grid(("train", "bus")))
     assert any("'train' is called as a training or test set" in n for n in read_listing(one).notes)
+    masks = write(tmp_path / "masks", *grid(("a", "b", "masks")))
+    assert any("'masks' is called as masks are" in n for n in read_listing(masks).notes)
     for names in [("trainA", "trainB", "testA", "testB"), ("train_pos", "train_neg", "test_pos")]:
         flat = write(tmp_path / names[-1], *grid(names))
         with pytest.raises(UserError, match=r"would be classes.*--config\.data\.layout='CLASS'"):
