@@ -31,8 +31,11 @@ def written(path, layers, root=""):
     return path
 
 
-def as_keras(params, name):
-    """Our parameters by Keras' names in Keras' layout: of its kernels only those of single channels differ."""
+def as_keras(params, name, depthwise="depthwise_kernel"):
+    """Our parameters by Keras' names in Keras' layout: of its kernels only those of single channels differ.
+
+    depthwise: what those are called.
+    """
     layers = {"input_1": {}}
     for ours, theirs in networks.get(name).sources.formats["Keras"].names.items():
         stage, _, layer = ours.partition("/")
@@ -42,7 +45,7 @@ def as_keras(params, name):
         if "scale" in held:
             layers[theirs] = {NORM[key]: array for key, array in held.items()}
         elif "depthwise" in ours:
-            layers[theirs] = {"depthwise_kernel": np.swapaxes(held["kernel"], 2, 3)}
+            layers[theirs] = {depthwise: np.swapaxes(held["kernel"], 2, 3)}
         elif theirs == "conv_preds":
             layers[theirs] = {"kernel": held["kernel"][None, None], "bias": held["bias"]}
         else:
@@ -60,12 +63,15 @@ def drawn(name, stages, classes):
     )
 
 
-@pytest.mark.parametrize("root", ["", "model_weights"])
-@pytest.mark.parametrize("head", [True, False])
-def test_mobilenet_is_read_whole(tmp_path, head, root):
+@pytest.mark.parametrize(
+    ("head", "root", "depthwise"),
+    [(True, "", "depthwise_kernel"), (False, "model_weights", "kernel")],
+    ids=["weights of Keras 2", "whole model of Keras 3, no head"],
+)
+def test_mobilenet_is_read_whole(tmp_path, head, root, depthwise):
     names = networks.get("mobilenet_v1").names
     params = drawn("mobilenet_v1", names if head else names[:-1], 1000)
-    file = written(tmp_path / "net.h5", as_keras(params, "mobilenet_v1"), root)
+    file = written(tmp_path / "net.h5", as_keras(params, "mobilenet_v1", depthwise), root)
     conversion = convert(read(file).layers, "mobilenet_v1")
     assert conversion.names("new") == (() if head else ("fc",))
     assert not conversion.names("left out")

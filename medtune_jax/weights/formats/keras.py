@@ -93,7 +93,8 @@ def _layer(name: str, arrays: dict[str, np.ndarray], channels: int, path: str | 
             f"{path}: the arrays of {quoted(name)} are no convolution's, inner product's or batch norm's."
         )
     if kernel.ndim == 4:
-        depthwise = next(iter(arrays)).startswith("depthwise")
+        # Keras 3 calls a depthwise kernel, H x W x channels x 1, a kernel like any other.
+        depthwise = next(iter(arrays)).startswith("depthwise") or kernel.shape[3] == 1
         weights = kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
     else:
         weights = kernel.T
