@@ -32,6 +32,7 @@ _ASSOCIATED, _UNASSOCIATED = (
     2,
 )  # TIFF's extra samples that are alpha; others mean what only their writer knows
 _ORIENTATION = 274
+_INFINITE = 1e30
 _OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
 _WITH_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WITH_ALPHA = ((2,), (4,))  # channels of an array
@@ -185,10 +186,11 @@ def _require_seen(highest_alpha: float, path: Path) -> None:
 def stretched(array: np.ndarray) -> np.ndarray:
     """uint8: the darkest finite value becomes 0, the brightest 255; NaN is dark, infinity the nearer end.
 
-    Raises ValueError where no value is finite.
+    What is beyond 1e30, as programs mark pixels without a value, is infinite. Raises ValueError where no value is
+    finite.
     """
     array = np.asarray(array, np.float64)
-    finite = array[np.isfinite(array)]
+    finite = array[np.abs(array) < _INFINITE]  # NaN is not
     if not finite.size:
         raise ValueError("no pixel has a finite value; write the file again.")
     low, high = finite.min(), finite.max()
@@ -252,8 +254,8 @@ def _deep_tiff(path: Path) -> np.ndarray | None:
         raise UserError(
             f"{path}: not a readable image ({reason(error)}); replace the file."
         ) from error
-    if array.ndim not in (2, 3):
-        raise UserError(f"{path}: holds {array.shape} values: save single pictures.")
+    if array.ndim not in (2, 3) or array.dtype.kind == "c":
+        raise UserError(f"{path}: holds {array.shape} {array.dtype} values: save single pictures.")
     extras = [int(extra) for extra in page.extrasamples]
     unknown = sum(extra not in (_ASSOCIATED, _UNASSOCIATED) for extra in extras)
     if page.photometric not in _OF_KNOWN_COLOUR or unknown > 1:

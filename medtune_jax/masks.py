@@ -30,7 +30,11 @@ def read_lesions(path: Path) -> np.ndarray:
     file_format, by_palette = _palette(path)
     if by_palette is not None and _is_palette_of_labels(*by_palette[:2]):
         return _not_background(*by_palette, path)
-    return lesions(_one_channel(array), path, lossy=file_format in _LOSSY)
+    found = lesions(_one_channel(array), path, lossy=file_format in _LOSSY)
+    if found.all() and _is_coloured(array):
+        why = "it has several colours and none is black, so none is background"
+        raise _ambiguous(array[..., :3], path, why)
+    return found
 
 
 def lesions(gray: np.ndarray, where: Path | str, lossy: bool = False) -> np.ndarray:
@@ -109,6 +113,11 @@ def _one_channel(array: np.ndarray) -> np.ndarray:
     if alpha.min() > 0:
         return colour
     return np.where(alpha > 0, colour, 0) if colour[alpha > 0].any() else alpha
+
+
+def _is_coloured(array: np.ndarray) -> bool:
+    """Whether opaque colours differ by more than a compression changes them."""
+    return array.shape[2:] in ((3,), (4,)) and bool((np.ptp(array[..., :3], (0, 1)) > _NOISE).any())
 
 
 def _palette(path: Path) -> tuple[str | None, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:

@@ -252,6 +252,16 @@ def test_what_is_not_finite_never_blackens_a_picture(tmp_path):
     assert got[0, :3].tolist() == [0, 255, 0]
     finite = np.isfinite(values)
     np.testing.assert_array_equal(got[finite], images.stretched(values[finite]))
+    values[0, :3] = (
+        np.nan,
+        np.finfo(np.float32).max,
+        np.finfo(np.float32).min,
+    )  # as programs mark no value
+    tifffile.imwrite(tmp_path / "c.tif", values)
+    np.testing.assert_array_equal(gray(tmp_path / "c.tif"), got)
+    tifffile.imwrite(tmp_path / "d.tif", RAMP.astype(np.complex64))
+    with pytest.raises(UserError, match=r"d\.tif: holds .*complex64 values"):
+        images.rgb(tmp_path / "d.tif")
     tifffile.imwrite(tmp_path / "b.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(UserError, match=r"b\.tif: no pixel has a finite value"):
         images.rgb(tmp_path / "b.tif")

@@ -135,6 +135,15 @@ def test_a_photograph_and_a_heat_map_are_refused(tmp_path):
             read_lesions(tmp_path / name)
 
 
+def test_colours_without_black_are_refused(tmp_path):
+    red_on_white = np.where(ONE[..., None], (255, 0, 0), (255, 255, 255)).astype(np.uint8)
+    Image.fromarray(red_on_white).save(tmp_path / "red.png")
+    with pytest.raises(UserError, match=r"red\.png.*several colours and none is black"):
+        read_lesions(tmp_path / "red.png")
+    Image.fromarray(np.full((8, 8, 3), (0, 255, 0), np.uint8)).save(tmp_path / "full.png")
+    assert read_lesions(tmp_path / "full.png").all()
+
+
 def test_the_same_in_a_video_folder(tmp_path):
     (tmp_path / "v" / "masks").mkdir(parents=True)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "v" / "f.png")

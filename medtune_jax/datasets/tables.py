@@ -11,6 +11,9 @@ from pathlib import Path
 from medtune_jax.errors import UserError
 
 DELIMITERS = (",", ";", "\t", "|")
+_UNSEEN = dict.fromkeys(
+    [0, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF]
+)  # letters without width, left by other programs
 
 
 def read_table(
@@ -30,17 +33,14 @@ def read_table(
     than columns.
     """
     text, said = _decoded(path)
-    if said and notes is None:
-        warnings.warn(said, stacklevel=2)
-    elif said and notes is not None:
-        notes.append(said)
+    text = text.translate(_UNSEEN)
     lines = text.splitlines(keepends=True)
     skipped = _before_the_header(lines)
     delimiter = _delimiter(lines[skipped:], needed)
     rows = _rows(lines[skipped:], delimiter, path, skipped)
     _, header = next(rows, (0, []))
     places = _places(header, needed, optional, path, renamed)
-    found = []
+    found, broken = [], 0
     for line, cells in rows:
         if any(cells[len(header) :]):
             raise UserError(
@@ -48,8 +48,21 @@ def read_table(
                 f"{delimiter!r} in quotation marks"
             )
         if any(cells):
-            names = (*needed, *optional)
-            found.append((line, {name: _cell(cells, places.get(name)) for name in names}))
+            row = {name: _cell(cells, places.get(name)) for name in (*needed, *optional)}
+            if any("\n" in cell or "\r" in cell for cell in row.values()):
+                raise UserError(
+                    f"{path}, line {line}: a quotation mark is opened and not closed in a line before it"
+                )
+            broken += any("\n" in cell or "\r" in cell for cell in cells)
+            found.append((line, row))
+    if broken:
+        said = "; ".join(
+            filter(None, (said, f"{path}: {broken:,} rows have cells of several lines"))
+        )
+    if said and notes is None:
+        warnings.warn(said, stacklevel=2)
+    elif said and notes is not None:
+        notes.append(said)
     return found
 
 
@@ -69,6 +82,8 @@ def _decoded(path: Path) -> tuple[str, str]:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     if content.startswith(b"PK\x03\x04") or content.startswith(b"\xd0\xcf\x11\xe0"):
         raise UserError(f"{path} is a workbook, not a table of text: save it as CSV.")
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", "replace"), ""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace"), ""
     for encoding, place in (("utf-16-le", 1), ("utf-16-be", 0)):  # written without a mark
@@ -104,18 +119,17 @@ def _delimiter(lines: Sequence[str], needed: Sequence[str]) -> str:
 def _rows(
     lines: Sequence[str], delimiter: str, path: Path, skipped: int
 ) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    # Strict: a quotation mark that is not closed is then an error, most often, and not a long cell.
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     before = 0
     try:
         for row in reader:
-            if any("\n" in cell or "\r" in cell for cell in row):
-                raise UserError(
-                    f"{path}, line {skipped + before + 1}: a quotation mark is opened and not closed in this line"
-                )
             before = reader.line_num
-            yield skipped + reader.line_num, [cell.strip() for cell in row]
+            yield skipped + before, [cell.strip() for cell in row]
     except csv.Error as error:
-        raise UserError(f"{path}, line {skipped + reader.line_num} is no row: {error}.") from error
+        raise UserError(
+            f"{path}, line {skipped + before + 1}: a quotation mark is opened and not closed in this line ({error})"
+        ) from error
 
 
 def _places(

@@ -26,6 +26,8 @@ def text(delimiter=",", newline="\n", tail=""):
         text("\t").encode("utf-16"),
         codecs.BOM_UTF16_BE + text().encode("utf-16-be"),
         text().encode("utf-16-le"),
+        text().encode("utf-32"),
+        ("\u200b" + text().replace(",naïve", ",\u200bnaïve").replace("7", "7\0")).encode(),
         text().encode("utf-16-be"),
         text("|").encode(),
         text(tail=",,,").encode(),
@@ -70,6 +72,20 @@ def test_a_windows_code_page_is_said(tmp_path):
 def test_what_cannot_be_meant_is_refused(tmp_path, content, said):
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(UserError, match=said):
+        read_table(tmp_path / "t.csv", NAMES)
+
+
+def test_cells_of_several_lines_beside_those_that_are_read(tmp_path):
+    rows = 'a.png,mild,p1,"first line\nand ""second"""\nb.png,mild,p2,short\n'
+    (tmp_path / "t.csv").write_text("image,label,patient,report\n" + rows)
+    notes: list[str] = []
+    found = read_table(tmp_path / "t.csv", NAMES, notes=notes)
+    assert [(line, row["patient"]) for line, row in found] == [(3, "p1"), (4, "p2")]
+    assert notes == [f"{tmp_path / 't.csv'}: 1 rows have cells of several lines"]
+    (tmp_path / "t.csv").write_text('image,label,patient\n"a\nb.png",mild,p1\n')
+    with pytest.raises(
+        UserError, match="line 3: a quotation mark is opened and not closed in a line before"
+    ):
         read_table(tmp_path / "t.csv", NAMES)
 
 

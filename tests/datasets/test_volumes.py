@@ -404,6 +404,44 @@ def test_a_folder_that_contradicts_itself_is_one_bad_patient(tmp_path, hu):
         load_case(bad)
 
 
+@pytest.mark.parametrize(
+    ("renamed", "said"),
+    [
+        (("emboli.nii.gz", "Emboli.NII.gz"), ""),
+        (("volume.nii.gz", "VOLUME.nii.GZ"), ""),
+        (("emboli.nii.gz", "mask.nii.gz"), "holds mask.nii.gz: call a volume"),
+        (("volume.nii.gz", "ct.nii.gz"), "holds ct.nii.gz: call a volume"),
+        (("volume.nii.gz", ""), "no volume beside emboli.nii.gz"),
+    ],
+)
+def test_a_file_under_another_name_never_makes_a_patient_healthy_or_vanish(
+    tmp_path, hu, renamed, said
+):
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[1, 2, 2] = 1
+    plain_patient(tmp_path / "a", hu, mask)
+    plain_patient(tmp_path / "b", hu, mask)
+    before, after = renamed
+    path = tmp_path / "b" / before
+    path.rename(path.with_name(after)) if after else path.unlink()
+    _, case = find_cases(tmp_path)
+    if said:
+        with pytest.raises(UserError, match=f"Patient b: .*{said}"):
+            load_case(case)
+    else:
+        assert load_case(case)[1].max() == 1
+
+
+def test_values_and_spacings_that_say_too_little(tmp_path, hu):
+    write_nifti(tmp_path / "a.nii", hu // 2 + 1024, SPACING)
+    assert "none is air" in read_volume(tmp_path / "a.nii").notes[0]
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 11 9 6\nencoding: raw\nendian: little\n"
+    for spacings in ("", "spacings: 0.7 0.8 nan\n"):
+        (tmp_path / "b.nrrd").write_bytes((head + spacings + "\n").encode() + hu.tobytes())
+        with pytest.raises(UserError, match=r"b\.nrrd states no spacing"):
+            read_volume(tmp_path / "b.nrrd")
+
+
 def test_no_patients(tmp_path):
     with pytest.raises(UserError, match="holds no patients"):
         find_cases(tmp_path)

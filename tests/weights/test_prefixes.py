@@ -88,6 +88,12 @@ def test_what_else_a_trainer_saves_is_left_out(tmp_path):
     assert convert(_read(tmp_path, state), "squeezenet").names("left out") == ("criterion",)
 
 
+def test_what_changes_the_weights_beside_them_is_refused(tmp_path):
+    state = _state() | {"features.0.weight_scale": np.ones(96, np.float32)}
+    with pytest.raises(UserError, match=r"beside the weights of 'features\.0' lies 'weight_scale'"):
+        _read(tmp_path, state)
+
+
 def test_a_new_head_in_the_place_of_the_old(tmp_path):
     state = _state(prefix="model.")
     for end in ("weight", "bias"):

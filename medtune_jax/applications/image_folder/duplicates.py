@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from medtune_jax.applications.protocol import Copies
 from medtune_jax.errors import UserError
@@ -22,29 +22,46 @@ from medtune_jax.words import count
 NONE, IDENTICAL, NEAR = "none", "identical", "near"
 _SIDE = 16  # of the thumbnails that are compared
 _ALIKE = 0.99  # their correlation: copies reach 0.9998, other patients 0.976 (docs/data.md)
-_FILTER = 20  # principal components by which pairs are found that may be alike
-_BLOCK = 2048
-_PART = 100_000  # pairs that are correlated at a time
+_TILE = 1024  # thumbnails that are correlated with as many others at a time
+_PENDING = 2**20  # pairs that are kept until their images are made one component
 _EXAMPLES = 3
 Pairs = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Pairs of images of two groups: their number, the first of them [3, 2], bool [N] of the images that are in one,
+    and so many pairs [fewer than N, 2] as join the same images. Of N frames of one scene N * N / 2 are pairs."""
+
+    number: int
+    first: Pairs
+    images: NDArray[np.bool_]
+    links: Pairs
+
+    @classmethod
+    def of(cls, pairs: Pairs, number: int) -> Alike:
+        """Of so few pairs that they can be kept, among so many images."""
+        images = np.zeros(number, bool)
+        images[pairs] = True
+        return cls(len(pairs), pairs[:_EXAMPLES], images, pairs)
+
+
+@dataclass(frozen=True)
 class Together:
     """groups: str [N], joined where they share a picture. kept: bool [N], False for training images that are left out
-    because the given test set has them. notes: what to tell of it. copies: pairs of images of two groups, by how alike
-    they are; {} where they were not looked for."""
+    because the given test set has them. notes: what to tell of it. copies: images of two groups, by how alike they are;
+    {} where they were not looked for."""
 
     groups: np.ndarray
     kept: np.ndarray
     notes: tuple[str, ...]
-    copies: Mapping[str, Pairs] = field(default_factory=dict)
+    copies: Mapping[str, Alike] = field(default_factory=dict)
 
     def counted(self, names: np.ndarray) -> dict[str, Copies]:
         """`copies` as numbers, and the first of them by the names str [N] of the images."""
         return {
-            how: Copies(len(pairs), tuple(map(tuple, names[pairs[:_EXAMPLES]].tolist())))
-            for how, pairs in self.copies.items()
+            how: Copies(alike.number, tuple(map(tuple, names[alike.first].tolist())))
+            for how, alike in self.copies.items()
         }
 
 
@@ -69,25 +86,31 @@ def keep_together(
     if how == NONE:
         note = f"copies of a picture under two {what} are not looked for (--config.data.duplicates)"
         return Together(groups, everyone, (note,))
-    same, near = _across(identical(pixels), groups), nearly(pixels, groups)
+    pairs = identical(pixels)
+    kinds = np.arange(len(groups))
+    kinds[pairs[:, 1]] = pairs[:, 0]
+    same, near = Alike.of(_across(pairs, groups), len(groups)), nearly(pixels, groups, kinds)
     notes = []
     each = labels.reshape(len(labels), -1)
-    contradictory = len({*same[(each[same[:, 0]] != each[same[:, 1]]).any(axis=1)].flat})
+    one, other = same.links.T
+    contradictory = len({*same.links[(each[one] != each[other]).any(axis=1)].flat})
     if contradictory:
         what_two = "different findings" if several(labels) else "two classes"
         notes.append(f"{count(contradictory, 'images')} with identical pixels have {what_two}")
-    pairs = same if how == IDENTICAL else np.concatenate([same, near])
-    joined = _joined(groups, pairs)
-    if len(pairs):
-        merged = len(np.unique(groups[np.isin(joined, joined[pairs[:, 0]])]))
-        kind = "identical" if how == IDENTICAL else "identical or nearly identical"
+    links, shared, kind = same.links, same.images, "identical"
+    if how == NEAR:
+        links, shared = np.concatenate([links, near.links]), shared | near.images
+        kind = "identical or nearly identical"
+    joined = _joined(groups, links)
+    if len(links):
+        merged = len(np.unique(groups[np.isin(joined, joined[links[:, 0]])]))
         notes.append(
-            f"{count(len({*pairs.flat}), 'images')} have {kind} pixels under two {what}: these {merged:,} {what} "
-            f"count as {len(np.unique(joined[pairs[:, 0]])):,} and stay on one side (--config.data.duplicates)"
+            f"{count(int(shared.sum()), 'images')} have {kind} pixels under two {what}: these {merged:,} {what} "
+            f"count as {len(np.unique(joined[links[:, 0]])):,} and stay on one side (--config.data.duplicates)"
         )
-    if how == IDENTICAL and (others := {*near.flat} - {*same.flat}):
+    if others := int((near.images & ~shared).sum()):
         notes.append(
-            f"{count(len(others), 'images')} look nearly the same under two {what}: --config.data.duplicates=near "
+            f"{count(others, 'images')} look nearly the same under two {what}: --config.data.duplicates=near "
             "keeps such on one side"
         )
     kept = everyone
@@ -98,8 +121,7 @@ def keep_together(
                 f"{count(int((~kept).sum()), 'images')} of the given training set are left out: their {what} share "
                 "pictures with the test set"
             )
-    alike = {IDENTICAL: same, NEAR: _without(near, same)}
-    return Together(joined, kept, tuple(notes), alike)
+    return Together(joined, kept, tuple(notes), {IDENTICAL: same, NEAR: near})
 
 
 def identical(pixels: np.ndarray | Records) -> Pairs:
@@ -116,30 +138,65 @@ def identical(pixels: np.ndarray | Records) -> Pairs:
     return _as_pairs(pairs)
 
 
-def nearly(pixels: np.ndarray | Records, groups: np.ndarray) -> Pairs:
-    """Pairs [P, 2] of images of two groups that look the same: gray thumbnails of 16 x 16 pixels correlate at 0.99.
+def nearly(pixels: np.ndarray | Records, groups: np.ndarray, kinds: np.ndarray) -> Alike:
+    """Images of two groups that look the same: gray thumbnails of 16 x 16 pixels correlate at 0.99.
 
-    Two of length 1 that correlate at r are sqrt(2 - 2 r) apart, and no projection moves them further apart: a k-d tree
-    of a few principal components finds all pairs that may be alike, and only those are correlated.
+    kinds: int [N], equal for images of identical pixels, which are no such pairs. Every image is compared with every
+    other, a tile at a time, and of the pairs no more is kept than `Alike` holds.
     """
-    thumbnails = np.stack([_thumbnail(image) for image in pixels])
-    numbers = np.flatnonzero(thumbnails.any(axis=1))  # blank ones are no copies
-    thumbnails = thumbnails[numbers]
-    low = thumbnails @ np.linalg.eigh(thumbnails.T @ thumbnails)[1][:, -_FILTER:]
-    tree, radius = cKDTree(low), float(np.sqrt(2 - 2 * _ALIKE)) * (1 + 1e-3)
-    pairs = [np.empty((0, 2), np.intp)]
-    for start in range(0, len(low), _BLOCK):
-        near = tree.query_ball_point(
-            low[start : start + _BLOCK], radius, workers=-1, return_sorted=True
-        )
-        first = np.repeat(np.arange(start, start + len(near)), [len(found) for found in near])
-        found = np.stack([first, np.concatenate(near).astype(np.intp)], 1)
-        found = found[found[:, 0] < found[:, 1]]
-        found = found[groups[numbers[found[:, 0]]] != groups[numbers[found[:, 1]]]]
-        for part in np.array_split(found, 1 + len(found) // _PART):
-            alike = np.einsum("ij,ij->i", thumbnails[part[:, 0]], thumbnails[part[:, 1]]) >= _ALIKE
-            pairs.append(numbers[part[alike]])
-    return np.concatenate(pairs)
+    apart = np.unique(groups, return_inverse=True)[1], kinds
+    number, first, found = 0, _NO_PAIRS, np.zeros(len(groups), bool)
+    component, joining = np.arange(len(groups)), [_NO_PAIRS]
+    for rows, columns, alike in _alike_tiles(_thumbnails(pixels)):
+        for of in apart:
+            alike &= of[rows, None] != of[columns]
+        number += int(alike.sum())
+        found[rows] |= alike.any(axis=1)
+        found[columns] |= alike.any(axis=0)
+        if len(first) < _EXAMPLES:
+            first = np.concatenate([first, _placed(alike, rows, columns)])[:_EXAMPLES]
+        alike &= component[rows, None] != component[columns]
+        joining.append(_placed(alike, rows, columns))
+        if sum(map(len, joining)) > _PENDING:
+            component, joining = _components(component, joining), [_NO_PAIRS]
+    component = _components(component, joining)
+    links = np.stack(
+        [np.unique(component, return_index=True)[1][component], np.arange(len(found))], 1
+    )
+    return Alike(number, first, found, links[links[:, 0] < links[:, 1]])
+
+
+_NO_PAIRS: Pairs = np.empty((0, 2), np.intp)
+
+
+def _alike_tiles(thumbnails: np.ndarray) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
+    """Rows, columns after them, and which of these thumbnails are alike, where any are."""
+    starts = range(0, len(thumbnails), _TILE)
+    for rows, columns in combinations_with_replacement([slice(n, n + _TILE) for n in starts], 2):
+        alike = thumbnails[rows] @ thumbnails[columns].T >= _ALIKE
+        if rows == columns:
+            alike = np.triu(alike, 1)
+        if alike.any():
+            yield rows, columns, alike
+
+
+def _placed(alike: NDArray[np.bool_], rows: slice, columns: slice) -> Pairs:
+    return np.argwhere(alike) + np.array([rows.start, columns.start])
+
+
+def _components(component: np.ndarray, joining: Sequence[Pairs]) -> np.ndarray:
+    """The components int [N] of images, made one where a pair joins them."""
+    pairs = component[np.concatenate(joining)]
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), (len(component),) * 2)
+    joined: np.ndarray = connected_components(graph, directed=False)[1]
+    return joined[component]
+
+
+def _thumbnails(pixels: np.ndarray | Records) -> np.ndarray:
+    small = np.empty((len(pixels), _SIDE * _SIDE), np.float32)
+    for number, image in enumerate(pixels):
+        small[number] = _thumbnail(image)
+    return small
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
@@ -154,12 +211,6 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 def _across(pairs: Pairs, groups: np.ndarray) -> Pairs:
     """The pairs of two groups."""
     return pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
-
-
-def _without(pairs: Pairs, others: Pairs) -> Pairs:
-    """The pairs that are not among others."""
-    width = 1 + max(pairs.max(initial=0), others.max(initial=0))
-    return pairs[~np.isin(pairs @ (width, 1), others @ (width, 1))]
 
 
 def _joined(groups: np.ndarray, pairs: Pairs) -> np.ndarray:

@@ -11,7 +11,7 @@ from medtune_jax import folders, images
 from medtune_jax.applications.image_folder.reader import SUFFIXES
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "pictures"}
-_MASK_FOLDERS = {
+MASK_FOLDERS = {
     *("mask", "masks", "segmentation", "segmentations", "ground_truth", "groundtruth", "ground truth", "gt"),
     *("annotations", "labels"),
 }  # fmt: skip
@@ -89,7 +89,7 @@ def _is_twin(path: PurePosixPath, twins: set[tuple[PurePosixPath, str]]) -> bool
 
 def _of_masks(folder: PurePosixPath, places: set[PurePosixPath]) -> bool:
     """A folder called masks beside images, or beside a folder called images; a class may be called mask."""
-    if folder.name.casefold() not in _MASK_FOLDERS:
+    if folder.name.casefold() not in MASK_FOLDERS:
         return False
     above = folder.parent
     beside = {

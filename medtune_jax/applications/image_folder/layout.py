@@ -7,13 +7,20 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from medtune_jax.applications.image_folder.images_below import IMAGE_FOLDERS, images_below
-from medtune_jax.applications.image_folder.rows import Row, Table, split_of_folder, two_sided
+from medtune_jax.applications.image_folder.images_below import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    images_below,
+)
+from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
+from medtune_jax.applications.image_folder.split_names import split_of_folder, splits_within
 from medtune_jax.errors import UserError
 
 SPLIT, FOLD, CLASS, PATIENT, ANY = "SPLIT", "FOLD", "CLASS", "PATIENT", "*"
 LEVELS = (SPLIT, FOLD, CLASS, PATIENT, ANY)
 _FOLD_FOLDER = re.compile(r"(k?[ _.-]?fold|cv)[ _.-]*(\d+)|(\d+)[ _.-]*fold", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_NO_SPLIT = ", which is called as no split is"
 _PATIENT_FOLDERS = 8  # so many folders, three times as many as of the other level, are patients
 _TIMES = 3
 
@@ -54,7 +61,11 @@ def read_folders(
         role = split_of_folder(level.get(SPLIT, ""))
         if FOLD in level:
             role = "test" if level[FOLD] == folds[-1] else "train"
-        if not (class_pattern or CLASS in level) or (_is_sided(levels) and not role):
+        whole = class_pattern or CLASS in level
+        if whole and SPLIT in level and not role:
+            passed[f"images of {level[SPLIT]}{_NO_SPLIT}"] += 1
+            continue
+        if not whole or (_is_sided(levels) and not role):
             beside += 1
             continue
         label = _searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
@@ -66,6 +77,8 @@ def read_folders(
         passed["images outside class folders"] = beside
     if not rows:
         raise UserError(_nothing(directory, passed, layout))
+    if CLASS in levels and not layout:
+        notes += _called_as_splits(directory, levels, {row.label for row in rows})
     rows, spelling = _one_spelling(rows)
     rows, said = two_sided(rows)
     known = bool(patient_pattern) or PATIENT in levels
@@ -204,15 +217,19 @@ def _class_and_patient(directory: Path, folders: Sequence[Parts]) -> list[str]:
     if lower <= IMAGE_FOLDERS or lower <= {parts[0].casefold() for parts in folders}:
         return [CLASS]
     apart = all(len(folders) == 1 for folders in under.values())
-    if _are_patients(upper, lower) and not apart:
+    # Words that are the same everywhere may as well be classes below splits in a language that is not known.
+    if _are_patients(upper, lower) and not apart and _numbered(upper):
         return [PATIENT, CLASS]
-    if _are_patients(lower, upper) or (apart and len(lower) > len(upper)):
+    shared = all(len(folders) > 1 for folders in under.values())
+    if _are_patients(lower, upper) and (_numbered(lower) or not shared):
+        return [CLASS, PATIENT]
+    if apart and len(lower) > len(upper):
         return [CLASS, PATIENT]
     shown = " and ".join(_some(names) for names in (upper, {parts[1] for parts in folders}))
     raise UserError(
         f"{directory} has two levels of folders, {shown}: say which are the classes with "
-        "--config.data.layout=CLASS/PATIENT or PATIENT/CLASS (CLASS/* where the inner ones say nothing; SPLIT/ in "
-        "front of train/ and test/)"
+        "--config.data.layout=CLASS/PATIENT or PATIENT/CLASS (CLASS/* where the inner ones say nothing); folders of a "
+        "training and a test set must be called train and test (val), or as docs/data.md lists"
     )
 
 
@@ -220,8 +237,12 @@ def _are_patients(these: set[str], others: set[str]) -> bool:
     """Many against few, or numbered against named."""
     if len(these) >= max(_PATIENT_FOLDERS, _TIMES * len(others)):
         return True
-    numbered = all(re.search(r"\d", name) for name in these)
-    return numbered and len(these) > len(others) and not any(re.search(r"\d", n) for n in others)
+    numbered = all(map(_DIGIT.search, these))
+    return numbered and len(these) > len(others) and not _numbered(others)
+
+
+def _numbered(names: set[str]) -> bool:
+    return any(map(_DIGIT.search, names))
 
 
 def _some(names: set[str]) -> str:
@@ -240,6 +261,24 @@ def _searched(pattern: str, text: str, what: str) -> str:
     return match.group(1)
 
 
+def _called_as_splits(directory: Path, levels: Parts, classes: set[str]) -> list[str]:
+    """Warnings of classes that are called as a split or masks are; UserError where they are called as two splits."""
+    roles = {name: splits_within(name) for name in sorted(classes)}
+    named = [name for name, found in roles.items() if found]
+    if len(set().union(*roles.values())) > 1:
+        raise UserError(
+            f"{directory}: {_some(set(named))} would be classes, and are called as training and test sets are: move "
+            "the class folders into train/ and test/ (val/), or say that they are classes with "
+            f"--config.data.layout='{'/'.join(levels)}'"
+        )
+    masks = [name for name in sorted(classes) if name.casefold() in MASK_FOLDERS]
+    return [
+        f"class folder '{name}' is called as {what}, and is a class: is that meant?"
+        for what, names in (("a training or test set is", named), ("masks are", masks))
+        for name in names
+    ]
+
+
 def _one_spelling(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """train/NORMAL and test/Normal are one class, said; two class folders of one split stay two."""
     spelled: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -256,6 +295,11 @@ def _one_spelling(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 
 def _nothing(directory: Path, passed: Counter[str], layout: str) -> str:
     outside = passed["images outside class folders"]
+    if unnamed := [kind for kind in passed if kind.endswith(_NO_SPLIT)]:
+        return (
+            f"{directory} has no image in folders called as splits are ({', '.join(unnamed)}): call them train and "
+            "test (val), or as docs/data.md lists"
+        )
     if outside and layout:
         return f"{directory} has no image in folders laid out as {layout}: give the layout it has"
     found = f" (found: {outside:,} images in none)" if outside else ""

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from medtune_jax.errors import UserError
-
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""What people call the three splits, in lower case, to what they are."""
-_SPLIT_FOLDER = re.compile(
-    rf"(\d+[ _.-]*)?({'|'.join(SPLITS)})([ _.-]*(set|data|images?|imgs|split))?", re.IGNORECASE
-)
-
-
-def split_of_folder(name: str) -> str:
-    """'train', 'val' or 'test' of a folder called so: Train, training_set, 01_train, TestData; '' of another one."""
-    found = _SPLIT_FOLDER.fullmatch(name)
-    return SPLITS[found[2].casefold()] if found else ""
 
 
 class Row(NamedTuple):

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from medtune_jax.applications.image_folder.findings import Wanted, read_findings
 from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
-from medtune_jax.applications.image_folder.rows import SPLITS, Row, Table, two_sided
+from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
+from medtune_jax.applications.image_folder.split_names import split_of_word
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.scores import BETWEEN
@@ -64,6 +65,8 @@ def read_labels(
         rows = [(line, _with_split(line, row, path)) for line, row in rows]
     else:
         rows, own = _one_class(path, columns, notes)
+    if not rows:
+        raise UserError(f"{path} has a header and no rows: add a row for each image")
     _all_have_a_split(rows, path)
     images = images_below(directory)
     rows = _located(rows, images.paths, path, notes)
@@ -122,9 +125,10 @@ def _row(line: int, cells: Sequence[str], columns: Sequence[str], path: Path) ->
 
 def _with_split(line: int, row: Row, path: Path) -> Row:
     """A row whose split is in our words."""
-    if row.split and row.split.casefold() not in SPLITS:
+    split = split_of_word(row.split)
+    if row.split and not split:
         raise UserError(f"{path} row {line}: split '{row.split}' must be train, val, test or empty")
-    return row._replace(split=SPLITS.get(row.split.casefold(), ""))
+    return row._replace(split=split)
 
 
 def _all_have_a_split(rows: Sequence[tuple[int, Row]], path: Path) -> None:

@@ -14,11 +14,7 @@ import numpy as np
 from scipy import io
 
 from medtune_jax.datasets.ct.dicom import sorted_slices
-from medtune_jax.datasets.ct.files import (
-    FORMATS,
-    read_mask,
-    read_volume,
-)
+from medtune_jax.datasets.ct.files import FORMATS, format_of, read_mask, read_volume
 from medtune_jax.datasets.ct.grid import Volume
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries, files_below
@@ -98,12 +94,13 @@ def _clots(path: Path, volume: Volume, labels: np.ndarray) -> tuple[Volume, np.n
     return replace(volume, notes=(*volume.notes, note)), clots
 
 
-def _first_file(folder: Path, stem: str) -> tuple[Path | None, str | None]:
-    """The file of a stem in any format; and, where there are several, why that is wrong."""
-    files = [folder / (stem + suffix) for suffix in FORMATS if (folder / (stem + suffix)).is_file()]
-    if len(files) > 1:
-        return files[0], f"{folder} holds {files[0].name} and {files[1].name}: keep one."
-    return (files[0] if files else None), None
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The volume files of a folder by their names in lower case without the suffix."""
+    found: dict[str, list[Path]] = {}
+    for path in entries(folder):
+        if path.is_file() and (suffix := format_of(path)):
+            found.setdefault(path.name[: -len(suffix)].lower(), []).append(path)
+    return found
 
 
 def _folders(directory: Path) -> list[Path]:
@@ -112,16 +109,31 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _find_plain(directory: Path) -> list[Case]:
-    cases = []
+    """Folders with a volume; among those, folders whose files are called otherwise are patients with a problem."""
+    cases, others = [], []
     for folder in _folders(directory):
-        (volume, twice), (emboli, doubled) = (_first_file(folder, s) for s in ("volume", "emboli"))
-        dicom = folder / "dicom"
-        if volume is not None and dicom.is_dir():
-            twice = f"{folder} holds both {volume.name} and dicom/: keep one."
-        source = dicom if dicom.is_dir() else volume
-        if source is not None:
-            cases.append(Case(folder.name, source, emboli, problem=twice or doubled))
-    return cases
+        files, dicom = _files(folder), folder / "dicom"
+        volumes, emboli = files.pop("volume", []), files.pop("emboli", [])
+        sources = [*([dicom] if dicom.is_dir() else []), *volumes]
+        unknown = sorted(path.name for paths in files.values() for path in paths)
+        problem = None
+        if len(sources) > 1 or len(emboli) > 1:
+            one, other = (sources if len(sources) > 1 else emboli)[:2]
+            problem = f"{folder} holds {one.name} and {other.name}: keep one."
+        elif unknown:
+            problem = (
+                f"{folder} holds {unknown[0]}: call a volume volume{FORMATS[0]} and its mask emboli{FORMATS[0]}, or "
+                "move the file elsewhere."
+            )
+        if sources:
+            cases.append(Case(folder.name, sources[0], next(iter(emboli), None), problem=problem))
+        elif unknown or emboli:
+            lost = (
+                problem
+                or f"{folder} holds no volume beside {emboli[0].name}: copy the whole patient."
+            )
+            others.append(Case(folder.name, folder, None, problem=lost))
+    return [*cases, *others] if cases else []
 
 
 def _find_cad_pe(directory: Path) -> list[Case]:

@@ -1,6 +1,7 @@
 """Read volumes and masks in any of the three formats, each onto the canonical grid."""
 
 import gzip
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +18,10 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FORMATS = (".nii.gz", ".nii", ".nrrd")
 # Grids agree when corners and spacings do, within this share of a voxel.
 GRID_TOLERANCE = 0.1
+_NO_AIR = -300  # HU; around a patient and in the lungs it is less
 _GZIP = b"\x1f\x8b"
+_NRRD_HEADER = 2**16
+_SPACED = re.compile(rb"^space directions:|^spacings:(?!.*nan)", re.IGNORECASE | re.MULTILINE)
 _NIFTI_2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # the size of its header
 
 
@@ -32,6 +36,10 @@ def read_volume(path: Path, patient: str | None = None) -> Volume:
         return read_dicom_series(path, patient)
     array, spacing, origin, notes = _read_grid(path)
     hu = to_int16(array, str(path))
+    if hu.min() > _NO_AIR:
+        notes += (
+            f"{path.name}: its values go from {hu.min()} to {hu.max()} and none is air: are they Hounsfield units?",
+        )
     return Volume(hu, spacing, origin, patient or path.name.split(".")[0], notes)
 
 
@@ -75,11 +83,17 @@ def _read_grid(path: Path) -> _Grid:
     """Array, spacing, origin, and what is to be said of the file."""
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
-    if path.name.endswith((".nii", ".nii.gz")):
-        return _read_nifti(path)
-    if path.suffix == ".nrrd":
+    suffix = format_of(path)
+    if suffix == ".nrrd":
         return _read_nrrd(path)
+    if suffix:
+        return _read_nifti(path)
     raise UserError(f"{path} is none of the formats read here: {', '.join(FORMATS)} or DICOM.")
+
+
+def format_of(path: Path) -> str:
+    """Which of FORMATS a file has by its suffix, in any case; '' for none."""
+    return next((known for known in FORMATS if path.name.lower().endswith(known)), "")
 
 
 def _read_nifti(path: Path) -> _Grid:
@@ -135,6 +149,10 @@ def _read_nrrd(path: Path) -> _Grid:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(f"{path} is not a three-dimensional image of single values.")
+    if not _SPACED.search(path.read_bytes()[:_NRRD_HEADER].partition(b"\n\n")[0]):
+        raise UserError(
+            f"{path} states no spacing of its voxels on each of three axes: rewrite it."
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()

@@ -44,12 +44,22 @@ def keep_freed_memory() -> None:
     system maps and clears it page by page each time: 30% of a step (docs/benchmarks.md). Linux with glibc; elsewhere
     nothing happens.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
+    if libc := _glibc():
         for option, value in _MALLOC.items():
             libc.mallopt(option, value)
+
+
+def give_back_freed() -> None:
+    """Give back what the C library keeps free: of blocks of other sizes, what is done next could use a part only."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _backend(device: str) -> str:

@@ -259,6 +259,11 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> dict[str, Layer]:
         if field in _BARE:
             type_ = "register tokens" if field in _REGISTERS else _type(weights)
             layers[key] = Layer(key, "other", _bare(weights), type=type_)
+        if field.startswith("weight_") and f"{name}.weight" in tensors:
+            raise UserError(
+                f"{path}: beside the weights of {quoted(name)} lies '{field}', which changes them (quantisation?): "
+                "save the weights as they are applied."
+            )
         if field != "weight":
             continue
         mean, variance = (tensors.get(f"{name}.running_{what}") for what in ("mean", "var"))

@@ -5,6 +5,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from medtune_jax.applications import get
 from medtune_jax.applications.image_folder import duplicates
@@ -70,14 +72,18 @@ def test_identical_pictures_are_pairs_and_blank_ones_are_not():
     blank = Image.new("RGB", (96, 96))
     images = pixels(soft(0), soft(1), soft(0), blank, blank, soft(0))
     assert identical(images).tolist() == [[0, 2], [0, 5]]
-    assert nearly(images, np.arange(len(images))).tolist() == [[0, 2], [0, 5], [2, 5]]
+    found = nearly(images, np.arange(len(images)), np.arange(len(images)))
+    assert (found.number, found.first.tolist()) == (3, [[0, 2], [0, 5], [2, 5]])
+    assert found.links.tolist() == [[0, 2], [0, 5]]
+    assert nearly(images, np.arange(len(images)), np.array([0, 1, 0, 3, 4, 0])).number == 0
 
 
 def test_copies_look_the_same_and_other_pictures_do_not():
     originals = [soft(seed) for seed in range(40)]
     copies = [copied(p, 50).resize((48, 48)).resize((120, 120)) for p in originals]
-    found = nearly(pixels(*originals, *copies), np.arange(80))
-    assert found.tolist() == [[n, n + 40] for n in range(40)]
+    found = nearly(pixels(*originals, *copies), np.arange(80), np.arange(80))
+    assert found.links.tolist() == [[n, n + 40] for n in range(40)]
+    assert found.number == 40 and found.images.all()
     assert not len(identical(pixels(*originals, *copies)))
 
 
@@ -146,16 +152,29 @@ def test_an_unknown_way(tmp_path):
         load(folder_of_pairs(tmp_path, pairs=4), duplicates="all")
 
 
-def test_near_duplicates_are_those_of_all_pairs():
-    """The k-d tree leaves none out; those of one group are none."""
+def test_near_duplicates_are_those_of_all_pairs_of_which_few_are_kept(monkeypatch):
+    """Tile by tile as at once; those of one group are none."""
+    monkeypatch.setattr(duplicates, "_TILE", 32)
+    monkeypatch.setattr(duplicates, "_PENDING", 50)
     rng = np.random.default_rng(0)
     images = np.stack([soft(seed % 60).resize((32, 32)) for seed in range(300)]).astype(float)
     images = (images + rng.normal(0, 12, images.shape)).clip(0, 255).astype(np.uint8)
     groups = np.arange(300) // 2
     thumbnails = np.stack([duplicates._thumbnail(image) for image in images])
     alike = np.triu(thumbnails @ thumbnails.T >= 0.99, 1) & (groups[:, None] != groups)
-    assert 50 < alike.sum() < 10_000
-    np.testing.assert_array_equal(nearly(images, groups), np.argwhere(alike))
+    found = nearly(images, groups, np.arange(300))
+    assert 50 < found.number == alike.sum()
+    assert alike[tuple(found.first.T)].all()
+    np.testing.assert_array_equal(found.images, (alike | alike.T).any(0))
+    of_all, of_links = (
+        connected_components(coo_array(*m))[1] for m in ((alike,), _graph(found, 300))
+    )
+    np.testing.assert_array_equal(of_links, of_all)
+    assert len(found.links) < 300
+
+
+def _graph(found, number):
+    return (np.ones(len(found.links)), tuple(found.links.T)), (number, number)
 
 
 def test_what_is_not_looked_for_is_said():

@@ -48,6 +48,12 @@ def grid(*levels, images=2):
         ("Train Data", "ValidationData", "Test data"),
         ("01_train", "02_val", "03_test"),
         ("train_images", "valid-images", "test_images"),
+        ("TrainSet", "val1", "TestSet"),
+        ("train2017", "eval", "hold-out"),
+        ("learn", "development", "data_test"),
+        ("Entrenamiento", "Validación", "conjunto_de_prueba"),
+        ("entraînement", "Évaluation", "test"),
+        ("训练集", "验证集", "测试集"),
     ],
 )
 def test_split_folders_are_a_given_split(tmp_path, train, val, test):
@@ -59,6 +65,31 @@ def test_split_folders_are_a_given_split(tmp_path, train, val, test):
         ("test", "PNEUMONIA"): 2,
     }
     assert sum("validation set (4 images) joins" in note for note in table.notes) == 1
+
+
+def test_what_is_called_as_splits_are_is_never_taken_as_classes_in_silence(tmp_path):
+    one = write(tmp_path / "one", *grid(("train", "bus")))
+    assert any("'train' is called as a training or test set" in n for n in read_listing(one).notes)
+    masks = write(tmp_path / "masks", *grid(("a", "b", "masks")))
+    assert any("'masks' is called as masks are" in n for n in read_listing(masks).notes)
+    for names in [("trainA", "trainB", "testA", "testB"), ("train_pos", "train_neg", "test_pos")]:
+        flat = write(tmp_path / names[-1], *grid(names))
+        with pytest.raises(UserError, match=r"would be classes.*--config\.data\.layout='CLASS'"):
+            read_listing(flat)
+        assert len(labels(read_listing(flat, layout="CLASS"))) == len(names)
+    extra = write(tmp_path / "extra", *grid(("train", "test", "other"), ("a", "b")))
+    assert read_listing(extra).passed_over == {"images of other, which is called as no split is": 4}
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_splits_in_a_language_that_is_not_known_are_asked_about(tmp_path, levels):
+    splits, classes = ("opplæring", "prøve"), [f"species_{name}" for name in "abcdefghij"]
+    order = (splits, classes) if levels else (classes, splits)
+    with pytest.raises(UserError, match="must be called train and test"):
+        read_listing(write(tmp_path, *grid(*order, images=1)))
+    if levels:
+        with pytest.raises(UserError, match=r"images of opplæring, .*: call them train and test"):
+            read_listing(tmp_path, layout="SPLIT/CLASS")
 
 
 def test_the_same_below_a_folder_of_the_archive_and_beside_a_second_copy(tmp_path):

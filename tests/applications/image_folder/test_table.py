@@ -51,7 +51,7 @@ def test_an_empty_file(tmp_path):
 
 
 def test_header_only(tmp_path):
-    refused(listing(tmp_path, []), "one class only")
+    refused(listing(tmp_path, []), "a header and no rows")
 
 
 @pytest.mark.parametrize(
