@@ -34,7 +34,7 @@ def test_every_stage_but_the_head_has_both_figures_by_seed(found):
     assert [(row["stage"], row["seed"]) for row in rows] == [(n, s) for n in names for s in "01"]
     assert all(0 <= float(row["validation"]) <= 1 for row in rows)
     assert all(np.isfinite(float(row["logme"])) for row in rows)
-    assert sorted(path.name for path in folder.iterdir()) == ["probe.csv", "probe.png"]  # fmt: skip
+    assert sorted(path.name for path in folder.iterdir()) == ["probe.csv", "probe.svg"]
     assert "fire9" in known.text and "2 seeds" in known.text
 
 
