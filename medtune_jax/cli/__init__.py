@@ -52,12 +52,9 @@ def run(arguments: Sequence[str]) -> int:
         return signals.farewell()
     except BrokenPipeError:
         return 0
-    except (
-        OSError
-    ) as error:  # a name that is too long, no permission to look, a server that is gone
-        print(
-            f"medtune: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr
-        )
+    except OSError as error:  # a name that is too long, no permission to look
+        where = error.filename or "the system"
+        print(f"medtune: {where}: {error.strerror or error}", file=sys.stderr)
         return BAD_INPUT
 
 

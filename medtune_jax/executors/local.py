@@ -15,7 +15,7 @@ from typing import ClassVar
 from medtune_jax.errors import UserError
 from medtune_jax.executors.field import option
 from medtune_jax.executors.submission import Submission
-from medtune_jax.signals import GRACE
+from medtune_jax.signals import CODES, GRACE
 
 _PATIENCE = 3 * GRACE  # seconds for workers to save their state after a signal
 _AGAIN = 3
@@ -87,7 +87,8 @@ class Local:
 class Processes:
     """Workers of this machine, by their numbers; they end with their launcher.
 
-    Who is killed (where memory is short, say) is started again, _AGAIN times a worker in all.
+    Who is killed (where memory is short, say) is started again, _AGAIN times a worker in all; who was asked to end by a
+    signal is not.
     """
 
     def __init__(self, start: Callable[[int], subprocess.Popen[bytes]], count: int) -> None:
@@ -95,8 +96,9 @@ class Processes:
         self.processes = [start(number) for number in range(count)]
 
     def alive(self) -> int:
+        """How many work, those that had to be started again among them."""
         for number, process in enumerate(self.processes):
-            if self._again and (process.poll() or 0) < 0:
+            if self._again and (code := process.poll() or 0) < 0 and -code not in CODES:
                 self._again -= 1
                 self.processes[number] = self._start(number)
         return sum(process.poll() is None for process in self.processes)
