@@ -102,9 +102,12 @@ def test_cancel_ends_workers_and_plain_launchers(images, tmp_path):
     assert leftovers(study)  # the states of the runs in progress
 
 
-@pytest.mark.parametrize(("end", "starts"), [("os.kill(os.getpid(), 9)", 4), ("sys.exit(1)", 1)])
+@pytest.mark.parametrize(
+    ("end", "starts"),
+    [("os.kill(os.getpid(), 9)", 4), ("os.kill(os.getpid(), 15)", 1), ("sys.exit(1)", 1)],
+)
 def test_a_killed_worker_is_started_three_times_again(end, starts):
-    """But not one that ended by itself, nor where all are to stop."""
+    """But not one that ended by itself or was asked to, nor where all are to stop."""
     started = []
 
     def start(number):
