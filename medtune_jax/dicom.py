@@ -53,6 +53,12 @@ def read(path: Path, pixels: bool = True) -> pydicom.Dataset:
     return data
 
 
+def modality(data: pydicom.Dataset) -> str:
+    """What a file says that it is of, as CT (PS3.3, C.7.3.1.1.1); '' where it says nothing, or other (OT)."""
+    stated = str(data.get("Modality") or "").strip().upper()
+    return "" if stated == "OT" else stated
+
+
 def stored(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
     """The decoded pixels, before any rescale: [H, W] or [H, W, 3] (RGB; YCbCr is converted), of one frame.
 

@@ -33,6 +33,7 @@ _ASSOCIATED, _UNASSOCIATED = (
 )  # TIFF's extra samples that are alpha; others mean what only their writer knows
 _ORIENTATION = 274
 _INFINITE = 1e30
+_TINT = 8.0
 _OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
 _WITH_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WITH_ALPHA = ((2,), (4,))  # channels of an array
@@ -201,6 +202,15 @@ def stretched(array: np.ndarray) -> np.ndarray:
 def as_rgb(array: np.ndarray) -> Image.Image:
     """A uint8 array [H, W], [H, W, 1] or [H, W, 3] as an RGB image."""
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array).convert("RGB")
+
+
+def in_colour(picture: np.ndarray) -> bool:
+    """Whether uint8 [H, W, 3] is in colour: the channels of its pixels lie 8 of 255 apart in the mean.
+
+    Coloured letters or marks on a gray picture do not make it so, nor does what JPEG leaves.
+    """
+    thin = picture[::2, ::2].astype(np.int16)
+    return bool((thin.max(axis=-1) - thin.min(axis=-1)).mean() >= _TINT)
 
 
 def images_in(folder: Path) -> list[Path]:

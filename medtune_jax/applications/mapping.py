@@ -97,7 +97,9 @@ class Mapper:
 def mapper_of(
     ensemble: Ensemble, explain: bool = False, explain_by: str = GRAD_CAM, explain_stage: str = ""
 ) -> Mapper | None:
-    """As `OPTIONS` say; None where no maps are asked for."""
+    """As `OPTIONS` say; None where no maps are asked for. UserError as `Mapper`, and for a way to draw none."""
+    if not explain and (explain_stage or explain_by != GRAD_CAM):
+        raise UserError("how to draw maps is said, but not to draw them: add --explain")
     return Mapper(ensemble, explain_by, explain_stage) if explain else None
 
 

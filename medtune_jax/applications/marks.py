@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medtune_jax.applications.predictions import (
 from medtune_jax.applications.protocol import Option
 from medtune_jax.applications.scoring import mean_of_runs
 from medtune_jax.applications.truth import Truth
+from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.froc import sensitivity_at
 from medtune_jax.evaluation.readers import Estimate
@@ -44,7 +46,10 @@ def threshold_at(ensemble: Ensemble, truth: Truth, rate: float) -> float:
     test set.
 
     truth: of that test set. Scores are the mean over the ensemble's runs. Marks are then the same on any new data.
+    Raises UserError for a rate that is none.
     """
+    if not 0 <= rate < inf:
+        raise UserError(f"false_positives is {rate:g}: give how many an image may have, 0 or more")
     test = ensemble.results.test
     assert test is not None  # a run with weights has scores
     mean = mean_score(np.stack([run.scores for run in ensemble.runs if run.scores is not None]))

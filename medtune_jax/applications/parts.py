@@ -179,4 +179,4 @@ def _unreadable(bad: Sequence[str], count: int) -> str:
     more = f"\n  ... and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
     listed = "\n  ".join(bad[:_SHOWN])
     others = ", the others are done" if len(bad) < count else ""
-    return f"{len(bad):,} of {count:,} could not be read{others}; mend or remove:\n  {listed}{more}"
+    return f"{len(bad):,} of {count:,} could not be used{others}; mend or remove:\n  {listed}{more}"

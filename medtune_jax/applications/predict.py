@@ -36,7 +36,7 @@ def predict(
         run = [run]
     ensemble = run if isinstance(run, Ensemble) else load_all(run)
     prediction = prediction_of(ensemble)
-    prediction.needs(ensemble)
+    prediction.check(ensemble, **options)
     with written_to(Path(output)):
         return prediction.run(ensemble, paths, Path(output), **options)
 

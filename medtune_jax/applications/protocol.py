@@ -151,13 +151,14 @@ class Prediction(NamedTuple):
     """How trained networks are used on new cases (see `applications.predict`).
 
     run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted. takes: what a person gives
-    it, for a page. needs: raises UserError where an Ensemble's study lacks what `run` takes from it.
+    it, for a page. check: (Ensemble, **options) -> anything; raises UserError where its study lacks what `run` takes
+    from it, and for options that no input could be predicted with.
     """
 
     run: Callable[..., Predicted]
     options: tuple[Option, ...] = ()
     takes: str = "an image"
-    needs: Callable[[Any], object] = lambda ensemble: None
+    check: Callable[..., object] = lambda ensemble, **options: None
 
 
 def sections_of(package: str) -> Callable[[], Sequence[SectionMaker]]:

@@ -101,13 +101,14 @@ def _serve(values: flags.FlagValues, arguments: Sequence[str]) -> None:
         raise UserError(
             f"the page needs {error.name}, which is not installed: pip install 'medtune-jax[serve]'"
         ) from error
+    from medtune_jax.applications.predict import load_all
     from medtune_jax.compilation import keep_programs
     from medtune_jax.serving.answer import Served
 
     keep_programs()
-    served = Served(runs[0])
-    _, given = _with_options("serve", served.ensemble, values, arguments)
-    served.options |= {name: given[name] for name in given if values[name].present}
+    ensemble = load_all(runs)
+    _, given = _with_options("serve", ensemble, values, arguments)
+    served = Served(ensemble, {name: given[name] for name in given if values[name].present})
     port = int(number("port", values.port or str(_PORT)))
     serve(
         served, values.host or _HOST, port, lambda at: print(f"{at} (Ctrl-C ends it)", flush=True)

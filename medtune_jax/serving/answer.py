@@ -15,7 +15,7 @@ from PIL import Image
 from medtune_jax.applications.ensemble import Ensemble, load_all
 from medtune_jax.applications.mapping import MAPS
 from medtune_jax.applications.predict import predict, prediction_of
-from medtune_jax.applications.predictions import PREDICTIONS
+from medtune_jax.applications.predictions import NO_LABELS, PREDICTIONS
 from medtune_jax.errors import UserError
 from medtune_jax.export.card import study_sections
 from medtune_jax.export.run import FinishedRun, load
@@ -47,21 +47,26 @@ class Answer:
 class Served:
     """The networks behind a page, and what their study says of itself.
 
-    run: what `medtune predict --run=` takes, of a finished study. options: of the application's prediction.
-    UserError for a run that is none, is not finished, or lacks what a prediction needs.
+    run: what `medtune predict --run=` takes, of a finished study, or what `load_all` made of it. options: of the
+    application's prediction. UserError for a run that is none, is not finished, or lacks what a prediction needs, and
+    for options that no file could be answered with.
     """
 
-    def __init__(self, run: str | Path, options: Mapping[str, Any] | None = None) -> None:
-        self.ensemble: Ensemble = load_all([run])
+    def __init__(
+        self, run: str | Path | Ensemble, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.ensemble: Ensemble = run if isinstance(run, Ensemble) else load_all([run])
         prediction = prediction_of(self.ensemble)
-        prediction.needs(self.ensemble)
+        known = {option.name for option in prediction.options}
+        self.options = {k: v for k, v in _SHOWN.items() if k in known} | dict(options or {})
+        prediction.check(self.ensemble, **self.options)
+        if self.options.get("labels", "") not in ("", NO_LABELS):
+            raise UserError("a page takes no table of labels: give it to medtune predict")
         self.takes = prediction.takes
-        self.first: FinishedRun = load(self.ensemble.members[0].run or run)
+        self.first: FinishedRun = load(self.ensemble.members[0].run or self.ensemble.directory)
         """The run whose figures the page gives."""
         self.limits: dict[str, str] = study_sections(self.first)
         """Of the model card, Markdown by heading: intended use, data, performance, limits."""
-        known = {option.name for option in prediction.options}
-        self.options = {k: v for k, v in _SHOWN.items() if k in known} | dict(options or {})
         self._one_by_one = Lock()
 
     def answer(self, given: Path) -> Answer:

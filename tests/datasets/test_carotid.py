@@ -9,14 +9,21 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from medtune_jax.datasets.carotid.files import read_cubs, read_dicom, read_plain
-from medtune_jax.datasets.carotid.roi import Roi, check_size, crop_around, untraced, with_contours
+from medtune_jax.datasets.carotid.roi import (
+    Picture,
+    Roi,
+    check_size,
+    crop_around,
+    untraced,
+    with_contours,
+)
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
 from tests.phantoms.subjects import write_subjects
 
 
 def blank(width=92, height=60, mm_per_pixel=0.07):
-    return untraced(np.zeros((height, width), np.uint8), mm_per_pixel, "s", "roi")
+    return untraced(Picture(np.zeros((height, width), np.uint8)), mm_per_pixel, "s", "roi")
 
 
 def phantom_roi(seed):

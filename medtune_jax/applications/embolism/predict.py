@@ -41,10 +41,11 @@ _SHOWN, _GAP = 12, 3
 
 
 class _Read(NamedTuple):
-    """place: mm [n, 3] (x, y, z) of the candidates."""
+    """place: mm [n, 3] (x, y, z) of the candidates. notes: what there is to say of the files."""
 
     patient: Patient
     place: np.ndarray
+    notes: Sequence[str]
 
 
 def predict(
@@ -90,11 +91,13 @@ def predict(
             "mm": read[0].place,
             "hits": patient.hits,
             "scores": scores,
+            "notes": np.array(read[0].notes, str),
         }
 
     def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
         patients = [cases[k].patient for k in place]
-        return _write(ensemble, output, patients, parts, masked, threshold)
+        said = _write(ensemble, output, patients, parts, masked, threshold)
+        return [*said, *(f"note: {note}" for part in parts for note in part["notes"])]
 
     read = each(partial(_examined, settings=settings), lambda case: f"Patient {case.patient}")
     steps = Steps(read, work, write, 1, "volumes")
@@ -102,11 +105,16 @@ def predict(
     return predicted(ensemble, steps, cases, _files(cases), output, options)
 
 
+def _check(ensemble: Ensemble, false_positives: float = PER_VOLUME[1], **explain: Any) -> None:
+    mapper_of(ensemble, **explain)
+    threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
+
+
 PREDICTION = Prediction(
     predict,
     (option(PER_VOLUME[1], "volume"), *OPTIONS),
     "a CT angiogram (NIfTI, NRRD, or all the slices of a DICOM series)",
-    lambda ensemble: read_truth(ensemble.directory),
+    _check,
 )
 
 
@@ -153,7 +161,7 @@ def _examined(case: Case, settings: Settings) -> _Read:
     volume, mask = load_case(case)
     patient = examine(volume, mask, settings)
     place = np.array(volume.origin) + patient.positions * volume.spacing
-    return _Read(patient, place[:, ::-1])
+    return _Read(patient, place[:, ::-1], volume.notes)
 
 
 def _montage(patient: Patient, best: np.ndarray, window: tuple[float, float]) -> bytes:

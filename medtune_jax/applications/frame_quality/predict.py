@@ -12,6 +12,7 @@ import numpy as np
 from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.applications.frame_quality.cases import CLASSES, scaled
 from medtune_jax.applications.frame_quality.patches import judged_crops
+from medtune_jax.applications.kinds import Kinds, colours_of, differences, read_kinds
 from medtune_jax.applications.mapping import OPTIONS, drawn_by, map_files, mapper_of
 from medtune_jax.applications.parts import Arrays, Steps, joined, predicted
 from medtune_jax.applications.predictions import (
@@ -23,7 +24,7 @@ from medtune_jax.applications.predictions import (
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
 from medtune_jax.applications.scoring import Scorer, by_case, mean_of_runs
 from medtune_jax.datasets.colonoscopy import FrameFile, plain
-from medtune_jax.datasets.colonoscopy.new import listed, read_each
+from medtune_jax.datasets.colonoscopy.new import check_interval, listed, read_each
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.patches import Crops, padded
@@ -59,6 +60,7 @@ def predict(
     files = _labelled(files, labels)
     scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
     drawn_to = map_files([file.title for file in files]) if mapper else []
+    kinds = read_kinds(ensemble)
 
     def read(part: Sequence[FrameFile]) -> list[np.ndarray | str]:
         found = read_each(part)
@@ -72,15 +74,26 @@ def predict(
             for row, (k, of) in enumerate(zip(place, called, strict=True)):
                 shown = np.flatnonzero(crops.source == row)[:_SHOWN]
                 write_whole(output / drawn_to[k], mapper.sheet(crops, shown, int(of), 2))
-        return {"scores": scores}
+        return {"scores": scores, "colour": np.array(colours_of(images))}
 
     def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
         maps = [drawn_to[k] for k in place] if mapper else []
-        return _write(ensemble, output, [files[k] for k in place], joined(parts)["scores"], maps)
+        taken, found = [files[k] for k in place], joined(parts)
+        said = _write(ensemble, output, taken, found["scores"], maps)
+        return [*said, *differences(kinds, Kinds.of([], found["colour"].tolist()), "frames")]
 
     steps = Steps(read, work, write, _PART, "frames: parts")
-    options = {"every": every, "maps": drawn_by(mapper)}
+    options = {"every": every, "maps": drawn_by(mapper), "kinds": str(kinds)}
     return predicted(ensemble, steps, files, [f.image for f in files], output, options, lost)
+
+
+def _check(
+    ensemble: Ensemble, seconds: float | None = None, labels: str = "", **explain: Any
+) -> None:
+    check_interval(seconds)
+    mapper_of(ensemble, **explain)
+    if labels not in ("", NO_LABELS) and not Path(labels).is_file():
+        raise UserError(f"there is no table {labels}: give a file video,frame,quality")
 
 
 PREDICTION = Prediction(
@@ -95,6 +108,7 @@ PREDICTION = Prediction(
         *OPTIONS,
     ),
     "a colonoscopy frame or video",
+    _check,
 )
 
 
@@ -103,8 +117,6 @@ def _labelled(files: Sequence[FrameFile], labels: str) -> list[FrameFile]:
     if labels == NO_LABELS:
         files = [replace(file, quality=None) for file in files]
     elif labels:
-        if not Path(labels).is_file():
-            raise UserError(f"there is no table {labels}: give a file video,frame,quality")
         files = plain.declared(list(files), Path(labels))
     return [replace(file, mask=None, no_lesion=False, positive=None) for file in files]
 

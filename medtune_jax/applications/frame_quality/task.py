@@ -13,6 +13,7 @@ from medtune_jax.applications.frame_quality.config import DEFAULTS
 from medtune_jax.applications.frame_quality.patches import judged_crops, random_crops
 from medtune_jax.applications.frame_quality.predict import PREDICTION
 from medtune_jax.applications.frame_quality.truth import truth_files
+from medtune_jax.applications.kinds import Kinds, colours_of
 from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
 from medtune_jax.evaluation.metric import AUC
@@ -48,6 +49,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         groups_known=cases.groups_known,
     )
     dataset.files.update(truth_files(cases, data.test_crops))
+    dataset.files.update(Kinds.of([], colours_of(cases.images)).file)
     dataset.files.update(baseline_file(config, cases, dataset, frame))
     return dataset
 

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medtune_jax.applications.image_folder.duplicates import keep_together
+from medtune_jax.applications.kinds import Kinds, colours_of
 from medtune_jax.applications.protocol import Dataset
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.datasets.frames import check_classes
@@ -54,4 +55,5 @@ def assembled(
         groups_known=known,
         notes=notes,
         copies=found.counted(names),
+        files=Kinds.of([""] * len(pixels), colours_of(pixels)).file,
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,14 @@ from medtune_jax.applications.image_folder.layout import read_folders
 from medtune_jax.applications.image_folder.reader import SUFFIXES, read_image
 from medtune_jax.applications.image_folder.rows import Row, Table
 from medtune_jax.applications.image_folder.table import find_table, read_labels
+from medtune_jax.applications.kinds import (
+    Kinds,
+    colours_of,
+    differences,
+    modality_of,
+    read_kinds,
+    require_alike,
+)
 from medtune_jax.applications.mapping import MAPS, OPTIONS, drawn_by, map_files, mapper_of, panel
 from medtune_jax.applications.parts import Arrays, Steps, each, joined, predicted
 from medtune_jax.applications.predictions import (
@@ -45,6 +52,13 @@ class _Truth:
     notes: Sequence[str] = ()
 
 
+class _Read(NamedTuple):
+    """pixels: uint8 [S, S, 3]. modality: that a DICOM file states, else ''."""
+
+    pixels: np.ndarray
+    modality: str
+
+
 def predict(
     ensemble: Ensemble,
     inputs: Sequence[Path],
@@ -67,25 +81,45 @@ def predict(
     truth = _truth(ensemble, inputs, labels, columns)
     scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
     drawn_to = map_files([Path(name).stem for name in names]) if mapper else []
+    kinds = read_kinds(ensemble)
 
-    def work(place: np.ndarray, pictures: Sequence[np.ndarray]) -> Arrays:
-        pixels = np.stack(pictures)
+    def read(path: Path) -> _Read:
+        modality = modality_of(path)
+        require_alike(kinds, path, modality)
+        return _Read(read_image(path, ensemble.size), modality)
+
+    def work(place: np.ndarray, pictures: Sequence[_Read]) -> Arrays:
+        pixels = np.stack([picture.pixels for picture in pictures])
         scores = scorer(Images(pixels))
         if mapper:
             maps = mapper(pixels, explained_classes(ensemble, scores))
             for k, image, map_ in zip(place, pixels, maps, strict=True):
                 write_whole(output / drawn_to[k], png(panel(image, map_)))
-        return {"scores": scores.astype(np.float32)}
+        return {
+            "scores": scores.astype(np.float32),
+            "modality": np.array([picture.modality for picture in pictures]),
+            "colour": np.array(colours_of(pixels)),
+        }
 
     def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
-        read, maps = [names[k] for k in place], [drawn_to[k] for k in place] if mapper else []
-        said = _write(ensemble, output, read, joined(parts)["scores"], truth, maps)
-        return [*said, f"what speaks for what each is called: {output / MAPS}"] if mapper else said
+        own, maps = [names[k] for k in place], [drawn_to[k] for k in place] if mapper else []
+        found = joined(parts)
+        said = _write(ensemble, output, own, found["scores"], truth, maps)
+        said += [f"what speaks for what each is called: {output / MAPS}"] if mapper else []
+        new = Kinds.of(found["modality"].tolist(), found["colour"].tolist())
+        return [*said, *differences(kinds, new, "images")]
 
-    steps = Steps(
-        each(partial(read_image, size=ensemble.size)), work, write, _PART, "images: parts"
-    )
-    return predicted(ensemble, steps, paths, paths, output, {"maps": drawn_by(mapper)})
+    steps = Steps(each(read), work, write, _PART, "images: parts")
+    options = {"maps": drawn_by(mapper), "kinds": str(kinds)}
+    return predicted(ensemble, steps, paths, paths, output, options)
+
+
+def _check(ensemble: Ensemble, labels: str = "", columns: str = "", **explain: Any) -> None:
+    del columns
+    read_kinds(ensemble)
+    mapper_of(ensemble, **explain)
+    if labels not in ("", NO_LABELS) and not Path(labels).is_file():
+        raise UserError(f"there is no table {labels}: give a file image,label,patient")
 
 
 PREDICTION = Prediction(
@@ -99,6 +133,7 @@ PREDICTION = Prediction(
         Option("columns", "", "its own names for these, as in image_id,dx,lesion_id"),
         *OPTIONS,
     ),
+    check=_check,
 )
 
 
@@ -137,8 +172,6 @@ def _truth(ensemble: Ensemble, inputs: Sequence[Path], labels: str, columns: str
             )
         return _Truth({})
     folder, data = inputs[0], ensemble.data
-    if labels and not Path(labels).is_file():
-        raise UserError(f"there is no table {labels}: give a file image,label,patient")
     table = Path(labels) if labels else find_table(folder)
     if table is not None:
         wanted = Wanted(",".join(ensemble.classes), data.uncertain, data.blank)

@@ -19,6 +19,7 @@ from medtune_jax.applications.image_folder.prepared import load_prepared
 from medtune_jax.applications.image_folder.reader import on_white
 from medtune_jax.applications.image_folder.rows import Table
 from medtune_jax.applications.image_folder.show import show
+from medtune_jax.applications.kinds import Kinds, colours_of, modalities_of
 from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.applications.splits import share_note, test_split
 from medtune_jax.errors import UserError
@@ -75,7 +76,8 @@ def load(config: ConfigDict, size: int) -> Dataset:
         notes=notes,
         passed_over=table.passed_over,
         copies=found.counted(np.array([row.image for row in table.rows])),
-        files=subgroup_file(names[test], held),
+        files=subgroup_file(names[test], held)
+        | Kinds.of(modalities_of(paths), colours_of(pixels)).file,
         objective=SIGMOID if table.findings else SOFTMAX,
     )
 

@@ -20,7 +20,7 @@ def overlay_marks(image: NDArray, contrast: int = 90) -> NDArray[np.bool_]:
 
 def warn_about(roi: Roi, least_marks: int = 6) -> list[str]:
     """What makes results on `roi` doubtful, one sentence each: for the log and the report."""
-    warnings = []
+    warnings = list(roi.notes)
     marks = overlay_marks(roi.image)
     if marks.sum() >= least_marks:
         columns = np.flatnonzero(marks.any(axis=0))

@@ -21,11 +21,13 @@ from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_abo
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.scan import confidence_maps, traced
 from medtune_jax.applications.intima_media.truth import error_row
+from medtune_jax.applications.kinds import Kinds, differences, read_kinds
 from medtune_jax.applications.parts import Arrays, Steps, each, predicted
 from medtune_jax.applications.predictions import METRICS, NO_LABELS, figures_text, metrics_file
 from medtune_jax.applications.protocol import Option, Predicted, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
+from medtune_jax.datasets.carotid.tables import plausible
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, readings, too_few
 from medtune_jax.evaluation.readers import Estimate, of_mean
@@ -36,7 +38,7 @@ from medtune_jax.pictures import png
 from medtune_jax.words import count
 
 UNSURE_SHARE = 0.25  # of the columns: beyond this an image's measurement carries a warning
-MODES = ("convolutional", "exact")
+MODES, UNITS = ("convolutional", "exact"), ("mm", "px")
 ERRORS = ("li_error", "ma_error", "boundary_error", "thickness_error")
 
 
@@ -59,19 +61,34 @@ def measure(
     classifier: PixelClassifier, roi: Roi, unit: str = "mm", mode: str = "convolutional"
 ) -> Measurement:
     """LI, MA and their distance in one image. Raises UserError for mm without calibration."""
-    if mode not in MODES:
-        raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
-    _check(roi, classifier.patch, unit)
+    _check_options(unit, mode)
+    _check_image(roi, classifier.patch, unit)
     columns = np.arange(roi.image.shape[1])
     return _measured(getattr(classifier, mode)(roi.image, columns), roi, unit)
 
 
-def _check(roi: Roi, patch: float, unit: str) -> None:
+def _check_options(
+    unit: str = UNITS[0], mode: str = MODES[0], mm_per_pixel: float | None = None, labels: str = ""
+) -> None:
+    """UserError for options with which nothing can be measured."""
+    for name, given, known in (("unit", unit, UNITS), ("mode", mode, MODES)):
+        if given not in known:
+            raise UserError(f"{name} is '{given}': choose {' or '.join(known)}")
+    if mm_per_pixel is not None:
+        plausible(mm_per_pixel, "--mm_per_pixel")
+    if labels not in ("", NO_LABELS):
+        raise UserError(
+            f"labels is '{labels}': contours are read from beside the images; {NO_LABELS} leaves them out"
+        )
+
+
+def _check_image(roi: Roi, patch: float, unit: str) -> None:
     """UserError for an image that cannot be measured."""
     check_size(roi, patch)
     if unit == "mm" and roi.mm_per_pixel is None:
+        why = f" ({' '.join(roi.notes)})" if roi.notes else ""
         raise UserError(
-            f"{roi.name} has no calibration: state --mm_per_pixel, add it to calibration.csv, or "
+            f"{roi.name} has no calibration{why}: state --mm_per_pixel, add it to calibration.csv, or "
             "ask for pixels with --unit=px."
         )
 
@@ -112,30 +129,28 @@ def predict(
     Raises:
       UserError: no image among the inputs, two of one name, or none that can be measured.
     """
-    if labels not in ("", NO_LABELS):
-        raise UserError(
-            f"labels is '{labels}': contours are read from beside the images; {NO_LABELS} leaves them out"
-        )
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
-    if mode not in MODES:
-        raise UserError(f"mode '{mode}' is unknown: choose {' or '.join(MODES)}.")
+    kinds = read_kinds(ensemble)
     classifiers = [classifier_of(member) for member in ensemble.members]
 
     def read(path: Path) -> Roi:
         roi = read_new(path, labels != NO_LABELS)
         roi = roi if roi.mm_per_pixel else replace(roi, mm_per_pixel=mm_per_pixel)
-        _check(roi, classifiers[0].patch, unit)
+        _check_image(roi, classifiers[0].patch, unit)
         return roi
 
     def work(place: np.ndarray, rois: Sequence[Roi]) -> Arrays:
         return _measure_all(classifiers, rois[0], unit, mode, output / _stem(paths[place[0]]))
 
     def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
-        return _write(output, parts, unit, len(classifiers))
+        new = Kinds.of([], [bool(part["colour"]) for part in parts])
+        said = _write(output, parts, unit, len(classifiers))
+        return [*said, *differences(kinds, new, "images")]
 
     options = {"unit": unit, "mode": mode, "mm_per_pixel": mm_per_pixel, "labels": labels}
+    options["kinds"] = str(kinds)
     steps = Steps(each(read), work, write, 1, "images")
     return predicted(ensemble, steps, paths, [*paths, *_tables(paths)], output, options)
 
@@ -160,7 +175,8 @@ def _measure_all(
         *(f"{whole.contours.low_confidence.mean():.3f}", " ".join(whole.warnings)),
     ]
     said, subject = np.array(summary([whole])), np.array(roi.subject)
-    return {"row": np.array(row), "said": said, "subject": subject, "errors": errors}
+    told = {"said": said, "subject": subject, "colour": np.array(roi.colour)}
+    return {"row": np.array(row), "errors": errors, **told}
 
 
 def _errors(roi: Roi, found: Measurement, unit: str) -> list[float]:
@@ -206,6 +222,7 @@ PREDICTION = Prediction(
         Option("labels", "", "none: leave an expert's contours beside the images out"),
     ),
     "a region of an ultrasound image (with calibration.csv, unless it is a DICOM file)",
+    lambda ensemble, **options: _check_options(**options),
 )
 
 

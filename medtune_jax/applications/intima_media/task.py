@@ -29,6 +29,7 @@ from medtune_jax.applications.intima_media.truth import (
     network_rows,
     pack,
 )
+from medtune_jax.applications.kinds import Kinds
 from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
@@ -77,6 +78,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
             BASELINES: csv_bytes(
                 [tuple(baselines[0]), *(tuple(row.values()) for row in baselines)]
             ),
+            **Kinds.of([], [roi.colour for roi in rois]).file,
             "warnings.txt": "\n".join(line for roi in rois for line in warn_about(roi)).encode(),
         },
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.kinds import Kinds, colours_of, differences, read_kinds
 from medtune_jax.applications.mapping import MAPS, OPTIONS, Mapper, drawn_by, mapper_of
 from medtune_jax.applications.marks import (
     mean_score,
@@ -28,7 +29,7 @@ from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
 from medtune_jax.applications.scoring import Scorer, by_case
 from medtune_jax.datasets.colonoscopy import FrameFile
-from medtune_jax.datasets.colonoscopy.new import listed, read_each
+from medtune_jax.datasets.colonoscopy.new import check_interval, listed, read_each
 from medtune_jax.datasets.frames import Frame
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
@@ -73,13 +74,12 @@ def predict(
     Raises:
       UserError: neither videos nor images, a study that kept no detector, or no frame that can be read.
     """
-    if overlays not in DRAWN:
-        raise UserError(f"overlays is '{overlays}': give {', '.join(DRAWN)}")
     data = ensemble.data
     detector, scorer = read_detector(ensemble.directory), Scorer(ensemble)
     mapper = mapper_of(ensemble, **explain)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
     files, lost = listed(inputs, seconds, folder)
+    kinds = read_kinds(ensemble)
 
     def read(part: Sequence[FrameFile]) -> list[_Seen | str]:
         return [f if isinstance(f, str) else look(f) for f in read_each(part)]
@@ -97,12 +97,14 @@ def predict(
         if mapper and patches:
             _explain(seen, patches, candidate, scores, threshold, mapper, output)
         _draw(seen, scores, threshold, overlays, output)
-        return {**_kept(place, seen, data.smallest_lesion), "scores": scores}
+        colour = np.array(colours_of([one.frame.image for one in seen]))
+        return {**_kept(place, seen, data.smallest_lesion), "scores": scores, "colour": colour}
 
     def write(place: np.ndarray, parts: Sequence[Arrays]) -> list[str]:
         taken, found = [files[k] for k in place], joined(parts)
         found["frame"] = np.searchsorted(place, found["frame"])  # among those that could be read
         said = _write(ensemble, output, taken, found, threshold)
+        said += differences(kinds, Kinds.of([], found["colour"].tolist()), "frames")
         if overlays == "none":
             return said
         films = write_films(taken, _marked(found, threshold), output / OVERLAYS)
@@ -114,9 +116,25 @@ def predict(
         "threshold": threshold,
         "overlays": overlays,
         "maps": drawn_by(mapper),
+        "kinds": str(kinds),
     }
     paths = [path for f in files for path in (f.image, f.mask) if path]
     return predicted(ensemble, steps, files, paths, output, options, lost)
+
+
+def _check(
+    ensemble: Ensemble,
+    seconds: float | None = None,
+    false_positives: float = PER_FRAME[-1],
+    overlays: str = DRAWN[0],
+    **explain: Any,
+) -> None:
+    check_interval(seconds)
+    mapper_of(ensemble, **explain)
+    if overlays not in DRAWN:
+        raise UserError(f"overlays is '{overlays}': give {', '.join(DRAWN)}")
+    read_detector(ensemble.directory)
+    threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
 
 
 PREDICTION = Prediction(
@@ -132,7 +150,7 @@ PREDICTION = Prediction(
         *OPTIONS,
     ),
     "a colonoscopy frame or video",
-    lambda ensemble: (read_detector(ensemble.directory), read_truth(ensemble.directory)),
+    _check,
 )
 
 

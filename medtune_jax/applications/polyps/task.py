@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from medtune_jax.applications.kinds import Kinds, colours_of
 from medtune_jax.applications.polyps.candidates import (
     CandidateTable,
     detector_file,
@@ -49,7 +50,8 @@ def load(config: ConfigDict, size: int) -> Dataset:
     testing = _test_patches(cases, table, data.test_variants)
     candidate, variant = np.concatenate([training, testing], 1)
     affines = candidate_affines(table.boxes[candidate], variant, size, data.square)
-    sources, shapes = padded([frame.image for frame in cases.frames])
+    images = [frame.image for frame in cases.frames]
+    sources, shapes = padded(images)
     frame = table.frame[candidate]
     truth = truth_of(cases, table, data.smallest_lesion)
     dataset = Dataset(
@@ -66,6 +68,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     )
     dataset.files.update(truth_files(truth) | picture_files(dataset, cases))
     dataset.files.update(detector_file(cases, data))
+    dataset.files.update(Kinds.of([], colours_of(images)).file)
     return dataset
 
 

@@ -16,16 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import pydicom
+from PIL import Image
 
 from medtune_jax import dicom, images
 from medtune_jax.datasets.carotid import tables
-from medtune_jax.datasets.carotid.roi import Roi, crop_around, untraced, with_contours
+from medtune_jax.datasets.carotid.roi import Picture, Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 from medtune_jax.folders import files_below
 
 SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
+_ULTRASOUND = ("US", "IVUS", "")
+_SAME_SCALE = 1e-3
 
 
 def read_plain(directory: Path | str) -> list[Roi]:
@@ -40,11 +43,11 @@ def read_plain(directory: Path | str) -> list[Roi]:
     siblings = Counter(path.parent for path in paths)
     rois = []
     for path in paths:
-        image, mm_per_pixel = _read_image(path)
+        picture = _read_image(path)
         relative = path.relative_to(directory)
         subject = relative.parts[0] if len(relative.parts) > 1 else directory.name
-        scale = calibration.get(path.resolve(), mm_per_pixel)
-        roi = untraced(image, scale, subject, relative.with_suffix("").as_posix())
+        scale = calibration.get(path.resolve(), picture.mm_per_pixel)
+        roi = untraced(picture, scale, subject, relative.with_suffix("").as_posix())
         sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
         rois.append(with_contours(roi, *map(tables.csv_points, sources)))
     return rois
@@ -57,12 +60,12 @@ def read_new(path: Path | str, contours: bool = True) -> Roi:
     folder above.
     """
     path = Path(path)
-    image, mm_per_pixel = _read_image(path)
+    picture = _read_image(path)
     known: dict[Path, float] = {}
     for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
         known |= tables.calibration(table) if table.is_file() else {}
-    scale = known.get(path.resolve(), mm_per_pixel)
-    roi = untraced(image, scale, path.absolute().parent.name, path.as_posix())
+    scale = known.get(path.resolve(), picture.mm_per_pixel)
+    roi = untraced(picture, scale, path.absolute().parent.name, path.as_posix())
     siblings = sum(p.suffix.lower() in SUFFIXES for p in path.absolute().parent.iterdir())
     sources = [_own_contour(path, which, siblings) for which in ("LI", "MA")] if contours else []
     found = [tables.csv_points(source) for source in sources if source]
@@ -104,31 +107,51 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
         warnings.warn(f"{chosen[0].name} traced no contour in {missing} images.", stacklevel=2)
     factors = {p.stem.removesuffix("_CF"): p for p in files if p.name.endswith("_CF.txt")}
     for identity in traced:
-        image, _ = _read_image(tiffs[identity])
+        picture = _read_image(tiffs[identity])
         number = re.search(r"\d+", identity)
         subject = number.group() if number else identity
         scale = tables.factor(factors[identity]) if identity in factors else None
         profiles = [tables.profile(chosen[0] / f"{identity}-{which}.txt") for which in ("LI", "MA")]
-        yield with_contours(untraced(image, scale, subject, identity), *profiles)
+        yield with_contours(untraced(picture, scale, subject, identity), *profiles)
 
 
-def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
-    """The (first) frame of a DICOM ultrasound image, gray uint8 [H, W], and its vertical mm per pixel.
+def read_dicom(path: Path | str) -> Picture:
+    """The (first) frame of a DICOM ultrasound image, with its vertical mm per pixel.
 
-    The scale is that of the first two-dimensional calibration region in centimetres; None if the
-    file has none.
+    The scale is that of its two-dimensional calibration regions in centimetres; None if the file has none, or several
+    that differ. Raises UserError for another modality.
     """
     path = Path(path)
     dataset = dicom.read(path)
+    modality = dicom.modality(dataset)
+    if modality not in _ULTRASOUND:
+        raise UserError(
+            f"{path}: its DICOM Modality is {modality}, not US: leave it out, or give it as PNG if you are sure"
+        )
     deep = dicom.stored(dataset, path, first=True).dtype != np.uint8
     if deep and dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
         raise UserError(f"{path} has {dataset.BitsAllocated}-bit pixels; export it with 8 bits.")
-    gray = np.asarray(images.as_rgb(dicom.shown(dataset, path, first=True)).convert("L"))
-    for region in dataset.get("SequenceOfUltrasoundRegions", []):
+    picture = _picture(images.as_rgb(dicom.shown(dataset, path, first=True)))
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    notes = [f"{path}: the first of its {frames} frames is read."] if frames > 1 else []
+    scales = _scales(dataset)
+    if len(scales) > 1:
+        own = " and ".join(f"{scale:g}" for scale in scales)
+        notes.append(f"{path}: its regions have {own} mm per pixel, so that none is taken.")
+    one = tables.plausible(scales[0], f"{path}, PhysicalDeltaY") if len(scales) == 1 else None
+    return picture._replace(mm_per_pixel=one, notes=tuple(notes))
+
+
+def _scales(dataset: pydicom.Dataset) -> list[float]:
+    """The different mm per pixel, to a thousandth, of a file's two-dimensional regions in centimetres."""
+    scales: list[float] = []
+    for region in dataset.get("SequenceOfUltrasoundRegions") or []:
         units = region.get("PhysicalUnitsYDirection"), region.get("PhysicalUnitsXDirection")
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
-            return gray, 10 * abs(float(region.PhysicalDeltaY))
-    return gray, None
+            scale = 10 * abs(float(region.PhysicalDeltaY))
+            if not any(np.isclose(scale, known, rtol=_SAME_SCALE) for known in scales):
+                scales.append(scale)
+    return scales
 
 
 def _folder(directory: Path | str) -> Path:
@@ -138,10 +161,13 @@ def _folder(directory: Path | str) -> Path:
     return directory
 
 
-def _read_image(path: Path) -> tuple[NDArray[np.uint8], float | None]:
-    if images.is_dicom(path):
-        return read_dicom(path)
-    return np.asarray(images.eight_bit(path).convert("L")), None
+def _read_image(path: Path) -> Picture:
+    return read_dicom(path) if images.is_dicom(path) else _picture(images.eight_bit(path))
+
+
+def _picture(shown: Image.Image) -> Picture:
+    """In gray, of RGB."""
+    return Picture(np.asarray(shown.convert("L")), colour=images.in_colour(np.asarray(shown)))
 
 
 def _contour_file(image: Path, which: str, images_in_folder: int) -> Path:

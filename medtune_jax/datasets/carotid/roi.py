@@ -7,6 +7,7 @@ has the smaller rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +19,8 @@ from medtune_jax.errors import UserError
 class Roi:
     """A gray image uint8 [H, W] and its contours: rows li and ma, float [W], NaN where untraced.
 
-    `mm_per_pixel` is vertical, None without calibration; `name` is unique in its data set.
+    `mm_per_pixel` is vertical, None without calibration; `name` is unique in its data set. colour: whether the
+    picture that it was read from is in colour; notes: how that was read, where that must be said.
     """
 
     image: NDArray[np.uint8]
@@ -27,12 +29,24 @@ class Roi:
     mm_per_pixel: float | None
     subject: str
     name: str
+    colour: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def untraced(image: NDArray[np.uint8], mm_per_pixel: float | None, subject: str, name: str) -> Roi:
+class Picture(NamedTuple):
+    """What a file holds, as the fields of `Roi`."""
+
+    image: NDArray[np.uint8]
+    mm_per_pixel: float | None = None
+    colour: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def untraced(picture: Picture, mm_per_pixel: float | None, subject: str, name: str) -> Roi:
     """An image whose contours are not known."""
-    rows = np.full(image.shape[1], np.nan)
-    return Roi(image, rows, rows, mm_per_pixel, subject, name)
+    rows = np.full(picture.image.shape[1], np.nan)
+    told = picture.colour, picture.notes
+    return Roi(picture.image, rows, rows, mm_per_pixel, subject, name, *told)
 
 
 def with_contours(roi: Roi, li_points: ArrayLike, ma_points: ArrayLike) -> Roi:

@@ -35,17 +35,18 @@ def calibration(table: Path) -> dict[Path, float]:
     scales = {}
     for line, row in read_table(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-        scales[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
+        scales[(table.parent / row["image"]).resolve()] = plausible(scale, f"{table}, line {line}")
     return scales
 
 
 def factor(path: Path) -> float:
-    return _plausible(
+    return plausible(
         _number(path.read_text().strip(), path, 1, "the calibration factor"), str(path)
     )
 
 
-def _plausible(mm_per_pixel: float, where: str) -> float:
+def plausible(mm_per_pixel: float, where: str) -> float:
+    """The calibration itself; UserError (where: it stands) for one that no ultrasound image can have."""
     if not 0.001 <= mm_per_pixel <= 1:
         raise UserError(f"{where}: {mm_per_pixel:g} mm per pixel is not plausible; is the unit mm?")
     return mm_per_pixel

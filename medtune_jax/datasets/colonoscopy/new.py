@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ _WANTED = f", which this study was trained on: give videos ({_VIDEOS}), images, 
 Folder = Callable[[Path, float | None, list[str]], Sequence[FrameFile]]
 
 
+def check_interval(every: float | None) -> None:
+    """UserError for seconds between the frames of a video that are none."""
+    if every is not None and not 0 < every < inf:
+        raise UserError(f"seconds is {every:g}: give more than 0 between two frames of a video")
+
+
 def listed(
     inputs: Sequence[Path], every: float | None, folder: Folder | None = None
 ) -> tuple[list[FrameFile], list[str]]:
@@ -32,6 +39,7 @@ def listed(
     read (`plain.read`); one with images is one video. Raises UserError for inputs that are neither videos nor images,
     folders without any, and two frames of one name.
     """
+    check_interval(every)
     files: list[FrameFile] = []
     bad: list[str] = []
     for path in inputs:

@@ -64,7 +64,7 @@ def test_figures_on_new_volumes_are_those_of_a_direct_evaluation(study, tmp_path
     (new / "p9" / "dicom").mkdir(parents=True)
     (new / "p9" / "dicom" / "1.dcm").write_bytes(b"no DICOM")
     found = predict(study, [new], tmp_path / "all")
-    assert "1 of 3 could not be read" in found.unreadable
+    assert "1 of 3 could not be used" in found.unreadable
     table, cases = rows_of(tmp_path / "all" / "predictions.csv"), find_cases(new)[:2]
     single = []
     for number, run in enumerate(sorted(p.parent for p in study.glob("runs/*/weights"))):
@@ -138,5 +138,5 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     with pytest.raises(UserError, match="empty holds no CT volume"):
         predict(study, [tmp_path / "empty"], tmp_path / "out")
     (tmp_path / "b.nii").write_bytes(b"no volume")
-    with pytest.raises(UserError, match=r"1 of 1 could not be read(.|\n)*b\.nii"):
+    with pytest.raises(UserError, match=r"1 of 1 could not be used(.|\n)*b\.nii"):
         predict(study, [tmp_path / "b.nii"], tmp_path / "out")

@@ -106,7 +106,7 @@ def test_broken_files_are_listed_and_the_others_done(study, film, tmp_path):
     (folder / "broken.mp4").write_bytes(b"no video")
     (folder / "n0" / "9.png").write_bytes(b"no image")
     found = predict(study, [folder, film], tmp_path / "out", labels="none")
-    assert "2 of 7 could not be read" in found.unreadable
+    assert "2 of 7 could not be used" in found.unreadable
     assert "broken.mp4" in found.unreadable and "9.png" in found.unreadable
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 5
 
@@ -119,7 +119,7 @@ def test_inputs_of_another_kind_are_refused(study, tmp_path):
     with pytest.raises(UserError, match="empty holds neither a video nor an image, which"):
         predict(study, [tmp_path / "empty"], tmp_path / "out")
     (tmp_path / "a.mp4").write_bytes(b"no")
-    with pytest.raises(UserError, match="1 of 1 could not be read"):
+    with pytest.raises(UserError, match="1 of 1 could not be used"):
         predict(study, [tmp_path / "a.mp4"], tmp_path / "out")
 
 

@@ -129,7 +129,7 @@ def test_unreadable_files_are_listed_and_the_others_done(study, new, tmp_path, c
     assert cli.run(command) == cli.BAD_INPUT
     said = capsys.readouterr()
     assert "48 images" in said.out and "AUC" in said.out
-    assert "1 of 49 could not be read" in said.err and "broken.png" in said.err
+    assert "1 of 49 could not be used" in said.err and "broken.png" in said.err
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 48
 
 
@@ -177,7 +177,7 @@ def test_inputs_of_another_kind_are_refused(study, new, tmp_path):
     film = write(tmp_path / "films" / "a.mp4")
     with pytest.raises(UserError, match=r"holds no image \(found: 1 .mp4\)"):
         predict(study, [film.parent], out)
-    with pytest.raises(UserError, match="1 of 1 could not be read"):
+    with pytest.raises(UserError, match="1 of 1 could not be used"):
         predict(study, [write(tmp_path / "no.png", b"no")], out)
     table = write(tmp_path / "t.csv", b"image,label,patient\n0.png,drak,p\n")
     with pytest.raises(UserError, match="'drak', none of the study's classes"):

@@ -190,7 +190,7 @@ def test_what_was_mended_beside_an_image_is_read_anew(run, images, tmp_path):
     Image.open(image).crop((0, 10, 40, 50)).save(image)
     content = table.read_bytes()
     table.unlink()
-    with pytest.raises(UserError, match=r"1 of 1 could not be read; mend.*\n.*no calibration"):
+    with pytest.raises(UserError, match=r"1 of 1 could not be used; mend.*\n.*no calibration"):
         predict(run, [image], tmp_path / "out", labels="none")
     table.write_bytes(content)
     assert "mean" in predict(run, [image], tmp_path / "out", labels="none").summary
@@ -248,7 +248,7 @@ def test_several_networks_labels_and_what_cannot_be_read(run, tmp_path):
     (new / "subject0000" / "broken.png").write_bytes(b"no")
     one, two = tmp_path / "one", tmp_path / "two"
     found = predict(run, [new], one)
-    assert "1 of 3 could not be read" in found.unreadable and "broken.png" in found.unreadable
+    assert "1 of 3 could not be used" in found.unreadable and "broken.png" in found.unreadable
     assert len((one / "thickness.csv").read_text().splitlines()) == 3
     metrics = list(csv.DictReader((one / "metrics.csv").open()))
     assert [row["figure"] for row in metrics] == [f"{name}_um" for name in ERRORS]

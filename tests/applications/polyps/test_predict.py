@@ -116,7 +116,7 @@ def test_frames_without_masks_and_larger_ones_are_scored_too(study, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     paths = [tmp_path / "large.png", tmp_path / "broken.png"]
     found = predict(study, paths, tmp_path / "out", overlays="all")
-    assert "1 of 2 could not be read" in found.unreadable
+    assert "1 of 2 could not be used" in found.unreadable
     rows = rows_of(tmp_path / "out" / "predictions.csv")
     assert rows and "lesion" not in rows[0] and not (tmp_path / "out" / "metrics.csv").exists()
     assert max(float(row["col"]) for row in rows) > 512  # pixels of the frame as it was given
