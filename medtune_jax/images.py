@@ -33,7 +33,10 @@ _ASSOCIATED, _UNASSOCIATED = (
 )  # TIFF's extra samples that are alpha; others mean what only their writer knows
 _ORIENTATION = 274
 _INFINITE = 1e30
-_TINT = 8.0
+_COLOURED, _SHARE = (
+    16,
+    0.2,
+)  # of 255: how far channels lie apart in a coloured pixel; of a picture's pixels
 _OF_8_BITS = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes
 _WITH_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WITH_ALPHA = ((2,), (4,))  # channels of an array
@@ -205,12 +208,12 @@ def as_rgb(array: np.ndarray) -> Image.Image:
 
 
 def in_colour(picture: np.ndarray) -> bool:
-    """Whether uint8 [H, W, 3] is in colour: the channels of its pixels lie 8 of 255 apart in the mean.
+    """Whether uint8 [H, W, 3] is in colour: a fifth of its pixels is.
 
     Coloured letters or marks on a gray picture do not make it so, nor does what JPEG leaves.
     """
-    thin = picture[::2, ::2].astype(np.int16)
-    return bool((thin.max(axis=-1) - thin.min(axis=-1)).mean() >= _TINT)
+    thin = picture[::2, ::2]
+    return bool((thin.max(axis=-1) - thin.min(axis=-1) >= _COLOURED).mean() >= _SHARE)
 
 
 def images_in(folder: Path) -> list[Path]:

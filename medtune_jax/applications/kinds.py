@@ -58,7 +58,9 @@ class Kinds:
 
 def read_kinds(ensemble: Ensemble) -> Kinds | None:
     """Of a study's pictures; None where it recorded none. UserError for a damaged record."""
-    path = ensemble.directory / "application" / KINDS
+    if ensemble.study is None:
+        return None
+    path = ensemble.study / "application" / KINDS
     try:
         return Kinds(**json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -107,8 +109,8 @@ def differences(study: Kinds | None, new: Kinds, noun: str) -> list[str]:
     """What there is to say of new pictures (noun: images, frames) beside a study's, a sentence each."""
     if study is None:
         return [
-            f"note: whether these {noun} are of the kind that the study learned from is not known, since it was made "
-            "before studies recorded that; the same sweep, run again, records it"
+            f"note: no record says of which kind the study's {noun} were, so that these were not compared with them; "
+            "the same sweep, run again, writes it"
         ]
     return [f"note: {said}" for said in _differences(study, new, noun)]
 

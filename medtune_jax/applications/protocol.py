@@ -150,14 +150,15 @@ class Predicted(NamedTuple):
 class Prediction(NamedTuple):
     """How trained networks are used on new cases (see `applications.predict`).
 
-    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted. takes: what a person gives
-    it, for a page. check: (Ensemble, **options) -> anything; raises UserError where its study lacks what `run` takes
-    from it, and for options that no input could be predicted with.
+    run: (Ensemble, files and folders that exist, output directory, **options) -> Predicted. takes, shows: for a page,
+    what a person gives it, and what its pictures show. check: (Ensemble, **options) -> anything; raises UserError where
+    its study lacks what `run` takes from it, and for options that no input could be predicted with.
     """
 
     run: Callable[..., Predicted]
     options: tuple[Option, ...] = ()
     takes: str = "an image"
+    shows: str = ""
     check: Callable[..., object] = lambda ensemble, **options: None
 
 

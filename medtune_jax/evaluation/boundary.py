@@ -14,6 +14,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import readers
 from medtune_jax.evaluation.readers import Estimate, Readings, Scale
 from medtune_jax.evaluation.sweep import Statistic
+from medtune_jax.words import count
 
 MICROMETRES_PER_MM = 1000.0
 _NORMAL_95 = float(norm.ppf(0.975))
@@ -128,7 +129,9 @@ def too_few(subjects: Sequence[str] | np.ndarray) -> str:
     known = len(np.unique(subjects))
     if known >= readers.LEAST_PATIENTS:
         return ""
-    return f"there are {known} test subjects: an interval takes at least {readers.LEAST_PATIENTS}"
+    verb = "is" if known == 1 else "are"
+    least = readers.LEAST_PATIENTS
+    return f"there {verb} {count(known, 'test subjects')}: an interval takes at least {least}"
 
 
 def _weighted_limits(difference: np.ndarray, weights: np.ndarray) -> np.ndarray:

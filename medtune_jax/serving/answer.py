@@ -62,7 +62,7 @@ class Served:
         prediction.check(self.ensemble, **self.options)
         if self.options.get("labels", "") not in ("", NO_LABELS):
             raise UserError("a page takes no table of labels: give it to medtune predict")
-        self.takes = prediction.takes
+        self.takes, self.shows = prediction.takes, prediction.shows
         self.first: FinishedRun = load(self.ensemble.members[0].run or self.ensemble.directory)
         """The run whose figures the page gives."""
         self.limits: dict[str, str] = study_sections(self.first)
@@ -83,11 +83,11 @@ class Served:
                 raise UserError(_without(given, str(error))) from error
             lines = [*found.summary.splitlines(), *found.unreadable.splitlines()]
             said = [line.split(f": {output}")[0] for line in lines if _NO_NOTE not in line]
-            return self._answer(output, tuple(_without(given, line) for line in said))
+            return self._answer(output, given, tuple(_without(given, line) for line in said))
 
-    def _answer(self, output: Path, notes: tuple[str, ...]) -> Answer:
+    def _answer(self, output: Path, given: Path, notes: tuple[str, ...]) -> Answer:
         tables = {
-            path.name: _rows(path)
+            path.name: [[_without(given, cell) for cell in row] for row in _rows(path)]
             for path in sorted(output.glob("*.csv"))
             if not path.name.endswith(_NO_TABLE)
         }

@@ -24,6 +24,9 @@ _DROPPED = "dropped"  # what a folder of files that were dropped together is cal
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN = ("Performance on the test set", "Limits")
 _BLUE = "#1f5f9e"  # white on it can be read (contrast 6.6)
+_WIDE = 560
+_PAGE = 10  # rows of a table
+_MARKDOWN = ["tables", "fenced-code-blocks", "code-friendly"]  # the last: li_error_px is one word
 _NO_DEVICE = "Research only: no medical device, and its output is no diagnosis."
 
 
@@ -85,13 +88,14 @@ def _page(served: Served) -> None:
             max_files=_MOST,
             auto_upload=True,
         ).classes("w-full")
+        ui.add_css(".q-uploader__subtitle {display: none}")  # '0.0B / 0.00%': it empties at once
         result = ui.column().classes("w-full gap-2").props("aria-live=polite")
         ui.label("What this study can and cannot say").classes("text-xl").props(
             "role=heading aria-level=2"
         )
         for name, text in served.limits.items():
             with ui.expansion(name, value=name in _OPEN).classes("w-full"):
-                ui.markdown(text).classes("w-full overflow-x-auto")
+                ui.markdown(text, extras=_MARKDOWN).classes("w-full overflow-x-auto")
 
 
 def _networks(served: Served) -> str:
@@ -125,7 +129,7 @@ async def _show(served: Served, event: MultiUploadEventArguments, result: ui.col
         if isinstance(found, UserError):
             ui.label(str(found)).classes("text-negative whitespace-pre-wrap")
         else:
-            _answer(found)
+            _answer(found, served.shows)
 
 
 def plain(name: str) -> str:
@@ -133,7 +137,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^\w.() -]", "_", Path(name).name).lstrip(". ") or "file"
 
 
-def _answer(found: Answer) -> None:
+def _answer(found: Answer, shows: str) -> None:
     if found.called:
         ui.label(f"Called: {found.called}").classes("text-lg font-bold")
     for name, (probability, spread) in found.probabilities.items():
@@ -143,16 +147,23 @@ def _answer(found: Answer) -> None:
     for note in found.notes:
         ui.label(note)
     for name, picture in found.pictures.items():
-        ui.image(picture).classes("w-full max-w-2xl").props(f'alt="{name}" fit=contain')
+        # On a phone a wide figure is scrolled, since its letters would shrink to specks.
+        least = f"min-width: {_WIDE}px" if picture.width > 2 * picture.height else ""
+        with ui.element("div").classes("w-full max-w-2xl overflow-x-auto"):
+            ui.image(picture).style(least).props(f'alt="{name}" fit=contain')
         if len(found.pictures) > 1:
             ui.label(name).classes("text-sm")
+    if found.pictures:
+        ui.label(shows).classes("text-sm")
     for name, (head, *rows) in found.tables.items():
-        ui.table(
+        table = ui.table(
             columns=[_column(title) for title in head],
             rows=[dict(zip(head, map(_cell, row), strict=True)) for row in rows],
             title=name,
-            pagination=10,
+            pagination=_PAGE,
         ).classes("w-full")
+        if len(rows) <= _PAGE:
+            table.props("hide-bottom")
 
 
 def _column(title: str) -> Mapping[str, Any]:

@@ -94,7 +94,7 @@ def test_the_record_is_read_back_and_an_older_study_has_none(tmp_path):
     assert read_kinds(study_at(tmp_path / "new", kinds.file["kinds.json"])) == kinds
     assert read_kinds(study_at(tmp_path)) is None
     (line,) = differences(None, kinds, "frames")
-    assert "is not known" in line
+    assert "no record" in line
     with pytest.raises(UserError, match=r"kinds\.json is damaged"):
         read_kinds(study_at(tmp_path, b"{"))
 

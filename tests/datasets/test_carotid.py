@@ -1,5 +1,7 @@
 """Layouts in, regions out; and every kind of bad input with its own sentence."""
 
+import copy
+
 import numpy as np
 import pydicom
 import pytest
@@ -268,6 +270,26 @@ def test_dicom_brings_its_calibration_and_fits_the_plain_layout(tmp_path):
     assert read.li == pytest.approx(roi.li)
 
 
+def test_dicom_that_contradicts_itself_is_no_calibration_and_another_modality_is_refused(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", phantom_roi(0).image)
+    dataset = pydicom.dcmread(path)
+    (region,) = dataset.SequenceOfUltrasoundRegions
+    for delta, scale, said in ((0.006, 0.06, []), (0.009, None, ["0.06 and 0.09 mm per pixel"])):
+        other = copy.deepcopy(region)
+        other.PhysicalDeltaY = delta
+        dataset.SequenceOfUltrasoundRegions = Sequence([region, other])
+        dataset.save_as(path)
+        found = read_dicom(path)
+        assert found.mm_per_pixel == scale
+        assert all(text in note for text, note in zip(said, found.notes, strict=True))
+    absurd = read_dicom(write_dicom(path, phantom_roi(0).image, delta=5.0))
+    assert absurd.mm_per_pixel is None and "50 mm per pixel" in absurd.notes[0]
+    dataset.Modality = "CT"
+    dataset.save_as(path)
+    with pytest.raises(UserError, match=r"a\.dcm: its DICOM Modality is CT, not US"):
+        read_dicom(path)
+
+
 def test_dicom_frames_colour_and_units(tmp_path):
     film = np.stack([phantom_roi(k).image for k in range(3)])
     path = write_dicom(tmp_path / "film.dcm", film)
@@ -276,6 +298,8 @@ def test_dicom_frames_colour_and_units(tmp_path):
     assert (read_dicom(colour)[0] == film[0]).all()
     inverse = write_dicom(tmp_path / "inv.dcm", film[0], photometric="MONOCHROME1")
     assert (read_dicom(inverse)[0] == 255 - film[0]).all()
+    (note,) = read_dicom(path).notes
+    assert "first of its 3 frames" in note
     # A Doppler trace is scaled in seconds, not centimetres: that is no calibration.
     assert read_dicom(write_dicom(tmp_path / "time.dcm", film[0], units=4))[1] is None
     assert read_dicom(write_dicom(tmp_path / "none.dcm", film[0], delta=None))[1] is None

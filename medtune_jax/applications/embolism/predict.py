@@ -114,6 +114,8 @@ PREDICTION = Prediction(
     predict,
     (option(PER_VOLUME[1], "volume"), *OPTIONS),
     "a CT angiogram (NIfTI, NRRD, or all the slices of a DICOM series)",
+    "The best candidates from left to right, the vessel's cross-section above its longitudinal plane; in .maps.png "
+    "each, and beside it, in warm colours, what speaks for an embolus.",
     _check,
 )
 

@@ -29,6 +29,7 @@ from medtune_jax.errors import UserError
 from medtune_jax.evaluation import log_odds
 from medtune_jax.patches import Crops, padded
 from medtune_jax.paths import write_whole
+from medtune_jax.words import count
 
 _PART = 16  # frames in memory at a time; as many are read ahead
 _SHOWN = 4  # crops of a frame that are explained
@@ -108,6 +109,7 @@ PREDICTION = Prediction(
         *OPTIONS,
     ),
     "a colonoscopy frame or video",
+    "Crops of the frame, and beside each, in warm colours, what speaks for what the frame is called.",
     _check,
 )
 
@@ -151,7 +153,7 @@ def _write(
     videos = columns["video"]
     said = write_classified(ensemble, output, columns, scores, labels, videos)
     drawn = _timelines(ensemble, output, files, scores)
-    return [*said, f"timelines of {drawn} videos: {output}"] if drawn else said
+    return [*said, f"timelines of {count(drawn, 'videos')}: {output}"] if drawn else said
 
 
 def _timelines(

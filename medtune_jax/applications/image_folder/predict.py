@@ -133,6 +133,7 @@ PREDICTION = Prediction(
         Option("columns", "", "its own names for these, as in image_id,dx,lesion_id"),
         *OPTIONS,
     ),
+    shows="Beside the image, in warm colours: what speaks for what it is called.",
     check=_check,
 )
 

@@ -222,6 +222,7 @@ PREDICTION = Prediction(
         Option("labels", "", "none: leave an expert's contours beside the images out"),
     ),
     "a region of an ultrasound image (with calibration.csv, unless it is a DICOM file)",
+    "Yellow: the lumen-intima interface. Blue: the media-adventitia interface. Red below: columns that are unsure.",
     lambda ensemble, **options: _check_options(**options),
 )
 

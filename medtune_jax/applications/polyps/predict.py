@@ -150,6 +150,8 @@ PREDICTION = Prediction(
         *OPTIONS,
     ),
     "a colonoscopy frame or video",
+    "The frame with the boxes that are marked and their probabilities; in maps/ each, and beside it, in warm colours, "
+    "what speaks for a polyp.",
     _check,
 )
 

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,21 @@ def read_new(path: Path | str, contours: bool = True) -> Roi:
     path = Path(path)
     picture = _read_image(path)
     known: dict[Path, float] = {}
-    for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
-        known |= tables.calibration(table) if table.is_file() else {}
+    above = [folder / tables.CALIBRATION for folder in (path.parent.parent, path.parent)]
+    found = [table for table in above if table.is_file()]
+    for table in found:
+        known |= tables.calibration(table)
     scale = known.get(path.resolve(), picture.mm_per_pixel)
+    if scale is None and found:
+        picture = picture._replace(notes=(*picture.notes, f"{found[-1]} does not name it."))
     roi = untraced(picture, scale, path.absolute().parent.name, path.as_posix())
     siblings = sum(p.suffix.lower() in SUFFIXES for p in path.absolute().parent.iterdir())
     sources = [_own_contour(path, which, siblings) for which in ("LI", "MA")] if contours else []
-    found = [tables.csv_points(source) for source in sources if source]
-    return with_contours(roi, *found) if len(found) == 2 else roi
+    there = [source for source in sources if source]
+    if len(there) == 1:
+        alone = f"{there[0]} is alone: contours count in pairs, LI and MA."
+        return replace(roi, notes=(*roi.notes, alone))
+    return with_contours(roi, *map(tables.csv_points, there)) if there else roi
 
 
 def read_cubs(directory: Path | str, expert: str | None = None, margin: int = 24) -> list[Roi]:
@@ -118,8 +126,8 @@ def cubs_images(directory: Path | str, expert: str | None = None) -> Iterator[Ro
 def read_dicom(path: Path | str) -> Picture:
     """The (first) frame of a DICOM ultrasound image, with its vertical mm per pixel.
 
-    The scale is that of its two-dimensional calibration regions in centimetres; None if the file has none, or several
-    that differ. Raises UserError for another modality.
+    The scale is that of its two-dimensional calibration regions in centimetres; None if the file has none, several
+    that differ, or one that cannot be. Raises UserError for another modality.
     """
     path = Path(path)
     dataset = dicom.read(path)
@@ -135,10 +143,13 @@ def read_dicom(path: Path | str) -> Picture:
     frames = int(dataset.get("NumberOfFrames") or 1)
     notes = [f"{path}: the first of its {frames} frames is read."] if frames > 1 else []
     scales = _scales(dataset)
+    own = " and ".join(f"{scale:g}" for scale in scales)
     if len(scales) > 1:
-        own = " and ".join(f"{scale:g}" for scale in scales)
         notes.append(f"{path}: its regions have {own} mm per pixel, so that none is taken.")
-    one = tables.plausible(scales[0], f"{path}, PhysicalDeltaY") if len(scales) == 1 else None
+    elif not all(map(tables.is_plausible, scales)):
+        notes.append(f"{path}: it states {own} mm per pixel, which cannot be and is not taken.")
+        scales = []
+    one = scales[0] if len(scales) == 1 else None
     return picture._replace(mm_per_pixel=one, notes=tuple(notes))
 
 

@@ -45,10 +45,17 @@ def factor(path: Path) -> float:
     )
 
 
+def is_plausible(mm_per_pixel: float) -> bool:
+    """Whether an ultrasound image can have it."""
+    return 0.001 <= mm_per_pixel <= 1
+
+
 def plausible(mm_per_pixel: float, where: str) -> float:
-    """The calibration itself; UserError (where: it stands) for one that no ultrasound image can have."""
-    if not 0.001 <= mm_per_pixel <= 1:
-        raise UserError(f"{where}: {mm_per_pixel:g} mm per pixel is not plausible; is the unit mm?")
+    """The calibration itself; UserError (where: it stands) unless it `is_plausible`."""
+    if not is_plausible(mm_per_pixel):
+        raise UserError(
+            f"{where}: {mm_per_pixel:g} mm per pixel is not plausible, give 0.001 to 1; is the unit mm?"
+        )
     return mm_per_pixel
 
 
