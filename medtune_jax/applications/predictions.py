@@ -103,6 +103,17 @@ def thresholds_of(ensemble: Ensemble) -> tuple[np.ndarray | None, str]:
     return np.stack(found), ""
 
 
+def threshold_words(ensemble: Ensemble) -> str:
+    """From which probability on each class is called, as `called` does it; '' where no threshold decides."""
+    thresholds, classes = thresholds_of(ensemble)[0], ensemble.classes
+    if thresholds is None or (len(classes) > 2 and not ensemble.findings):
+        return ""
+    limits = log_odds.probabilities(thresholds.mean(axis=0)).tolist()
+    positive = classes if ensemble.findings else classes[1:]
+    said = ", ".join(f"{name} from {x:.3g}" for name, x in zip(positive, limits, strict=True))
+    return f"Called by its probability: {said} on, chosen on validation {ensemble.application.words.cases}."
+
+
 def called(ensemble: Ensemble, scores: np.ndarray) -> list[str]:
     """What each of N images is called, of scores [S, N, C]: a class, or the findings that are there, apart by |.
 

@@ -15,7 +15,7 @@ from PIL import Image
 from medtune_jax.applications.ensemble import Ensemble, load_all
 from medtune_jax.applications.mapping import MAPS
 from medtune_jax.applications.predict import predict, prediction_of
-from medtune_jax.applications.predictions import NO_LABELS, PREDICTIONS
+from medtune_jax.applications.predictions import NO_LABELS, PREDICTIONS, threshold_words
 from medtune_jax.errors import UserError
 from medtune_jax.export.card import study_sections
 from medtune_jax.export.run import FinishedRun, load
@@ -82,7 +82,9 @@ class Served:
             except UserError as error:
                 raise UserError(_without(given, str(error))) from error
             lines = [*found.summary.splitlines(), *found.unreadable.splitlines()]
-            said = [line.split(f": {output}")[0] for line in lines if _NO_NOTE not in line]
+            hidden = (_NO_NOTE, str(output / MAPS))
+            lines = [line for line in lines if not line.endswith(hidden)]
+            said = [line.split(f": {output}")[0] for line in lines]
             return self._answer(output, given, tuple(_without(given, line) for line in said))
 
     def _answer(self, output: Path, given: Path, notes: tuple[str, ...]) -> Answer:
@@ -96,7 +98,8 @@ class Served:
         row = dict(zip(head, rows[0], strict=True)) if classed else {}
         if classed:
             del tables[PREDICTIONS]
-            notes = notes[1:]  # the first counts one
+            threshold = threshold_words(self.ensemble)
+            notes = (*([threshold] if threshold else []), *notes[1:])  # the first counts one
         elif _MARKED in head:  # candidates, the most probable first
             place = head.index(self.ensemble.classes[-1])
             tables[PREDICTIONS] = [head, *sorted(rows, key=lambda row: -float(row[place]))]
