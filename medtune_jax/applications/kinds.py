@@ -4,7 +4,6 @@ said.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.errors import UserError
 from medtune_jax.images import in_colour, is_dicom
 from medtune_jax.patches import Records
+from medtune_jax.paths import json_by_sum, json_with_sum
 from medtune_jax.words import count
 
 KINDS = "kinds.json"
@@ -47,7 +47,7 @@ class Kinds:
     @property
     def file(self) -> dict[str, bytes]:
         """Among a `Dataset`'s files."""
-        return {KINDS: json.dumps(asdict(self), indent=2).encode()}
+        return {KINDS: json_with_sum(asdict(self))}
 
     def __str__(self) -> str:
         said = [f"{count(n, 'DICOM files')} of modality {m}" for m, n in self.modalities.items()]
@@ -62,10 +62,12 @@ def read_kinds(ensemble: Ensemble) -> Kinds | None:
         return None
     path = ensemble.study / "application" / KINDS
     try:
-        return Kinds(**json.loads(path.read_bytes()))
+        found = json_by_sum(path)
+        numbers = (int(found[name]) for name in ("unstated", "colour", "gray"))
+        return Kinds(dict(found["modalities"]), *numbers)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is damaged ({error}): run the same sweep again, which writes it anew"
         ) from error

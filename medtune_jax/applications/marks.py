@@ -50,8 +50,13 @@ def threshold_at(ensemble: Ensemble, truth: Truth, rate: float) -> float:
     """
     if not 0 <= rate < inf:
         raise UserError(f"false_positives is {rate:g}: give how many an image may have, 0 or more")
+    lost = next((run.run for run in ensemble.runs if run.scores is None), None)
     test = ensemble.results.test
-    assert test is not None  # a run with weights has scores
+    if lost or test is None:
+        raise UserError(
+            f"the result of {lost} is damaged or gone, and its scores set from which one on a candidate is marked: run "
+            "the sweep again"
+        )
     mean = mean_score(np.stack([run.scores for run in ensemble.runs if run.scores is not None]))
     scores = truth.in_order(test.names, mean)
     false = np.sort(scores[~truth.positive])[::-1]

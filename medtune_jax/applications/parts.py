@@ -25,6 +25,7 @@ from medtune_jax.progress import reported, say
 Item = TypeVar("Item")
 Data = TypeVar("Data")
 Arrays = dict[str, np.ndarray]
+TABLES = ("predictions.csv", "metrics.csv", "frames.csv", "volumes.csv", "thickness.csv")
 _FOLDER = ".unfinished"
 _PLACE, _BAD = "place", "bad"
 _SHOWN = 20
@@ -76,6 +77,8 @@ def predicted(
     bad = [*lost, *(line for part in parts for line in part[_BAD].tolist())]
     good = [part for part in parts if len(part[_PLACE])]
     said = _unreadable(bad, len(items) + len(lost))
+    for table in TABLES:  # of an earlier prediction, which may have had labels
+        (output / table).unlink(missing_ok=True)
     told = steps.write(np.concatenate([part[_PLACE] for part in good]), good) if good else []
     discard(output / _FOLDER)
     if not good:

@@ -65,6 +65,9 @@ def write_classified(
     told = {**columns, "called": called(ensemble, scores)}
     write_whole(output / PREDICTIONS, csv_bytes(score_table(ensemble, scores, told)))
     said = [f"{count(len(labels), words.cases)}: {output / PREDICTIONS}"]
+    if not any(told["called"]) and not ensemble.findings:
+        why = thresholds_of(ensemble)[1] or "a run's result is damaged or gone: run the sweep again"
+        said.append(f"note: nothing is called, since no threshold is known ({why})")
     if not known.any():
         return said
     own, of = np.array([label for label in labels if label is not None]), np.array(groups)[known]

@@ -45,7 +45,7 @@ def _weights(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _prediction_options(values: flags.FlagValues) -> str:
-    if not values.run:
+    if not values.run or "" in values.run:
         return "an application has options of its own: add --run=RUN to see them\n\n"
     from medtune_jax.applications.predict import load_all, prediction_of
 
@@ -76,8 +76,8 @@ def _with_options(
 
 
 def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
-    if not values.run:
-        raise UserError("no network given: add --run=STUDY/runs/NAME, or a checkpoint")
+    if not values.run or "" in values.run:
+        raise UserError("no network given: add --run=STUDY, or --run=STUDY/runs/NAME")
     if not values.output:
         raise UserError("no output directory given: add --output=DIR")
     from medtune_jax.applications.predict import load_all, predict

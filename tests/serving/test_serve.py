@@ -76,6 +76,7 @@ def test_an_answer_is_what_predict_writes(study, image, tmp_path):
     ((name, picture),) = found.pictures.items()
     assert picture.size == (2 * SIDE, SIDE) and name.startswith("maps/")
     assert not found.tables and all("/" not in note for note in found.notes)
+    assert re.search(r"dark from \d\S* on, chosen on validation images", found.notes[0])
 
 
 def test_files_that_are_dropped_together_are_answered_together(study, image, tmp_path):
@@ -85,6 +86,7 @@ def test_files_that_are_dropped_together_are_answered_together(study, image, tmp
     found = Served(study).answer(dropped(tmp_path, *files))
     head, *rows = found.tables["predictions.csv"]
     assert [row[head.index("image")] for row in rows] == ["bright one.png", "dark.png"]
+    assert str(tmp_path) not in str(found.tables)
     assert len(found.pictures) == 2 and not found.probabilities
     assert not any(name.startswith("logit") for name in head)
     assert found.notes[0] == "2 images"
@@ -115,6 +117,19 @@ def test_what_cannot_be_read_is_one_sentence_without_a_path_of_ours(study, tmp_p
 def test_a_name_is_no_path(given, kept):
     page = pytest.importorskip("medtune_jax.serving.page", reason="the extra serve is missing")
     assert page.plain(given) == kept
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"explain_stage": "fire99"}, "no stage 'fire99'"),
+        ({"labels": "nowhere.csv"}, "there is no table"),
+        ({"labels": __file__}, "takes no table of labels"),
+    ],
+)
+def test_options_are_refused_before_the_first_file(study, options, message):
+    with pytest.raises(UserError, match=message):
+        Served(study, options)
 
 
 def test_the_limits_are_those_of_the_model_card(study):

@@ -172,7 +172,15 @@ def _truth(ensemble: Ensemble, inputs: Sequence[Path], labels: str, columns: str
                 f"labels {labels} speak of the images of a folder: give that folder as the one input"
             )
         return _Truth({})
-    folder, data = inputs[0], ensemble.data
+    try:
+        return _labels_of(ensemble, inputs[0], labels, columns)
+    except UserError as error:  # the flag of a sweep has another name here
+        said = str(error).replace("--config.data.columns", "--columns")
+        raise UserError(said.replace("data.columns is", "--columns is")) from error
+
+
+def _labels_of(ensemble: Ensemble, folder: Path, labels: str, columns: str) -> _Truth:
+    data = ensemble.data
     table = Path(labels) if labels else find_table(folder)
     if table is not None:
         wanted = Wanted(",".join(ensemble.classes), data.uncertain, data.blank)

@@ -9,12 +9,14 @@ from PIL import Image
 
 from medtune_jax import cli
 from medtune_jax.applications import parts
+from medtune_jax.applications.kinds import KINDS, Kinds
 from medtune_jax.applications.mapping import Mapper
 from medtune_jax.applications.predict import load_all, predict
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import figures
 from medtune_jax.explanation import overlay
 from medtune_jax.study import default_config, sweep
+from tests.applications.test_kinds import write_dicom
 
 SIDE = 64
 
@@ -161,6 +163,47 @@ def test_an_interrupted_prediction_goes_on(study, new, tmp_path, monkeypatch):
     ]
 
 
+def test_tables_are_of_the_last_prediction_and_no_output_becomes_an_input(study, new, tmp_path):
+    run, out = runs_of(study)[0], tmp_path / "out"
+    predict(run, [new], out)
+    predict(run, [new / "0.png"], out)  # without labels
+    assert [path.name for path in out.iterdir()] == ["predictions.csv"]
+    with pytest.raises(UserError, match="would be inputs the next time"):
+        predict(run, [new], new / "out")
+    with pytest.raises(UserError, match="is a study, or a run of one"):
+        predict(run, [new], study)
+
+
+def test_another_modality_is_refused_and_the_others_are_done(study, tmp_path):
+    """The study's own record is replaced by that of one of radiographs."""
+    other = tmp_path / "study"
+    shutil.copytree(study, other)
+    record = Kinds.of(["DX"], [False]).file[KINDS]
+    (other / "application" / KINDS).write_bytes(record)
+    given = tmp_path / "new"
+    given.mkdir()
+    for modality in ("CR", "CT"):
+        write_dicom(given / f"{modality}.dcm", modality)
+    Image.effect_noise((SIDE, SIDE), 50).save(given / "gray.png")
+    out = tmp_path / "out"
+    found = predict(runs_of(other)[0], [given], out)
+    assert [row["image"] for row in rows_of(out / "predictions.csv")] == ["CR.dcm", "gray.png"]
+    assert "CT.dcm: its DICOM Modality is CT, and the study learned from DX" in found.unreadable
+    assert "1 of 2 images is without a DICOM Modality" in found.summary
+    assert "note: 3 of 3 images are gray" in predict(study, [given], out).summary
+    (other / "application" / KINDS).unlink()
+    assert "no record says" in predict(runs_of(other)[0], [given], out).summary
+
+
+def test_without_a_threshold_it_is_said_that_nothing_is_called(study, new, tmp_path):
+    other = tmp_path / "study"
+    shutil.copytree(study, other)
+    run = runs_of(other)[0]
+    (run / "result.json").write_text("{}")
+    found = predict(run, [new / "0.png"], tmp_path / "out")
+    assert "nothing is called, since no threshold is known" in found.summary
+
+
 def write(path, content=b""):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -184,6 +227,12 @@ def test_inputs_of_another_kind_are_refused(study, new, tmp_path):
         predict(study, [new], out, labels=str(table))
     with pytest.raises(UserError, match="there is no table"):
         predict(study, [new], out, labels="nowhere.csv")
+    with pytest.raises(UserError, match="--columns is 'a': name the columns"):
+        predict(study, [new], out, columns="a")
+    with pytest.raises(UserError, match="an input is ''"):
+        predict(study, [""], out)
+    with pytest.raises(UserError, match="add --explain"):
+        predict(study, [new], out, explain_by="occlusion")
 
 
 def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from medtune_jax import cli, weights
 from medtune_jax.applications.ensemble import Ensemble
+from medtune_jax.applications.intima_media.doubts import warn_about
 from medtune_jax.applications.intima_media.overlay import overlay
 from medtune_jax.applications.intima_media.patches import LI, MA
 from medtune_jax.applications.intima_media.predict import (
@@ -194,6 +195,31 @@ def test_what_was_mended_beside_an_image_is_read_anew(run, images, tmp_path):
         predict(run, [image], tmp_path / "out", labels="none")
     table.write_bytes(content)
     assert "mean" in predict(run, [image], tmp_path / "out", labels="none").summary
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unit": "cm"}, "unit is 'cm': choose mm or px"),
+        ({"mm_per_pixel": 0.0}, "0 mm per pixel is not plausible"),
+        ({"mm_per_pixel": -0.06}, "-0.06 mm per pixel is not plausible"),
+    ],
+)
+def test_options_that_measure_nothing_are_refused(run, images, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        predict(run, [images], tmp_path / "out", **options)
+
+
+def test_what_is_half_there_is_said(run, tmp_path):
+    """A contour without its twin, and a calibration of other images."""
+    new = write_subjects(tmp_path / "new", subjects=1, rois=1, seed=4)
+    folder = new / "subject0000"
+    (folder / "roi0.MA.csv").unlink()
+    (note,) = warn_about(read_new(folder / "roi0.png"))
+    assert "roi0.LI.csv is alone" in note
+    (new / "calibration.csv").write_text("image,mm_per_pixel\nelsewhere.png,0.06\n")
+    with pytest.raises(UserError, match=r"no calibration \(.*calibration\.csv does not name it"):
+        predict(run, [folder / "roi0.png"], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,17 @@ def test_marks_keep_to_the_false_positives_of_the_test_set(study, frames, tmp_pa
         assert len(list((out / "overlays").iterdir())) == len(marked)
 
 
+def test_a_threshold_needs_every_run_and_a_rate(study, frames, tmp_path):
+    other = tmp_path / "study"
+    shutil.copytree(study, other)
+    with pytest.raises(UserError, match="false_positives is -1"):
+        predict(other, [frames / "test"], tmp_path / "out", false_positives=-1.0)
+    run = next(path.parent for path in other.glob("runs/*/weights"))
+    (run / "scores.csv").unlink()
+    with pytest.raises(UserError, match=f"the result of {run.name} is damaged or gone"):
+        predict(other, [frames / "test"], tmp_path / "out")
+
+
 def test_frames_without_masks_and_larger_ones_are_scored_too(study, tmp_path):
     new = write_videos(tmp_path / "new", 2, 1, seed=3)
     image = Image.open(new / "v01" / "0.png")
