@@ -34,10 +34,13 @@ def at_home(path: str) -> str:
 
 
 def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
-    """A table as UTF-8 CSV, lines ended by a newline; the first row is the header. None is an empty cell."""
+    """A table as UTF-8 CSV, lines ended by a newline; the first row is the header. None is an empty cell.
+
+    Bytes of a file's name that are no UTF-8 are written as escapes.
+    """
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(errors="backslashreplace")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -156,7 +156,8 @@ def key_of(ensemble: Ensemble, options: Mapping[str, Any], paths: Sequence[Path]
         digest.update(sums.read_bytes() if sums and sums.is_file() else repr(member.run).encode())
     for path in paths:
         state = path.stat()
-        digest.update(f"{path.absolute()} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.absolute()))  # a name need not be UTF-8
+        digest.update(f" {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 

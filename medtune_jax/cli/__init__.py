@@ -6,6 +6,7 @@ A verb is a `Verb` in the file of its subject.
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ _HELP = ("-h", "--help", "--helpfull")
 
 def main() -> None:
     """The console command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         signals.listen()
         code = run(sys.argv[1:])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medtune_jax.cli.parsing import parse
-from medtune_jax.cli.verb import Verb, expect, number
+from medtune_jax.cli.verb import Verb, expect
 from medtune_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _predict(values: flags.FlagValues, arguments: Sequence[str]) -> None:
 
 
 def _serve(values: flags.FlagValues, arguments: Sequence[str]) -> None:
+    port = _port(values.port)
     runs = [argument for argument in arguments if not argument.startswith("-")]
     expect(runs, 1, "give one run, STUDY/runs/NAME, or STUDY for all that it kept")
     try:
@@ -109,10 +110,16 @@ def _serve(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     ensemble = load_all(runs)
     _, given = _with_options("serve", ensemble, values, arguments)
     served = Served(ensemble, {name: given[name] for name in given if values[name].present})
-    port = int(number("port", values.port or str(_PORT)))
     serve(
-        served, values.host or _HOST, port, lambda at: print(f"{at} (Ctrl-C ends it)", flush=True)
+        *(served, values.host or _HOST, port),
+        lambda at: print(f"{at} (Ctrl-C ends it)", flush=True),
     )
+
+
+def _port(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise UserError(f"--port={text} is no port: give 1 to 65535, or 0 for any that is free")
+    return int(text or _PORT)
 
 
 def _export(values: flags.FlagValues, arguments: Sequence[str]) -> None:

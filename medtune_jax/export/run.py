@@ -93,7 +93,7 @@ def load(directory: str | Path) -> FinishedRun:
     if run.status != DONE:
         reason = run.result.get("reason") or "it is missing or damaged"
         raise UserError(
-            f"{directory} has no result to export ({reason}): run the sweep again, or give another run"
+            f"{directory} has no finished result ({reason}): run the sweep again, or give another run"
         )
     if not (directory / "weights").is_dir():
         raise UserError(

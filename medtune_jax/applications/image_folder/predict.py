@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def predict(
     Raises:
       UserError: no image among the inputs, labels that are none of the study's classes, or no image that can be read.
     """
-    images = _listed(inputs)
+    images, passed_over = _listed(inputs)
     names, paths = list(images), list(images.values())
     truth = _truth(ensemble, inputs, labels, columns)
     scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
@@ -107,7 +108,7 @@ def predict(
         said = _write(ensemble, output, own, found["scores"], truth, maps)
         said += [f"what speaks for what each is called: {output / MAPS}"] if mapper else []
         new = Kinds.of(found["modality"].tolist(), found["colour"].tolist())
-        return [*said, *differences(kinds, new, "images")]
+        return [*said, *passed_over, *differences(kinds, new, "images")]
 
     steps = Steps(each(read), work, write, _PART, "images: parts")
     options = {"maps": drawn_by(mapper), "kinds": str(kinds)}
@@ -138,10 +139,12 @@ PREDICTION = Prediction(
 )
 
 
-def _listed(inputs: Sequence[Path]) -> dict[str, Path]:
-    """Images by name: the path from a folder that is the only input, else the path as it was given."""
+def _listed(inputs: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Images by name: the path from a folder that is the only input, else the path as it was given; and what there is
+    to say of other files.
+    """
     found: dict[str, Path] = {}
-    passed: dict[str, int] = {}
+    passed: Counter[str] = Counter()
     for path in inputs:
         if not path.is_dir():
             if path.suffix.lower() not in SUFFIXES and not is_dicom(path):
@@ -152,14 +155,15 @@ def _listed(inputs: Sequence[Path]) -> dict[str, Path]:
             found[path.as_posix()] = path
             continue
         below = images_below(path)
-        passed |= below.passed_over
+        passed.update(below.passed_over)
+    passed.pop(".csv", None)  # of labels
         for inside in below.paths:
             name = inside if len(inputs) == 1 else path / inside
             found[name.as_posix()] = path / inside
     if not found:
         other = f" (found: {named(passed)})" if passed else ""
         raise UserError(f"{inputs[0]} holds no image{other}: give images or folders of them")
-    return found
+    return found, [f"note: passed over {named(passed)}"] if passed else []
 
 
 def _truth(ensemble: Ensemble, inputs: Sequence[Path], labels: str, columns: str) -> _Truth:
