@@ -10,7 +10,7 @@ from medtune_jax.report import fairness, figures, markup
 from medtune_jax.report.conclusion import sentences
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
+from medtune_jax.report.runs import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.verdicts import MARGIN, judge
 from medtune_jax.words import count

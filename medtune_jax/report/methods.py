@@ -13,7 +13,7 @@ from medtune_jax.folders import named
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import FAILED, Depth
+from medtune_jax.report.runs import FAILED, Depth
 from medtune_jax.report.section import Section
 
 
