@@ -17,6 +17,13 @@ SQUEEZENET = ("conv1", *(f"fire{i}" for i in range(2, 10)), "conv10")
 DEPTHS = (*reversed(SQUEEZENET), "scratch")
 
 
+def middle_is_best(depth, fraction):
+    """fire6-conv10 is best; scratch needs data more than tuning does."""
+    if depth == "scratch":
+        return 1.2 * fraction
+    return (1.0, 1.6, 2.1, 2.6, 3.2, 2.4, 2.4, 2.2, 2.0, 1.6)[DEPTHS.index(depth)] * fraction**0.1
+
+
 def write_study(
     directory: Path,
     *,

@@ -13,7 +13,7 @@ from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
 from medtune_jax.report.reviewer import by_run, calibration, confusion, figures, subgroups
 from tests.report.fake_study import write_study
-from tests.report.test_report import text_of
+from tests.report.reading import text_of
 
 SMALL = {"depths": ("conv10", "fire9", "scratch"), "fractions": (1.0,), "seeds": 3, "patients": 60}
 SITES = np.repeat(
