@@ -19,7 +19,7 @@ from medtune_jax.report.load import load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.report.pairs import write_pairs
 from medtune_jax.report.results import write_results
-from medtune_jax.report.reviewer import by_run, write_tables
+from medtune_jax.report.reviewer_tables import by_run, write_tables
 from medtune_jax.report.runs import StudyResults
 from medtune_jax.report.section import Section, SectionMaker
 from medtune_jax.report.sections import SECTIONS
