@@ -24,7 +24,12 @@ def dry(images, study, capsys, *more, **fields):
 
 def test_jobs_sizes_and_hours_from_measured_steps(images, tmp_path, capsys):
     said = dry(
-        images, tmp_path / "study", capsys, sweep__depths="conv10,scratch", training__epochs=5
+        images,
+        tmp_path / "study",
+        capsys,
+        sweep__depths="conv10,scratch",
+        training__epochs=5,
+        training__batch=8,
     )
     assert "6 jobs, 12 runs, 1 workers (local)" in said
     lines = re.findall(
@@ -38,8 +43,8 @@ def test_jobs_sizes_and_hours_from_measured_steps(images, tmp_path, capsys):
         "scratch-f1",
     ]
     assert lines[0][1] > lines[2][1]
-    # 24 patches to train on are one batch of 32, five epochs, two seeds.
-    assert [int(line[3]) for line in lines] == [10] * 6
+    for _, patches, _, steps, _ in lines:  # five epochs of two seeds
+        assert int(steps) == 5 * 2 * -(-int(patches) // 8)
     by_depth = {line[0].split("-")[0]: float(line[4]) for line in lines}
     assert len(by_depth) == 2 and all(ms > 0 for ms in by_depth.values())
     assert re.search(r"device hours: at most \S+, by steps measured on this machine", said)
