@@ -125,6 +125,7 @@ def write_into(
     """`save` into an empty folder that the caller renames when all is in it. OSError where the disk refuses."""
     import orbax.checkpoint as ocp  # takes longer to import than all else
 
+    folder = folder.absolute()  # Orbax asks for it
     folder.mkdir(exist_ok=True)
     arrays = jax.tree.map(np.asarray, params)
     _ask_for_room(folder, sum(array.nbytes for array in jax.tree.leaves(arrays)))
