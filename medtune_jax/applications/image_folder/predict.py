@@ -156,13 +156,13 @@ def _listed(inputs: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
             continue
         below = images_below(path)
         passed.update(below.passed_over)
-    passed.pop(".csv", None)  # of labels
         for inside in below.paths:
             name = inside if len(inputs) == 1 else path / inside
             found[name.as_posix()] = path / inside
     if not found:
         other = f" (found: {named(passed)})" if passed else ""
         raise UserError(f"{inputs[0]} holds no image{other}: give images or folders of them")
+    del passed[".csv"]  # of labels
     return found, [f"note: passed over {named(passed)}"] if passed else []
 
 
