@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medtune_jax.applications.ensemble import Ensemble
 from medtune_jax.errors import UserError
 from medtune_jax.images import in_colour, is_dicom
 from medtune_jax.patches import Records
@@ -56,11 +55,11 @@ class Kinds:
         return "; ".join([*said, looked_at])
 
 
-def read_kinds(ensemble: Ensemble) -> Kinds | None:
-    """Of a study's pictures; None where it recorded none. UserError for a damaged record."""
-    if ensemble.study is None:
+def read_kinds(study: Path | None) -> Kinds | None:
+    """Of the pictures of a study, by its directory; None where it recorded none. UserError for a damaged record."""
+    if study is None:
         return None
-    path = ensemble.study / "application" / KINDS
+    path = study / "application" / KINDS
     try:
         found = json_by_sum(path)
         numbers = (int(found[name]) for name in ("unstated", "colour", "gray"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from medtune_jax.applications.kinds import read_kinds
 from medtune_jax.evaluation.classification import TITLES, Classification
 from medtune_jax.evaluation.log_odds import probabilities
 from medtune_jax.evaluation.readers import Estimate
@@ -120,6 +121,8 @@ def _data(run: FinishedRun) -> str:
         "of one person may lie on both sides and the figures below may be too good.**"
     )
     parts += [f"- {note}" for note in data.get("notes", ())]
+    kinds = read_kinds(study.directory)
+    parts += [f"Of the pictures: {kinds}."] if kinds else []
     parts.append(f"Fingerprint of the data: `{data.get('fingerprint', 'unknown')}`.")
     parts.append(
         f"Where they come from, years, devices, inclusion, ethics, who labelled them how: {FILL_IN}"

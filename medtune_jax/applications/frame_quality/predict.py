@@ -61,7 +61,7 @@ def predict(
     files = _labelled(files, labels)
     scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
     drawn_to = map_files([file.title for file in files]) if mapper else []
-    kinds = read_kinds(ensemble)
+    kinds = read_kinds(ensemble.study)
 
     def read(part: Sequence[FrameFile]) -> list[np.ndarray | str]:
         found = read_each(part)

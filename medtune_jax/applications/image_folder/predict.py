@@ -82,7 +82,7 @@ def predict(
     truth = _truth(ensemble, inputs, labels, columns)
     scorer, mapper = Scorer(ensemble), mapper_of(ensemble, **explain)
     drawn_to = map_files([Path(name).stem for name in names]) if mapper else []
-    kinds = read_kinds(ensemble)
+    kinds = read_kinds(ensemble.study)
 
     def read(path: Path) -> _Read:
         modality = modality_of(path)
@@ -117,7 +117,7 @@ def predict(
 
 def _check(ensemble: Ensemble, labels: str = "", columns: str = "", **explain: Any) -> None:
     del columns
-    read_kinds(ensemble)
+    read_kinds(ensemble.study)
     mapper_of(ensemble, **explain)
     if labels not in ("", NO_LABELS) and not Path(labels).is_file():
         raise UserError(f"there is no table {labels}: give a file image,label,patient")

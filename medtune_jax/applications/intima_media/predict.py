@@ -132,7 +132,7 @@ def predict(
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")
-    kinds = read_kinds(ensemble)
+    kinds = read_kinds(ensemble.study)
     classifiers = [classifier_of(member) for member in ensemble.members]
 
     def read(path: Path) -> Roi:

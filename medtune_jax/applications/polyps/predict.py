@@ -79,7 +79,7 @@ def predict(
     mapper = mapper_of(ensemble, **explain)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
     files, lost = listed(inputs, seconds, folder)
-    kinds = read_kinds(ensemble)
+    kinds = read_kinds(ensemble.study)
 
     def read(part: Sequence[FrameFile]) -> list[_Seen | str]:
         return [f if isinstance(f, str) else look(f) for f in read_each(part)]
