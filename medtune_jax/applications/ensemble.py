@@ -120,13 +120,15 @@ def load_all(runs: Sequence[str | Path]) -> Ensemble:
     given = [Path(run) for run in runs]
     paths = [path for run in given for path in (_kept(run) if _is_study(run) else [run])]
     members = tuple(load(path) for path in dict.fromkeys(paths))
-    studies = {_study_of(member) for member in members}
-    if len(members) > 1 and (len(studies) > 1 or None in studies):
+    studies = [_study_of(member) for member in members]
+    if len(members) > 1 and (
+        None in studies or len({study.resolve() for study in studies if study}) > 1
+    ):
         raise UserError(
             f"{given[0]} and {given[-1]} are not runs of one study: an ensemble is made of the seeds of one depth"
         )
-    ensemble = Ensemble(members, studies.pop())
-    if len(members) > 1:
+    ensemble = Ensemble(members, studies[0])
+    if ensemble.study is not None:
         _check_alike(ensemble)
     return ensemble
 
@@ -157,8 +159,12 @@ def _check_alike(ensemble: Ensemble) -> None:
     planned = {run["run"]: run for run in ensemble.manifest["runs"]}
     cells = {}
     for member in ensemble.members:
-        run = planned.get(member.run.name, {}) if member.run else {}
-        cells[run.get("depth"), run.get("fraction")] = member.run
+        name = member.run.name if member.run else ""
+        if name not in planned:
+            raise UserError(
+                f"{ensemble.study} has no run '{name}' (was its folder renamed?): give one of {', '.join(planned)}"
+            )
+        cells[planned[name]["depth"], planned[name]["fraction"]] = member.run
     if len(cells) > 1:
         (depth, fraction), (other, of_other) = list(cells)[:2]
         raise UserError(

@@ -171,6 +171,12 @@ def test_in_a_browser(address, image, tmp_path):
     assert browser.console == []
 
 
+@pytest.mark.parametrize("port", ["x", "-1", "80.5", "65536"])
+def test_what_is_no_port_is_refused(port, tmp_path, capsys):
+    assert cli.run(["serve", str(tmp_path), f"--port={port}"]) == 2
+    assert f"--port={port} is no port" in capsys.readouterr().err
+
+
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     pytest.importorskip("nicegui", reason="the extra serve is not installed")
     assert cli.run(["serve"]) == 2

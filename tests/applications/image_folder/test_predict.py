@@ -1,6 +1,8 @@
 """A small study's networks on images that it never saw, and on its own test set."""
 
 import csv
+import os
+import re
 import shutil
 
 import numpy as np
@@ -127,12 +129,17 @@ def test_unreadable_files_are_listed_and_the_others_done(study, new, tmp_path, c
     mixed = tmp_path / "mixed"
     shutil.copytree(new, mixed)
     (mixed / "broken.png").write_bytes(b"\x89PNG no more")
+    (mixed / "notes.txt").write_text("no image")
+    (mixed / "0.png").rename(mixed / os.fsdecode(b"\xe9.png"))  # a name that is not UTF-8
+    table = mixed / "labels.csv"
+    table.write_text(re.sub(r"\n0\.png.*", "", table.read_text()))
     command = ["predict", f"--run={study}", str(mixed), f"--output={tmp_path / 'out'}"]
     assert cli.run(command) == cli.BAD_INPUT
     said = capsys.readouterr()
-    assert "48 images" in said.out and "AUC" in said.out
+    assert "48 images" in said.out and "AUC" in said.out and "passed over 1 .txt" in said.out
     assert "1 of 49 could not be used" in said.err and "broken.png" in said.err
-    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 48
+    names = [row["image"] for row in rows_of(tmp_path / "out" / "predictions.csv")]
+    assert len(names) == 48 and names[-1] == r"\udce9.png"
 
 
 def test_an_interrupted_prediction_goes_on(study, new, tmp_path, monkeypatch):
@@ -242,6 +249,12 @@ def test_runs_that_are_no_ensemble_are_refused(study, new, tmp_path):
     assert load_all([run / "weights"]).study == study  # by its checkpoint it is the same run
     with pytest.raises(UserError, match="not runs of one study"):
         load_all([run, other / "runs" / run.name])
+    (tmp_path / "link").symlink_to(study)
+    both = load_all([run, tmp_path / "link" / "runs" / runs_of(study)[1].name])
+    assert len(both.members) == 2  # one study by two names
+    shutil.copytree(run, other / "runs" / "renamed")
+    with pytest.raises(UserError, match=r"no run 'renamed' \(was its folder renamed\?\)"):
+        load_all([other / "runs" / "renamed"])
     for folder in (other / "runs").glob("*/weights"):
         shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"no run of .* kept weights"):
