@@ -295,7 +295,9 @@ def test_dicom_frames_colour_and_units(tmp_path):
     path = write_dicom(tmp_path / "film.dcm", film)
     assert (read_dicom(path)[0] == film[0]).all()
     colour = write_dicom(tmp_path / "colour.dcm", np.repeat(film[..., None], 3, axis=-1))
-    assert (read_dicom(colour)[0] == film[0]).all()
+    assert (read_dicom(colour)[0] == film[0]).all() and not read_dicom(colour).colour
+    tinted = film[..., None] * np.array([1, 0.5, 0.4])
+    assert read_dicom(write_dicom(tmp_path / "photo.dcm", tinted.astype(np.uint8))).colour
     inverse = write_dicom(tmp_path / "inv.dcm", film[0], photometric="MONOCHROME1")
     assert (read_dicom(inverse)[0] == 255 - film[0]).all()
     (note,) = read_dicom(path).notes

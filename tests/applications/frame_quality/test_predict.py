@@ -111,6 +111,12 @@ def test_broken_files_are_listed_and_the_others_done(study, film, tmp_path):
     assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 5
 
 
+def test_a_gray_frame_is_told_of(study, tmp_path):
+    Image.effect_noise((160, 128), 50).save(tmp_path / "xray.png")
+    found = predict(study, [tmp_path / "xray.png"], tmp_path / "out")
+    assert "1 of 1 frame is gray, and the study's are in colour" in found.summary
+
+
 def test_inputs_of_another_kind_are_refused(study, tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"")
     with pytest.raises(UserError, match=r"scan\.nii is neither a video nor an image"):

@@ -125,9 +125,11 @@ def test_frames_without_masks_and_larger_ones_are_scored_too(study, tmp_path):
     image = Image.open(new / "v01" / "0.png")
     image.resize((1200, 960)).save(tmp_path / "large.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    paths = [tmp_path / "large.png", tmp_path / "broken.png"]
+    image.convert("L").save(tmp_path / "gray.png")
+    paths = [tmp_path / name for name in ("large.png", "broken.png", "gray.png")]
     found = predict(study, paths, tmp_path / "out", overlays="all")
-    assert "1 of 2 could not be used" in found.unreadable
+    assert "1 of 3 could not be used" in found.unreadable
+    assert "1 of 2 frames is gray, and the study's are in colour" in found.summary
     rows = rows_of(tmp_path / "out" / "predictions.csv")
     assert rows and "lesion" not in rows[0] and not (tmp_path / "out" / "metrics.csv").exists()
     assert max(float(row["col"]) for row in rows) > 512  # pixels of the frame as it was given
