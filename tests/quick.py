@@ -32,7 +32,7 @@ def programs() -> Iterator[None]:
     from medtune_jax import compilation  # JAX reads the environment when it is imported
 
     own = compilation.options
-    with patch.object(compilation, "options", lambda: own() and {**own(), **OPTIONS}):
+    with patch.object(compilation, "options", lambda *a: (made := own(*a)) and {**made, **OPTIONS}):
         yield
 
 

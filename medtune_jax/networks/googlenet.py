@@ -121,7 +121,12 @@ def _stages(
         Stage("conv1", Conv(64, 7, stride=2, pad=3, bias=_BIAS), ends["conv1"]),
         Stage("conv2", Reduced(), ends["conv2"]),
         *(
-            Stage(f"inception_{name}", Inception(*widths, wide=wide), ends.get(name, ()))
+            Stage(
+                f"inception_{name}",
+                Inception(*widths, wide=wide),
+                ends.get(name, ()),
+                plain_loops=True,
+            )
             for name, widths in _INCEPTIONS.items()
         ),
         Stage("classifier", Dense(classes, relu=False), dropout=dropout),

@@ -1,6 +1,7 @@
 """SqueezeNet 1.0 (Iandola et al. 2016) as released for Caffe."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -67,8 +68,11 @@ _VERSION_11 = Relative(
 )
 
 
+_stage = partial(Stage, plain_loops=True)
+
+
 def _head(classes: int, relu: bool) -> Stage:
-    return Stage("conv10", Conv(classes, 1, relu=relu), (global_average_pool,), dropout=0.5)
+    return _stage("conv10", Conv(classes, 1, relu=relu), (global_average_pool,), dropout=0.5)
 
 
 def squeezenet(classes: int = 1000) -> Network:
@@ -82,15 +86,15 @@ def squeezenet(classes: int = 1000) -> Network:
         name="squeezenet",
         classes=classes,
         stages=(
-            Stage("conv1", Conv(96, 7, stride=2), (max_pool,)),
-            Stage("fire2", Fire(16, 64)),
-            Stage("fire3", Fire(16, 64)),
-            Stage("fire4", Fire(32, 128), (max_pool,)),
-            Stage("fire5", Fire(32, 128)),
-            Stage("fire6", Fire(48, 192)),
-            Stage("fire7", Fire(48, 192)),
-            Stage("fire8", Fire(64, 256), (max_pool,)),
-            Stage("fire9", Fire(64, 256)),
+            _stage("conv1", Conv(96, 7, stride=2), (max_pool,)),
+            _stage("fire2", Fire(16, 64)),
+            _stage("fire3", Fire(16, 64)),
+            _stage("fire4", Fire(32, 128), (max_pool,)),
+            _stage("fire5", Fire(32, 128)),
+            _stage("fire6", Fire(48, 192)),
+            _stage("fire7", Fire(48, 192)),
+            _stage("fire8", Fire(64, 256), (max_pool,)),
+            _stage("fire9", Fire(64, 256)),
             _head(classes, relu=False),
         ),
         released_head=_head(1000, relu=True),

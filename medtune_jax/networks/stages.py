@@ -49,7 +49,8 @@ class Stage:
     layer receives. `dropout` acts in training on the stage's INPUT. Caffe writes it at the end of the layer before;
     here it opens the next stage so that everything up to a stage boundary is deterministic and can be cached.
     `stochastic_depth` is the probability that, in training, a row passes the stage by, whose module adds to its input
-    what `residual` is told to keep; frozen stages are run `at_full_depth`.
+    what `residual` is told to keep; frozen stages are run `at_full_depth`. `plain_loops`: how its programs are compiled
+    (`compilation.options`), where that was measured.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     then: Layers = ()
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    plain_loops: bool = False
 
     def __call__(
         self,
@@ -88,7 +90,8 @@ class Stage:
 
     def compiled(self, *arguments: Any) -> Array:
         """The same as a program of its own, which all who run the stage share."""
-        return compilation.compiled(Stage.__call__, static=(0,))(self, *arguments)
+        run = compilation.compiled(Stage.__call__, static=(0,), plain_loops=self.plain_loops)
+        return run(self, *arguments)
 
 
 @dataclass(frozen=True)

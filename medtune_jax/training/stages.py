@@ -86,12 +86,10 @@ def loss_and_gradients(
 
     x: input of the task's first stage. keys: PRNG keys [B], one a row, for dropout and stochastic depth.
     """
-    forward = compilation.compiled(_forward, static=(0,))
-    backward = compilation.compiled(_backward, static=(0, 1))
     side_loss = compilation.compiled(_side, static=(0, 1))
     network, objective = task.network, task.objective
     params = {**tuned, **frozen}
-    passed: list[tuple[str, Residuals, tuple[Params, Array]]] = []
+    passed: list[tuple[Stage, Residuals, tuple[Params, Array]]] = []
     losses: list[Array] = []
     gradients: Params = {}
     behind_side: dict[str, Array] = {}
@@ -100,8 +98,9 @@ def loss_and_gradients(
         arguments = params[stage.name], x
         if stage.name in tuned or passed:  # what is frozen behind a tuned stage passes gradients on
             counts = task.counts(target) if stage.name in tuned else None
+            forward = compilation.compiled(_forward, static=(0,), plain_loops=stage.plain_loops)
             x, residuals = forward(stage, *arguments, keys, position, counts)
-            passed.append((stage.name, residuals, arguments))
+            passed.append((stage, residuals, arguments))
         else:
             x = stage.compiled(*arguments, keys, position)
         for number, side in network.sides(params):
@@ -112,7 +111,9 @@ def loss_and_gradients(
                 gradients[name], behind_side[stage.name] = by
     loss, behind = _head(objective, x, target)
     while passed:  # from the last stage to the first, each letting go of what it has kept
-        name, residuals, arguments = passed.pop()
+        stage, residuals, arguments = passed.pop()
+        name = stage.name
+        backward = compilation.compiled(_backward, static=(0, 1), plain_loops=stage.plain_loops)
         if name in behind_side:
             behind = behind + behind_side[name]
         gradients[name], behind = backward(

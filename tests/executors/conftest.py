@@ -1,10 +1,14 @@
 """A study of twelve jobs, each long enough to be interrupted, and its results by one process that nobody disturbs."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.sharing.launchers import command, finished, launch, results
+from tests.sharing import launchers
+from tests.sharing.launchers import command, finished, results
+
+launch = partial(launchers.launch, quick=False)
 
 TWELVE = {
     "sweep__depths": "fire9",

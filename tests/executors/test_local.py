@@ -15,8 +15,8 @@ from medtune_jax.executors.launch import launch as launch_workers
 from medtune_jax.executors.submission import submit
 from medtune_jax.sharing.claims import Claims
 from medtune_jax.study import default_config
-from tests.executors.conftest import TWELVE, lives
-from tests.sharing.launchers import command, finished, launch, leftovers, results
+from tests.executors.conftest import TWELVE, launch, lives
+from tests.sharing.launchers import command, finished, leftovers, results
 
 
 def on_cores(count, words):

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from medtune_jax.sharing.claims import Claims
-from tests.executors.conftest import TWELVE, lives
-from tests.sharing.launchers import command, finished, launch, leftovers, results
+from tests.executors.conftest import TWELVE, launch, lives
+from tests.sharing.launchers import command, finished, leftovers, results
 from tests.sharing.test_several_hosts import assert_equal_to
 
 pytest.importorskip("ray", reason="no Ray: install the extra 'cluster'")

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from tests.executors import slurm_node
-from tests.executors.conftest import TWELVE
+from tests.executors.conftest import TWELVE, launch
 from tests.executors.slurm_node import slurm
-from tests.sharing.launchers import ROOT, command, finished, launch, leftovers, results
+from tests.sharing.launchers import ROOT, command, finished, leftovers, results
 
 pytestmark = pytest.mark.slow
 

@@ -31,10 +31,16 @@ def command(images: Path, output: Path, **fields: object) -> list[str]:
     ]
 
 
-def launch(words: list[str], **environment: str) -> subprocess.Popen[str]:
-    """A process of its own; what it says goes through its stderr."""
+def launch(words: list[str], quick: bool = True, **environment: str) -> subprocess.Popen[str]:
+    """A process of its own; what it says goes through its stderr. quick: see tests/quick.py; where workers that the
+    package starts do a part, their bits are those of a process without it.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.quick", "medtune_jax", *words],
+        [
+            sys.executable,
+            *(["-m", "tests.quick", "medtune_jax"] if quick else ["-m", "medtune_jax"]),
+            *words,
+        ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
