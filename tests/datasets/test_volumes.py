@@ -217,6 +217,12 @@ class TestOrdinarySeries:
         assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID == JPEGLosslessSV1
         assert_same(read_dicom_series(tmp_path / "d"), hu)
 
+    def test_another_modality_is_refused(self, tmp_path, hu):
+        files = write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
+        edit(files[1], Modality="MR")
+        with pytest.raises(UserError, match=f"{files[1].name} is a MR image, not CT"):
+            read_dicom_series(tmp_path / "d")
+
     def test_a_slope_of_zero_is_refused(self, tmp_path, hu):
         files = write_dicom_series(tmp_path / "d", hu, SPACING, "pat", ORIGIN)
         edit(files[1], RescaleSlope=0)
