@@ -8,7 +8,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from medtune_jax.datasets.carotid.files import read_cubs, read_dicom, read_plain
+from medtune_jax.datasets.carotid.files import read_cubs, read_dicom, read_new, read_plain
 from medtune_jax.datasets.carotid.roi import Roi, check_size, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import draw_subject, render_roi
@@ -90,7 +90,13 @@ def test_bad_contour_files_are_named(study, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,mm_per_pixel\nsubject0000/roi0.png,66.7\n", "line 2: 66.7 mm per pixel"),
+        *(
+            (
+                f"image,mm_per_pixel\nsubject0000/roi0.png,{mm}\n",
+                f"line 2: {mm} mm per pixel is not",
+            )
+            for mm in (66.7, 6.6, 0.66, 0.0066, 0.00066, -0.066, 0)
+        ),
         ("image,mm_per_pixel\nsubject0000/roi0.png,\n", "line 2: mm_per_pixel is ''"),
         ("image,mm\nsubject0000/roi0.png,0.06\n", "has no column 'mm_per_pixel'"),
     ],
@@ -259,6 +265,15 @@ def test_dicom_brings_its_calibration_and_fits_the_plain_layout(tmp_path):
     assert (read.image == roi.image).all()
     assert read.mm_per_pixel == pytest.approx(0.06)
     assert read.li == pytest.approx(roi.li)
+
+
+def test_a_scale_of_dicom_that_cannot_be_is_refused_unless_a_table_states_it(tmp_path):
+    roi = phantom_roi(0)
+    write_dicom(tmp_path / "p.dcm", roi.image, delta=0.6)
+    with pytest.raises(UserError, match=r"p\.dcm: 6 mm per pixel is not plausible"):
+        read_new(tmp_path / "p.dcm")
+    (tmp_path / "calibration.csv").write_text("image,mm_per_pixel\np.dcm,0.06\n")
+    assert read_new(tmp_path / "p.dcm").mm_per_pixel == 0.06
 
 
 def test_dicom_frames_colour_and_units(tmp_path):

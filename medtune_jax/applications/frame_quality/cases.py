@@ -14,7 +14,7 @@ from PIL import Image
 from medtune_jax.applications.frame_quality.features import quality_features
 from medtune_jax.applications.splits import check_groups, test_split
 from medtune_jax.datasets import Frames
-from medtune_jax.datasets.colonoscopy import plain
+from medtune_jax.datasets.colonoscopy import FileFrames, on_ground, plain
 from medtune_jax.datasets.frames import check_classes, check_disjoint
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
@@ -112,7 +112,12 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         root = Path(data.dir)
     else:  # generated videos, half of each video's frames spoilt
         root = kept_videos(data.phantom, data.phantom.videos // 2, defect_rate=0.5)
-    return dict(plain.parts(root, lambda part: plain.read(part, data.seconds_between_frames)))
+
+    def read(part: Path) -> FileFrames:
+        found = plain.read(part, data.seconds_between_frames)
+        return FileFrames(on_ground(found.files, data.mask_background))
+
+    return dict(plain.parts(root, read))
 
 
 def scaled(image: np.ndarray, height: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from medtune_jax.applications.predictions import METRICS, NO_LABELS, figures_tex
 from medtune_jax.applications.protocol import Option, Predicted, Prediction, Trained
 from medtune_jax.datasets.carotid.files import SUFFIXES, read_new
 from medtune_jax.datasets.carotid.roi import Roi, check_size
+from medtune_jax.datasets.carotid.tables import plausible
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM, readings, too_few
 from medtune_jax.evaluation.readers import Estimate, of_mean
@@ -81,11 +82,10 @@ def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
     columns = np.arange(roi.image.shape[1])
     li, ma = confidence_maps(probabilities, len(roi.image), columns, columns)
     contours = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
+    thick = wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit)
+    warnings = _warnings(replace(roi, li=contours.li, ma=contours.ma), contours.low_confidence)
     return Measurement(
-        replace(roi, li=contours.li, ma=contours.ma),
-        contours,
-        wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
-        tuple(_warnings(roi, contours.low_confidence)),
+        replace(roi, li=contours.li, ma=contours.ma), contours, thick, tuple(warnings)
     )
 
 
@@ -116,6 +116,8 @@ def predict(
         raise UserError(
             f"labels is '{labels}': contours are read from beside the images; {NO_LABELS} leaves them out"
         )
+    if mm_per_pixel is not None:
+        plausible(mm_per_pixel, "--mm_per_pixel")
     paths = _listed(inputs)
     if len({_stem(path) for path in paths}) < len(paths):
         raise UserError("two images have the same name and folder name: measure them one by one.")

@@ -22,7 +22,7 @@ from skimage.measure import label as connected_components
 
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
-from medtune_jax.datasets.colonoscopy import FileFrames, FrameFile, layouts, plain
+from medtune_jax.datasets.colonoscopy import FileFrames, FrameFile, layouts, on_ground, plain
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
 from medtune_jax.datasets.frames import check_disjoint
 from medtune_jax.errors import UserError
@@ -125,11 +125,11 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         positives = (data.phantom.videos + 1) // 2
         videos = kept_videos(data.phantom, positives, place=Path(place) if place else None)
         return {"all": plain.read(videos)}
-    return dict(plain.parts(Path(data.dir), _folder))
 
+    def read(root: Path) -> FileFrames:
+        return FileFrames(on_ground(folder(root), data.mask_background))
 
-def _folder(root: Path) -> FileFrames:
-    return FileFrames(folder(root))
+    return dict(plain.parts(Path(data.dir), read))
 
 
 def folder(

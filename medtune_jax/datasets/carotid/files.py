@@ -43,7 +43,7 @@ def read_plain(directory: Path | str) -> list[Roi]:
         image, mm_per_pixel = _read_image(path)
         relative = path.relative_to(directory)
         subject = relative.parts[0] if len(relative.parts) > 1 else directory.name
-        scale = calibration.get(path.resolve(), mm_per_pixel)
+        scale = _scale(path, calibration, mm_per_pixel)
         roi = untraced(image, scale, subject, relative.with_suffix("").as_posix())
         sources = [_contour_file(path, which, siblings[path.parent]) for which in ("LI", "MA")]
         rois.append(with_contours(roi, *map(tables.csv_points, sources)))
@@ -61,7 +61,7 @@ def read_new(path: Path | str, contours: bool = True) -> Roi:
     known: dict[Path, float] = {}
     for table in (path.parent.parent / tables.CALIBRATION, path.parent / tables.CALIBRATION):
         known |= tables.calibration(table) if table.is_file() else {}
-    scale = known.get(path.resolve(), mm_per_pixel)
+    scale = _scale(path, known, mm_per_pixel)
     roi = untraced(image, scale, path.absolute().parent.name, path.as_posix())
     siblings = sum(p.suffix.lower() in SUFFIXES for p in path.absolute().parent.iterdir())
     sources = [_own_contour(path, which, siblings) for which in ("LI", "MA")] if contours else []
@@ -129,6 +129,12 @@ def read_dicom(path: Path | str) -> tuple[NDArray[np.uint8], float | None]:
         if units == (CENTIMETRE, CENTIMETRE) and region.get("PhysicalDeltaY"):
             return gray, 10 * abs(float(region.PhysicalDeltaY))
     return gray, None
+
+
+def _scale(path: Path, tables_say: dict[Path, float], own: float | None) -> float | None:
+    """mm per pixel: of a table, else of the file itself, which must then be plausible."""
+    found = tables_say.get(path.resolve())
+    return tables.plausible(own, str(path)) if found is None and own is not None else found
 
 
 def _folder(directory: Path | str) -> Path:

@@ -11,6 +11,7 @@ from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 
 CALIBRATION = "calibration.csv"
+MM_PER_PIXEL = (0.01, 0.5)  # 10 mm of depth on 1,000 rows, 200 mm on 400
 
 
 def _number(text: str, path: Path, line: int, field: str) -> float:
@@ -35,19 +36,24 @@ def calibration(table: Path) -> dict[Path, float]:
     scales = {}
     for line, row in read_table(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-        scales[(table.parent / row["image"]).resolve()] = _plausible(scale, f"{table}, line {line}")
+        scales[(table.parent / row["image"]).resolve()] = plausible(scale, f"{table}, line {line}")
     return scales
 
 
 def factor(path: Path) -> float:
-    return _plausible(
+    return plausible(
         _number(path.read_text().strip(), path, 1, "the calibration factor"), str(path)
     )
 
 
-def _plausible(mm_per_pixel: float, where: str) -> float:
-    if not 0.001 <= mm_per_pixel <= 1:
-        raise UserError(f"{where}: {mm_per_pixel:g} mm per pixel is not plausible; is the unit mm?")
+def plausible(mm_per_pixel: float, where: str) -> float:
+    """The scale of an ultrasound image; UserError for what no scanner makes. where: the file and line."""
+    low, high = MM_PER_PIXEL
+    if not low <= mm_per_pixel <= high:
+        raise UserError(
+            f"{where}: {mm_per_pixel:g} mm per pixel is not plausible (ultrasound has {low:g} to {high:g}): is its "
+            "unit mm?"
+        )
     return mm_per_pixel
 
 

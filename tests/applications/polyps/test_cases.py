@@ -3,6 +3,7 @@ import os
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from medtune_jax.applications.polyps.cases import lesions, read_cases
 from medtune_jax.errors import UserError
@@ -31,8 +32,17 @@ def test_the_fingerprint_knows_pixels_masks_and_split(tmp_path):
     before = cases.fingerprint()
     other = type(cases)(cases.frames, ~cases.test, True)
     assert other.fingerprint() != before
-    save(tmp_path / "v01" / "masks" / "0.png", np.ones((96, 120), bool))
+    save(tmp_path / "v01" / "masks" / "0.png", np.eye(96, 120) > 0)
     assert read(tmp_path).fingerprint() != before
+
+
+def test_inverted_masks_are_asked_about_and_read_as_the_user_says(tmp_path):
+    before = read(write_videos(tmp_path, 4))
+    for path in tmp_path.glob("*/masks/*.png"):
+        save(path, np.asarray(Image.open(path)) == 0)
+    with pytest.raises(UserError, match="mask_background=white"):
+        read(tmp_path)
+    assert read(tmp_path, mask_background="white").fingerprint() == before.fingerprint()
 
 
 def test_the_split_of_train_and_test_folders_is_kept(tmp_path):
@@ -105,7 +115,7 @@ def test_a_part_of_the_frames_is_spread_over_the_videos(tmp_path):
 
 def test_a_mask_of_another_size(tmp_path):
     write_videos(tmp_path, 3)
-    save(tmp_path / "v01" / "masks" / "0.png", np.ones((50, 120), bool))
+    save(tmp_path / "v01" / "masks" / "0.png", np.eye(50, 120) > 0)
     with pytest.raises(UserError, match=r"v01/masks/0.png: the mask is 120 x 50 but its frame"):
         read(tmp_path)
 
@@ -134,10 +144,10 @@ def test_video_files_beside_their_masks(tmp_path):
                 flat = np.full((48, 64, 3), level, np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(flat, format="rgb24")))
             container.mux(stream.encode())
-        save(tmp_path / "masks" / f"clip{number}" / "2.png", np.ones((48, 64), bool))
+        save(tmp_path / "masks" / f"clip{number}" / "2.png", np.pad(np.ones((40, 56), bool), 4))
     cases = read(tmp_path, test_fraction=0.5)
     assert len(cases.frames) == 8 and cases.test.sum() == 4
-    assert [frame.mask.all() for frame in cases.frames] == [False, True] * 4
+    assert [frame.mask.any() for frame in cases.frames] == [False, True] * 4
     assert cases.frames[0].image.mean() < 100 < cases.frames[1].image.mean()
 
 
