@@ -485,7 +485,7 @@ def test_an_inverted_mask_is_not_one_large_embolus(tmp_path, hu, ground):
     mask = np.full(hu.shape, ground, np.uint16)
     mask[2:4, 3:5, 3:5] = ground - 1
     plain_patient(tmp_path / "p", hu, mask)
-    with pytest.raises(UserError, match="marks 100% of the outermost voxels.*is it inverted"):
+    with pytest.raises(UserError, match=r"marks 100% of the outermost voxels.*is it inverted"):
         load_case(find_cases(tmp_path)[0])
 
 
