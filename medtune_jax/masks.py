@@ -3,8 +3,8 @@
 One reader for frames and volumes. Tools write a lesion as 255, 100 or 1, as a colour of a palette, as an opaque patch
 on transparent ground, or number several lesions 1, 2, ... In all of these the background is 0 (black, transparent), and
 whatever is not background is lesion. A file that is truly gray is none of them: only if its values gather at two ends,
-as JPEG's and smoothed masks do, is it cut halfway; otherwise it is refused. So is a mask whose lesion runs along most
-of the frame's border, since lesions were then painted black on white, unless the user says which is the ground.
+as JPEG's and smoothed masks do, is it cut halfway; otherwise it is refused. So is a mask that looks like
+black lesions on white, unless the user says which is the ground.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _HIGHEST = 65535
 _MOST_OF_BORDER = (
     0.5  # lesions cover less: at most 0.34 of it in the 1,412 frames of Kvasir-SEG and CVC-ClinicDB
 )
+_HOLE = 0.001  # of the frame; no lesion of those sets that fills most of a frame has one
 GROUNDS = ("", "black", "white")
 _SHOWN = 5
 
@@ -32,20 +33,32 @@ _SHOWN = 5
 def read_lesions(path: Path, ground: str = "") -> np.ndarray:
     """A mask file as bool [H, W], True on lesions. Raises UserError for an unreadable or ambiguous file.
 
-    ground: black, or white where lesions are darker than what surrounds them; empty: black, but refused where the
-    lesion then runs along most of the border.
+    ground: black, or white where lesions are darker than what surrounds them; empty: black, but refused where a lesion
+    then runs along most of the border, or fills most of the frame and surrounds a hole.
     """
     if ground not in GROUNDS:
         raise UserError(f"data.mask_background is '{ground}': give black, white or nothing")
     if ground == "white":
         return _on_white(path)
     found = _on_black(path)
-    if not ground and on_border(found) > _MOST_OF_BORDER:
+    if not ground and _looks_inverted(found):
         raise UserError(
-            f"{path}: its lesion would fill {on_border(found):.0%} of the frame's border: if lesions are black on "
-            "white, say so with --config.data.mask_background=white; if they do fill the frame, with =black."
+            f"{path}: its lesion would fill {found.mean():.0%} of the frame and {on_border(found):.0%} of its border: "
+            "if lesions are black on white, say so with --config.data.mask_background=white; if they do fill the "
+            "frame, with =black."
         )
     return found
+
+
+def _looks_inverted(mask: np.ndarray) -> bool:
+    if on_border(mask) > _MOST_OF_BORDER:
+        return True
+    if mask.mean() <= 0.5:
+        return False
+    holes = (
+        ndimage.binary_fill_holes(mask) & ~mask
+    )  # lesions within the round picture of an endoscope
+    return bool(holes.mean() > _HOLE)
 
 
 def on_border(mask: np.ndarray) -> float:

@@ -171,10 +171,18 @@ def test_lesions_on_white_are_read_where_that_is_said_and_else_refused(tmp_path,
 def test_lesions_on_white_of_jpeg(tmp_path):
     Image.fromarray(255 * (1 - ONE)).save(tmp_path / "m.jpg", quality=80)
     with pytest.raises(
-        UserError, match=r"m\.jpg: its lesion would fill 100%.*mask_background=white"
+        UserError, match=r"m\.jpg: its lesion would fill 95%.*mask_background=white"
     ):
         read_lesions(tmp_path / "m.jpg")
     assert (read_lesions(tmp_path / "m.jpg", "white") != (ONE > 0)).sum() <= 60
+
+
+def test_lesions_on_white_within_a_round_picture(tmp_path):
+    row, col = np.mgrid[:64, :64]
+    scene = np.hypot(row - 31.5, col - 31.5) < 32
+    Image.fromarray(255 * (scene & (ONE == 0)).astype(np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(UserError, match=r"73% of the frame and 19% of its border"):
+        read_lesions(tmp_path / "m.png")
 
 
 def test_a_large_lesion_is_one_and_a_full_frame_where_that_is_said(tmp_path):
@@ -183,7 +191,7 @@ def test_a_large_lesion_is_one_and_a_full_frame_where_that_is_said(tmp_path):
     for name, mask in (("large", large), ("full", np.ones((64, 64), bool))):
         Image.fromarray(255 * mask.astype(np.uint8)).save(tmp_path / f"{name}.png")
     np.testing.assert_array_equal(read_lesions(tmp_path / "large.png"), large)
-    with pytest.raises(UserError, match=r"100% of the frame's border.*=black"):
+    with pytest.raises(UserError, match=r"100% of the frame and 100% of its border.*=black"):
         read_lesions(tmp_path / "full.png")
     assert read_lesions(tmp_path / "full.png", "black").all()
     with pytest.raises(UserError, match="mask_background is 'grey': give black, white or nothing"):

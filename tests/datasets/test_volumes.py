@@ -433,6 +433,26 @@ def test_a_file_under_another_name_never_makes_a_patient_healthy_or_vanish(
         assert load_case(case)[1].max() == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["emboli.mha", "emboli.seg.nrrd.zip", "Mask.dcm", "clots.mat", "scan.mhd", "emboli/1.nii.gz"],
+)
+def test_a_mask_of_a_format_that_is_not_read_never_makes_a_patient_healthy(tmp_path, hu, name):
+    write_nifti(tmp_path / "p" / "volume.nii.gz", hu, SPACING)
+    for path in (tmp_path / "p" / name, tmp_path / "p" / "report.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"?")
+    with pytest.raises(
+        UserError, match=rf"Patient p: .* holds {name.split('/')[0]}: call a volume"
+    ):
+        load_case(find_cases(tmp_path)[0])
+
+
+def test_slices_in_a_folder_called_dicom_in_any_case(tmp_path, hu):
+    write_dicom_series(tmp_path / "p" / "DICOM", hu, SPACING, "p", ORIGIN)
+    assert_same(load_case(find_cases(tmp_path)[0])[0], hu)
+
+
 def test_values_and_spacings_that_say_too_little(tmp_path, hu):
     write_nifti(tmp_path / "a.nii", hu // 2 + 1024, SPACING)
     assert "none is air" in read_volume(tmp_path / "a.nii").notes[0]

@@ -49,7 +49,7 @@ def images_below(directory: Path) -> Images:
     passed = Counter(found.passed_over)
     paths = []
     for path in found.files:
-        if _is_image(path):
+        if is_image(path):
             paths.append(PurePosixPath(path.relative_to(directory).as_posix()))
         else:
             passed[path.suffix.lower() or "without a suffix"] += 1
@@ -59,7 +59,8 @@ def images_below(directory: Path) -> Images:
     return Images(tuple(path for path in paths if path not in masks), dict(passed))
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is an image or DICOM: by its suffix or, without one, by how it begins."""
     if path.suffix.lower() in SUFFIXES:
         return True
     # "1.2.840.113619" has no suffix either: it is the name of a DICOM file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,15 +62,15 @@ def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     return sided, [f"the given validation set ({counts['val']:,} images) {said}"]
 
 
-def check_classes(rows: Sequence[Row], where: str) -> None:
-    """UserError unless there are two classes, each of two patients."""
+def check_classes(rows: Sequence[Row], where: str, also: str = "") -> None:
+    """UserError unless there are two classes, each of two patients. also: what else to say of a lone class."""
     patients: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         patients[row.label].add(row.patient)
     if len(patients) < 2:
         only = next(iter(patients), "none")
         raise UserError(
-            f"{where} has images of one class only ('{only}'): a study needs two or more"
+            f"{where} has images of one class only ('{only}'){also}: a study needs two or more"
         )
     for label, members in sorted(patients.items()):
         if len(members) < 2:
@@ -104,6 +105,35 @@ def check_sides(rows: Sequence[Row], where: str) -> None:
 def plain(text: str) -> str:
     """A word without its case and blanks: what differs otherwise is another word."""
     return "".join(text.split()).casefold()
+
+
+_NO_VALUE = {
+    *("?", "??", "-", "--", "---", ".", "*", "#", "-1", "-1.0", "-9", "-99", "-999", "99", "999", "9999"),
+    *("unknown", "undefined", "missing", "none", "nil", "tbd", "blank", "anonymous", "anonymized"),
+    *("anonymised", "anon", "not available", "not known", "no id", "empty"),
+}  # fmt: skip
+_SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+
+
+def odd_words(rows: Sequence[Row]) -> list[str]:
+    """Warnings of labels and patients that read like cells without a value, or that a spreadsheet has rounded."""
+    labels = sorted({row.label for row in rows if plain(row.label) in _NO_VALUE})
+    notes = [
+        f"class {_quoted([name])} reads like a cell without a value: is it a class?"
+        for name in labels
+    ]
+    images = Counter(row.patient for row in rows)
+    notes += [
+        f"patient {_quoted([name])} counts as one person with {images[name]:,} images: is it not known who they are?"
+        for name in sorted(images)
+        if plain(name) in _NO_VALUE and images[name] > 1
+    ]
+    if short := sorted(name for name in images if _SHORTENED.fullmatch(name)):
+        notes.append(
+            f"{len(short):,} patients such as {_quoted(short[:1])} are numbers that a spreadsheet has rounded: several "
+            "people may have become one"
+        )
+    return notes
 
 
 def look_alikes(rows: Sequence[Row]) -> list[str]:

@@ -94,7 +94,7 @@ def _require_one_series(directory: Path, paths: list[Path], headers: list[pydico
             path.name
         )
     if len(series) > 1:
-        examples = ", ".join(f"{names[0]} ({len(names)} files)" for names in series.values())
+        examples = ", ".join(f"{n[0]} ({len(n)} files)" for n in list(series.values())[:3])
         raise UserError(
             f"{directory} mixes {len(series)} series, for example {examples}: "
             "keep one series a folder."

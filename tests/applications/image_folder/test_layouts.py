@@ -324,3 +324,34 @@ def test_links_are_followed_once(tmp_path):
 def test_kinds_are_named_most_first(tmp_path):
     assert named({".txt": 2, "masks": 1200}) == "1,200 masks, 2 .txt"
     assert walk(tmp_path).files == ()
+
+
+def test_folders_that_hold_no_readable_image_are_named(tmp_path):
+    write(tmp_path, *grid(("a", "b")))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "d").mkdir()
+    for number in range(3):
+        (tmp_path / "d" / f"{number}.heic").touch()
+    said = [note for note in read_listing(tmp_path).notes if "no image that is read" in note]
+    assert said == [
+        "folder 'c' holds no image that is read (it is empty): is it a class?",
+        "folder 'd' holds no image that is read (3 .heic): is it a class?",
+    ]
+    for path in (tmp_path / "b").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"one class only \('a'\); passed over: 5 \.heic"):
+        read_listing(tmp_path)
+
+
+def test_a_name_composed_otherwise_is_the_same_class_and_patient(tmp_path):
+    one, other = "Be\u0301nin", "B\u00e9nin"
+    write(tmp_path, *grid(("train",), (one, "Malin")), *grid(("test",), (other, "Malin")))
+    assert set(labels(read_listing(tmp_path))) == {other, "Malin"}
+
+
+def test_a_table_further_down_is_named(tmp_path):
+    write(tmp_path, *grid(("images",)))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "labels.csv").write_text("image,label,patient\n")
+    with pytest.raises(UserError, match=r"--config\.data\.table=annotations/labels\.csv"):
+        read_listing(tmp_path)
