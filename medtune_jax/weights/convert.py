@@ -100,12 +100,27 @@ def convert(
     partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
     loaded = [slot for slot in wanted if slot.name in matched and slot.stage not in partial]
     rows = _rows(layers, wanted, loaded, matched)
+    notes = (*notes, *_doubts({slot: matched[slot.name] for slot in loaded}))
     layers.clear()
     flat = {}
     for slot in loaded:
         for kind, array in place(matched.pop(slot.name), slot, where).items():
             flat[(*slot.path, kind)] = array
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
+
+
+def _doubts(loaded: Mapping[Slot, Layer]) -> Iterator[str]:
+    """What no trained network has, though it may be meant."""
+    bare = [
+        layer.name for slot, layer in loaded.items() if "bias" in slot.kinds and layer.bias is None
+    ]
+    if bare:
+        yield f"{len(bare)} layers have no bias in the file ({bare[0]}, ...): theirs is 0."
+    zero = [
+        layer.name for slot, layer in loaded.items() if slot.trained and not layer.weights.any()
+    ]
+    if zero:
+        yield f"{len(zero)} layers are 0 everywhere ({zero[0]}, ...): nothing passes them."
 
 
 @dataclass(frozen=True)
@@ -178,6 +193,11 @@ def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, 
 def place(layer: Layer, slot: Slot, where: str) -> dict[str, np.ndarray]:
     """The parameters of one layer by name, in our layout, float32."""
     weights = layer.weights
+    if slot.trained and layer.kind not in ("convolution", "inner_product"):
+        raise UserError(
+            f"{where}: layer {layer.name!r} is a {layer.type or layer.kind}, but {slot.name!r} is a convolution or an "
+            "inner product; the file belongs to another network."
+        )
     if len(slot.shape) == 2 and weights.ndim == 4:  # a dense layer written as a convolution
         weights = weights.reshape(weights.shape[0], -1)
     if weights.shape != slot.source_shape:

@@ -57,4 +57,11 @@ def read_listing(
         passed = f"; passed over: {named(found.passed_over)}" if found.passed_over else ""
         check_classes(found.rows, where, passed)
     check_sides(found.rows, where)
-    return replace(found, notes=(*found.notes, *look_alikes(found.rows), *odd_words(found.rows)))
+    return replace(
+        found,
+        notes=(
+            *found.notes,
+            *look_alikes(found.rows, found.findings),
+            *odd_words(found.rows, found.findings),
+        ),
+    )

@@ -110,17 +110,25 @@ def plain(text: str) -> str:
 _NO_VALUE = {
     *("?", "??", "-", "--", "---", ".", "*", "#", "-1", "-1.0", "-9", "-99", "-999", "99", "999", "9999"),
     *("unknown", "undefined", "missing", "none", "nil", "tbd", "blank", "anonymous", "anonymized"),
-    *("anonymised", "anon", "not available", "not known", "no id", "empty"),
+    *("anonymised", "anon", "notavailable", "notknown", "noid", "empty"),
 }  # fmt: skip
+_HEALTHY = {"normal", "healthy", "nofindings", "noabnormality", "unremarkable", "negative", "none"}
 _SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 
 
-def odd_words(rows: Sequence[Row]) -> list[str]:
+def odd_words(rows: Sequence[Row], findings: Sequence[str] = ()) -> list[str]:
     """Warnings of labels and patients that read like cells without a value, or that a spreadsheet has rounded."""
-    labels = sorted({row.label for row in rows if plain(row.label) in _NO_VALUE})
+    labels = sorted({*findings} or {row.label for row in rows})
+    what = "finding" if findings else "class"
     notes = [
-        f"class {_quoted([name])} reads like a cell without a value: is it a class?"
+        f"{what} '{name}' reads like a cell without a value: is it a {what}?"
         for name in labels
+        if plain(name) in _NO_VALUE
+    ]
+    notes += [
+        f"finding '{name}' reads like none: write No Finding if it means that"
+        for name in findings
+        if plain(name) in _HEALTHY
     ]
     images = Counter(row.patient for row in rows)
     notes += [
@@ -136,9 +144,9 @@ def odd_words(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def look_alikes(rows: Sequence[Row]) -> list[str]:
-    """Warnings of labels and patients that may be one in two spellings."""
-    labels = _together({row.label: 0 for row in rows}, _as_number)
+def look_alikes(rows: Sequence[Row], findings: Sequence[str] = ()) -> list[str]:
+    """Warnings of labels (or findings) and patients that may be one in two spellings."""
+    labels = _together(findings or {row.label: 0 for row in rows}, _as_number)
     patients = _together({row.patient: 0 for row in rows}, _as_number)
     notes = [
         f"labels {_quoted(names)} may be one but are {len(names)} classes: is that meant?"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from medtune_jax.applications.image_folder.findings import Wanted, read_findings
+from medtune_jax.applications.image_folder.findings import Wanted, joined_words, read_findings
 from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
@@ -105,6 +105,11 @@ def _one_class(
         notes.append(
             f"labels of {path.name} hold '{BETWEEN}', and each combination is a class: --config.data.findings=all "
             "reads several findings an image"
+        )
+    elif several := joined_words(sorted({row.label for _, row in rows})):
+        notes.append(
+            f"labels of {path.name} hold '{several}', whose parts are classes too: if an image may have several, write "
+            f"{BETWEEN} between them and give --config.data.findings=all"
         )
     return rows, own
 
