@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from medtune_jax.applications.image_folder.rows import Row
+from medtune_jax.applications.image_folder.rows import Row, searched
 from medtune_jax.datasets.tables import columns_of, read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.labels import UNKNOWN
@@ -165,7 +165,9 @@ def _by_column(
         patient = own[1] if len(own) > 1 else ""
         made = _row(path, line, row, own[0], patient, own[2:], truth)
         if not patient:
-            made = made._replace(patient=_patient(path, line, made.image, patient_pattern))
+            made = made._replace(
+                patient=searched(patient_pattern, made.image, "patient", f" ({path} row {line})")
+            )
         rows.append((line, made))
     notes += [
         f"{counts[field]:,} {what} values of findings: {getattr(wanted, field)} (--config.data.{field})"
@@ -217,16 +219,6 @@ def _row(
             raise UserError(f"{path} row {line} has an empty '{column}': fill it in")
     side = row[split[0]] if split else ""
     return Row(row[image], "", row[patient] if patient else "", side, truth)
-
-
-def _patient(path: Path, line: int, image: str, pattern: str) -> str:
-    match = re.search(pattern, image)
-    if not match or not match.groups():
-        raise UserError(
-            f"data.patient_pattern '{pattern}' finds no patient in {image} ({path} row {line}): give a regular "
-            "expression whose first group is the patient"
-        )
-    return match.group(1)
 
 
 def _unknown(name: str, known: Sequence[str], where: str) -> str:

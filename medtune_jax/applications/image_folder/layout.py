@@ -11,10 +11,11 @@ from pathlib import Path, PurePath
 from medtune_jax.applications.image_folder.images_below import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
+    changed_copies,
     images_below,
     is_image,
 )
-from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
+from medtune_jax.applications.image_folder.rows import Row, Table, searched, two_sided
 from medtune_jax.applications.image_folder.split_names import split_of_folder, splits_within
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries, files_below, named
@@ -72,11 +73,11 @@ def read_folders(
         if not whole or (_is_sided(levels) and not role):
             beside += 1
             continue
-        label = _searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
+        label = searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
         patient = level.get(PATIENT, str(path))
         label, patient = (unicodedata.normalize("NFC", word) for word in (label, patient))
         if patient_pattern:
-            patient = _searched(patient_pattern, path.name, "patient")
+            patient = searched(patient_pattern, path.name, "patient")
         rows.append(Row(str(path), label, patient, role))
     if beside:
         passed["images outside class folders"] = beside
@@ -89,6 +90,7 @@ def read_folders(
     rows, spelling = _one_spelling(rows)
     rows, said = two_sided(rows)
     known = bool(patient_pattern) or PATIENT in levels
+    notes += [] if known else changed_copies(paths)
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
 
 
@@ -273,17 +275,6 @@ def _numbered(names: set[str]) -> bool:
 def _some(names: set[str]) -> str:
     first = ", ".join(sorted(names)[:3])
     return f"{first}, ... ({len(names)})" if len(names) > 3 else first
-
-
-def _searched(pattern: str, text: str, what: str) -> str:
-    """The first group of data.patient_pattern or data.class_pattern."""
-    match = re.search(pattern, text)
-    if not match or not match.groups():
-        raise UserError(
-            f"data.{what}_pattern '{pattern}' finds no {what} in {text}: "
-            f"give a regular expression whose first group is the {what}"
-        )
-    return match.group(1)
 
 
 def _called_as_splits(directory: Path, levels: Parts, classes: set[str]) -> list[str]:

@@ -38,6 +38,25 @@ class Table:
     findings: tuple[str, ...] = ()
 
 
+def searched(pattern: str, text: str, what: str, where: str = "") -> str:
+    """The first group of data.patient_pattern or data.class_pattern in a text. where: what else to say of the text.
+
+    Raises UserError where the pattern is none, or finds nothing.
+    """
+    try:
+        match = re.search(pattern, text)
+    except re.error as error:
+        raise UserError(
+            f"data.{what}_pattern '{pattern}' is no regular expression ({error}): mend it, as in ^(P[0-9]+)"
+        ) from None
+    if not match or not match.groups() or not match.group(1):
+        raise UserError(
+            f"data.{what}_pattern '{pattern}' finds no {what} in {text}{where}: give a regular expression whose first "
+            f"group is the {what}"
+        )
+    return match.group(1)
+
+
 def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Rows of train, val and test as rows of train and test, and what to tell of it.
 

@@ -355,3 +355,43 @@ def test_a_table_further_down_is_named(tmp_path):
     (tmp_path / "annotations" / "labels.csv").write_text("image,label,patient\n")
     with pytest.raises(UserError, match=r"--config\.data\.table=annotations/labels\.csv"):
         read_listing(tmp_path)
+
+
+def test_folders_of_masks_called_after_class_folders(tmp_path):
+    """benign/ beside benign_masks/."""
+    table = read_listing(
+        write(tmp_path, *grid(("benign", "benign_masks", "malignant", "malignant_masks")))
+    )
+    assert labels(table) == {"benign": 2, "malignant": 2} and table.passed_over == {"masks": 4}
+
+
+def test_drawings_and_thumbnails_of_images_are_none(tmp_path):
+    write(tmp_path, *grid(("a", "b")))
+    for word in ("bbox", "heatmap", "thumb", "gradcam_1", "annotated"):
+        write(tmp_path, f"a/0_{word}.png", f"b/own_{word}.png")
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": 2, "b": 7}
+    assert table.passed_over == {"drawings or thumbnails of images": 5}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x.png", "x_flip.png", "x_rot90.png", "x_aug_3.png"),
+        tuple(f"x_png.rf.{number}a1b2c3d4e.png" for number in range(4)),
+    ],
+)
+def test_copies_that_were_changed_on_disk_are_warned_about(tmp_path, names):
+    write(tmp_path, *grid(("a", "b")), *(f"a/{name}" for name in names))
+    notes = [n for n in read_listing(tmp_path).notes if "changed copies of others" in n]
+    assert len(notes) == 1 and notes[0].startswith("3 images")
+    assert not [n for n in read_listing(tmp_path, patient_pattern="^(.+)").notes if "changed" in n]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [("(P", "is no regular expression"), ("0(x)?", "finds no patient in 0.png")],
+)
+def test_patterns_that_find_nothing(tmp_path, pattern, said):
+    with pytest.raises(UserError, match=said):
+        read_listing(write(tmp_path, *grid(("a", "b"))), patient_pattern=pattern)
