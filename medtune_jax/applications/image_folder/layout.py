@@ -16,7 +16,7 @@ from medtune_jax.applications.image_folder.images_below import (
     is_image,
 )
 from medtune_jax.applications.image_folder.rows import Row, Table, searched, two_sided
-from medtune_jax.applications.image_folder.split_names import split_of_folder, splits_within
+from medtune_jax.datasets.split_names import split_of_folder, splits_within
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries, files_below, named
 

@@ -12,7 +12,7 @@ from medtune_jax.applications.image_folder.findings import Wanted, joined_words,
 from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
-from medtune_jax.applications.image_folder.split_names import split_of_word
+from medtune_jax.datasets.split_names import split_of_word
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.scores import BETWEEN

@@ -33,10 +33,14 @@ def csv_points(path: Path) -> NDArray:
 
 def calibration(table: Path) -> dict[Path, float]:
     """mm per pixel by image path, from a calibration.csv."""
-    scales = {}
+    scales: dict[Path, float] = {}
     for line, row in read_table(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-        scales[(table.parent / row["image"]).resolve()] = plausible(scale, f"{table}, line {line}")
+        path = (table.parent / row["image"]).resolve()
+        if scales.setdefault(path, plausible(scale, f"{table}, line {line}")) != scale:
+            raise UserError(
+                f"{table}, line {line}: {row['image']} has {scale:g} and {scales[path]:g} mm per pixel: keep one row"
+            )
     return scales
 
 

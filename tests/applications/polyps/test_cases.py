@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import av
 import numpy as np
@@ -183,3 +184,46 @@ def test_lesions_are_numbered_and_specks_dropped():
     assert numbered[4, 4] == numbered[8, 8] == 0 and numbered[25, 25] == 1
     assert numbered[15, 35] == numbered[0, 0] == -1
     assert lesions(np.zeros((5, 5), bool))[1] == 0
+
+
+def test_videos_that_share_a_frame_stay_on_one_side(tmp_path, capsys):
+    write_videos(tmp_path, 6)
+    shared = (tmp_path / "v00" / "0.png").read_bytes()
+    for video in ("v03", "v05"):
+        (tmp_path / video / "0.png").write_bytes(shared)
+    for seed in range(4):
+        cases = read(tmp_path, split_seed=seed)
+        sides = {v: t for v, t in zip(cases.videos, cases.test, strict=True)}
+        assert sides["v00"] == sides["v03"] == sides["v05"]
+    assert "3 videos share frames of the same pixels" in capsys.readouterr().err
+    for video in tmp_path.iterdir():
+        side = tmp_path / ("test" if video.name in ("v03", "v04") else "train")
+        side.mkdir(exist_ok=True)
+        video.rename(side / video.name)
+    with pytest.raises(UserError, match="videos v00, v03, v05 have frames of the same pixels"):
+        read(tmp_path)
+
+
+def test_a_validation_folder_joins_training_and_others_are_asked_about(tmp_path, capsys):
+    for side, first in (("Training", 0), ("val", 3), ("TestSet", 6)):
+        write_videos(tmp_path / "all", 9)
+        (tmp_path / side).mkdir()
+        for number in range(first, first + 3):
+            (tmp_path / "all" / f"v{number:02}").rename(tmp_path / side / f"v{number:02}")
+        shutil.rmtree(tmp_path / "all")
+    cases = read(tmp_path)
+    assert set(cases.videos[~cases.test]) == {f"v{number:02}" for number in range(6)}
+    assert "validation set (val) joins the training set" in capsys.readouterr().err
+    write_videos(tmp_path / "more", 1)
+    read(tmp_path)
+    assert "passed over 1 folder beside those of the splits (more)" in capsys.readouterr().err
+
+
+def test_a_mask_without_its_image(tmp_path):
+    for number in range(3):
+        image, mask = blob_frame(np.random.default_rng(number), True)
+        save(tmp_path / "images" / f"{number}.png", image)
+        save(tmp_path / "masks" / f"{number}.png", mask)
+    (tmp_path / "images" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"masks/1\.png: no image '1'"):
+        read(tmp_path)
