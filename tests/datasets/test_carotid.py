@@ -102,10 +102,6 @@ def test_bad_contour_files_are_named(study, text, message):
             "image,mm_per_pixel\nsubject0000/roi0.png,0.06\nsubject0000/roi0.png,0.07\n",
             r"line 3: subject0000/roi0\.png has 0\.07 and 0\.06 mm per pixel",
         ),
-        (
-            "image,mm_per_pixel\nsubject0000/roi9.png,0.06\n",
-            r"names roi9\.png, but there is no image",
-        ),
         ("image,mm\nsubject0000/roi0.png,0.06\n", "has no column 'mm_per_pixel'"),
     ],
 )

@@ -124,7 +124,7 @@ def _is_called_after(
     twins: set[tuple[PurePosixPath, str]],
     patterns: Sequence[re.Pattern[str]],
 ) -> bool:
-    """Whether a file or folder is called after another one beside it: a_mask.png, mask_a.png or a.png_mask.png of a.png."""
+    """Whether a file or folder is called after another one beside it, as a_mask.png, mask_a.png, a.png_mask.png are."""
     names = [name["of"] for pattern in patterns if (name := pattern.fullmatch(path.stem))]
     names += [PurePosixPath(name).stem for name in names]
     return any((path.parent, name.casefold()) in twins for name in names)
