@@ -2,12 +2,12 @@
 
 import signal
 
-_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def main() -> None:
     """Run `medtune_jax.cli.main`; a signal that comes while that is imported waits until it listens."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     from medtune_jax import cli
 
     cli.main()

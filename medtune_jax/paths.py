@@ -151,29 +151,22 @@ def _json_sum(content: dict[str, Any]) -> str:
 
 
 def seal(folder: Path) -> None:
-    """Write SHA256SUMS of all files below a folder, but for folders that have their own; `sha256sum -c` reads it."""
-    lines = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in _files(folder)]
-    write_whole(folder / SUMS, "".join(lines).encode())
+    """Write SHA256SUMS of all files below a folder, but for folders that have their own; `sha256sum -c` reads it.
+
+    Its first line, a comment to `sha256sum`, counts the others: a file that was cut at the end of a line is known.
+    """
+    _write_sums(folder, {p.relative_to(folder).as_posix(): _sha256(p) for p in _files(folder)})
 
 
 def damaged(folder: Path) -> Path | None:
     """The first file that is not as `seal` found it, or is missing; None where all are, or where none was sealed."""
-    sums = folder / SUMS
-    if not sums.is_file():
+    if not (folder / SUMS).is_file():
         return None
     try:
-        rows = [line.split("  ", 1) for line in sums.read_text(encoding="utf-8").splitlines()]
-        wanted = {name: digest for digest, name in rows}
+        wanted = _read_sums(folder)
     except (OSError, ValueError):
-        return sums
-    if not wanted or not all(map(_leads_inside, wanted)):
-        return sums
+        return folder / SUMS
     return next((folder / name for name in wanted if _sha256(folder / name) != wanted[name]), None)
-
-
-def _leads_inside(name: str) -> bool:
-    """Whether a line of SHA256SUMS names a file below its folder."""
-    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def remove_damaged(folder: Path) -> None:
@@ -182,10 +175,33 @@ def remove_damaged(folder: Path) -> None:
         broken.unlink(missing_ok=True)
         if broken.name == SUMS:
             return
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines(keepends=True)
-        name = broken.relative_to(folder).as_posix()
-        kept = [line for line in lines if line.rstrip("\n").split("  ", 1)[1] != name]
-        write_whole(folder / SUMS, "".join(kept).encode())
+        sums = _read_sums(folder)
+        del sums[broken.relative_to(folder).as_posix()]
+        _write_sums(folder, sums)
+
+
+def _write_sums(folder: Path, sums: dict[str, str]) -> None:
+    lines = [f"# {len(sums)} files", *(f"{digest}  {name}" for name, digest in sums.items())]
+    write_whole(folder / SUMS, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """Digest by name; ValueError where SHA256SUMS is damaged. One of an earlier version has no count, and is not
+    known to be cut at the end of a line.
+    """
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    count = lines.pop(0) if lines and lines[0].startswith("#") else None
+    sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    if not sums or not all(map(_leads_inside, sums)):
+        raise ValueError("it names no files, or some elsewhere")
+    if count not in (None, f"# {len(sums)} files"):
+        raise ValueError("some of its lines are missing")
+    return sums
+
+
+def _leads_inside(name: str) -> bool:
+    """Whether a line of SHA256SUMS names a file below its folder."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -76,11 +76,6 @@ class CaffeNet:
         self._add(name, "Convolution", [x], settings, after, shape)
         return self._add(f"{name}/relu", "ReLU", [name], {}, after)
 
-    def plain_conv(self, name, x, out) -> str:
-        settings = {"num_output": out, "kernel_size": 1}
-        shape = (out, self.at[x][0], 1, 1)
-        return self._add(name, "Convolution", [x], settings, (out, self.at[x][1]), shape)
-
     def fc(self, name, x, out, relu=True) -> str:
         channels, side = self.at[x]
         shape = (out, channels * side * side)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import quick
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A shell starts what it runs in the background with Ctrl-C ignored, and launchers would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -19,32 +21,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Most of it is LLVM's optimization and MLIR's fusions, for programs that run a few times: without both, a toy's epoch
-# compiles in a third of the time. TEST_ALL=1 compiles as users do.
-_QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-if not os.environ.get("TEST_ALL"):
-    os.environ.setdefault("XLA_FLAGS", " ".join(f"--{n}={int(v)}" for n, v in _QUICK.items()))
+os.environ.setdefault("XLA_FLAGS", quick.xla_flags())
 
 _BESIDE = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def programs_compile_soon():
-    """Those with the package's own options, too."""
-    from medtune_jax import compilation  # JAX reads the settings above when it is imported
-
-    own = compilation.options
-    with pytest.MonkeyPatch.context() as patch:
-        if not os.environ.get("TEST_ALL"):
-            patch.setattr(compilation, "options", lambda: own() and {**own(), **_QUICK})
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def pictures_of_one_kind():
-    """That which a page holds anyhow: tests/report/test_page.py asks for the other kinds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medtune_jax.report.figures.KINDS", ("svg",))
+def quickly():
+    with quick.programs(), quick.pictures():
         yield
 
 
@@ -75,3 +59,9 @@ def write_images():
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory, write_images):
+    """Forty of ten patients, which no test changes."""
+    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)

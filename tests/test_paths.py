@@ -83,3 +83,24 @@ def test_sums_that_lead_outside_are_damaged_and_nothing_there_is_removed(tmp_pat
     assert damaged(folder) == folder / SUMS
     remove_damaged(folder)
     assert [path.name for path in folder.iterdir()] == ["a.csv"] and precious.is_file()
+
+
+def test_sums_that_were_cut_at_the_end_of_a_line_are_damaged(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    seal(tmp_path)
+    lines = (tmp_path / SUMS).read_text().splitlines(keepends=True)
+    assert damaged(tmp_path) is None and len(lines) == 3
+    for kept in range(3):
+        (tmp_path / SUMS).write_text("".join(lines[:kept]))
+        assert damaged(tmp_path) == tmp_path / SUMS
+    (tmp_path / SUMS).write_text("".join(lines[1:]))  # of an earlier version
+    assert damaged(tmp_path) is None
+
+
+def test_the_last_damaged_file_takes_the_sums_along(tmp_path):
+    (tmp_path / "a").write_text("a")
+    seal(tmp_path)
+    (tmp_path / "a").write_text("b")
+    remove_damaged(tmp_path)
+    assert not list(tmp_path.iterdir())

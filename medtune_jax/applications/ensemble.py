@@ -16,7 +16,7 @@ from medtune_jax.applications.protocol import Application, Trained
 from medtune_jax.errors import UserError
 
 if TYPE_CHECKING:  # a report imports Matplotlib
-    from medtune_jax.report.load import Run, StudyResults
+    from medtune_jax.report.runs import Run, StudyResults
 
 _SEE_ALL = ", as --run=STUDY/runs/NAME"
 

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import readers
-from medtune_jax.evaluation.readers import Estimate, Readings, Scale
+from medtune_jax.evaluation.readers import Estimate, Readings
 from medtune_jax.evaluation.sweep import Statistic
 
 MICROMETRES_PER_MM = 1000.0
@@ -102,14 +102,6 @@ def bland_altman(
         limits = [readers.of_mean(one, "identity") for one in read.each]
     bias, lower, upper = limits
     return BlandAltman(bias, lower, upper, float(difference.std(ddof=1)))
-
-
-def mean_error(
-    errors: np.ndarray, subjects: Sequence[str] | np.ndarray, scale: Scale = "log"
-) -> Estimate:
-    """Mean of errors [N] or [S, N] of S runs, with its 95% interval over subjects [N] and runs."""
-    read, why = readings(errors, subjects), too_few(subjects)
-    return Estimate(read.mean, why=why) if why else readers.of_mean(read, scale)
 
 
 def readings(errors: np.ndarray, subjects: Sequence[str] | np.ndarray) -> Readings:

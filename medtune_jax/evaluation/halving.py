@@ -41,13 +41,12 @@ Measure = Callable[[Sequence[str], int], Mapping[str, Curves]]
 class Search:
     """depth: the chosen one; None where none has a figure. epochs: how far each tried depth was trained.
 
-    outlooks: of each tried depth when last looked at, by seed. reasons: why each other depth was skipped or left.
+    reasons: why each other depth was skipped or left.
     """
 
     order: tuple[str, ...]
     depth: str | None
     epochs: Mapping[str, int]
-    outlooks: Mapping[str, Mapping[int, float]]
     reasons: Mapping[str, str]
 
     @property
@@ -101,7 +100,7 @@ class _Searching:
             self._look(running, rung)
         running = self._better_half(running, 1)
         depth = running[0] if running else None
-        return Search(self.order, depth, self.epochs, self.figures, self.reasons)
+        return Search(self.order, depth, self.epochs, self.reasons)
 
     def _look(self, depths: Sequence[str], rung: int) -> None:
         last = rung == self.rungs[-1]

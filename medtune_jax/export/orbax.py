@@ -20,7 +20,9 @@ with orbax.checkpoint.StandardCheckpointer() as reader:
 def write(run: FinishedRun, folder: Path) -> None:
     """orbax/: a checkpoint of this package, whose params/ are Orbax's."""
     kept = run.trained.checkpoint
-    weights.save(folder / FOLDER, run.params, kept.network, kept.preprocessing, kept.provenance)
+    weights.write_into(
+        folder / FOLDER, run.params, kept.network, kept.preprocessing, kept.provenance
+    )
 
 
 def outputs(run: FinishedRun, folder: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,8 @@ from medtune_jax.applications.protocol import Trained
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params
 from medtune_jax.networks.forms import PORTABLE, traced_with
-from medtune_jax.report.load import DONE, Run, StudyResults, load_study, read_manifest
+from medtune_jax.report.load import load_study, read_manifest
+from medtune_jax.report.runs import DONE, Run, StudyResults
 
 Graph = Callable[[Array], tuple[Array, Array]]
 """uint8 RGB [N,S,S,3] -> probabilities and logits, float32 [N,C] each."""

@@ -1,6 +1,7 @@
 """AlexNet and CaffeNet as released with Caffe, and torchvision's one-tower variant."""
 
-from medtune_jax.networks.layers import Conv, Dense, lrn, max_pool
+from medtune_jax.networks.layers import Conv, Dense, lrn
+from medtune_jax.networks.pooling import max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
 from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
 from medtune_jax.networks.stages import Layers, Network, Stage

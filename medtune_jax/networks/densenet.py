@@ -6,15 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import (
-    Conv,
-    Dense,
-    floor_max_pool,
-    global_average_pool,
-    halve_by_average,
-    relu,
-)
+from medtune_jax.networks.layers import Conv, Dense, relu
 from medtune_jax.networks.norms import BatchNorm
+from medtune_jax.networks.pooling import floor_max_pool, global_average_pool, halve_by_average
 from medtune_jax.networks.preprocessing import imagenet_rgb
 from medtune_jax.networks.sources import Format, Release, Sources
 from medtune_jax.networks.stages import Network, Stage

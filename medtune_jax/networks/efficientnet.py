@@ -12,12 +12,12 @@ from medtune_jax.networks.layers import (
     Activation,
     Conv,
     Dense,
-    global_average_pool,
     relu6,
     residual,
     squeeze_excite,
 )
 from medtune_jax.networks.norms import BatchNorm
+from medtune_jax.networks.pooling import global_average_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
 from medtune_jax.networks.sources import Format, Release, Sources
 from medtune_jax.networks.stages import Network, Stage

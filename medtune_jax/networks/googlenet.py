@@ -6,15 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import (
-    Conv,
-    Dense,
-    average_pool,
-    dropout,
-    global_average_pool,
-    lrn,
-    max_pool,
-)
+from medtune_jax.networks.layers import Conv, Dense, dropout, lrn
+from medtune_jax.networks.pooling import average_pool, global_average_pool, max_pool
 from medtune_jax.networks.preprocessing import Preprocessing
 from medtune_jax.networks.sources import BERKELEY, IN_ORDER, Format, Release, Sources
 from medtune_jax.networks.stages import Auxiliary, Layers, Network, Rates, Stage

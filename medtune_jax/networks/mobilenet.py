@@ -5,8 +5,9 @@ from __future__ import annotations
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import SAME, Conv, Dense, global_average_pool, relu6
+from medtune_jax.networks.layers import SAME, Conv, Dense, relu6
 from medtune_jax.networks.norms import BatchNorm
+from medtune_jax.networks.pooling import global_average_pool
 from medtune_jax.networks.preprocessing import Preprocessing
 from medtune_jax.networks.sources import Format, Sources
 from medtune_jax.networks.stages import Network, Stage

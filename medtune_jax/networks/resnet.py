@@ -5,8 +5,9 @@ from __future__ import annotations
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import Conv, Dense, floor_max_pool, global_average_pool, relu
+from medtune_jax.networks.layers import Conv, Dense, relu
 from medtune_jax.networks.norms import BatchNorm
+from medtune_jax.networks.pooling import floor_max_pool, global_average_pool
 from medtune_jax.networks.preprocessing import imagenet_rgb
 from medtune_jax.networks.sources import Format, Release, Sources
 from medtune_jax.networks.stages import Network, Stage

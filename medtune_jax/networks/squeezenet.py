@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from medtune_jax.networks.layers import Conv, global_average_pool, max_pool
+from medtune_jax.networks.layers import Conv
+from medtune_jax.networks.pooling import global_average_pool, max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
 from medtune_jax.networks.sources import IN_ORDER, Format, Relative, Release, Sources
 from medtune_jax.networks.stages import Network, Rates, Stage

@@ -2,7 +2,8 @@
 
 from jax import Array
 
-from medtune_jax.networks.layers import Conv, Dense, max_pool
+from medtune_jax.networks.layers import Conv, Dense
+from medtune_jax.networks.pooling import max_pool
 from medtune_jax.networks.preprocessing import Preprocessing, imagenet_rgb
 from medtune_jax.networks.sources import IN_ORDER, Format, Relative, Release, Sources
 from medtune_jax.networks.stages import Network, Rates, Stage

@@ -140,10 +140,20 @@ def _can(evidence: Evidence, shown: list[Comparison]) -> list[str]:
 
 def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after: bool) -> list[str]:
     """Comparisons that chance may explain, and how sure the depth is; `after` what can be concluded."""
-    merit, found = evidence.merit, []
     begin = "This cannot" if after else "This cannot be concluded"
     tested = [c for c in open_ if c.holm_p is not None]
     untested = [c for c in open_ if c.holm_p is None]
+    found = _differences(evidence, begin, tested, untested)
+    if len(evidence.known_tuned(fraction)) < 2:
+        lone = f"{begin}: whether another depth would be better, since no other was run."
+        return found or [lone]
+    return [*found, *_how_sure(evidence, fraction, untested)]
+
+
+def _differences(
+    evidence: Evidence, begin: str, tested: list[Comparison], untested: list[Comparison]
+) -> list[str]:
+    merit, found = evidence.merit, []
     if tested:
         parts = [
             f"{_named(evidence, c)} ({merit.number(c.difference.estimate or 0, True)}, "
@@ -157,16 +167,18 @@ def _cannot(evidence: Evidence, fraction: float, open_: list[Comparison], after:
             f"{'Nor' if found else f'{begin}:'} whether it differs from {', or from '.join(parts)}: "
             f"{_reason(untested[0].difference)}."
         )
-    if len(evidence.known_tuned(fraction)) < 2:
-        lone = f"{begin}: whether another depth would be better, since no other was run."
-        return found or [lone]
+    return found
+
+
+def _how_sure(evidence: Evidence, fraction: float, untested: list[Comparison]) -> list[str]:
+    """That the depth is the best, or why nobody can say, where `untested` have not said so."""
     chances, why = evidence.chances
     if not chances:
         said = any(c.difference.why == why for c in untested) or _few_seeds(untested)
-        return found if said else [*found, f"How sure the depth is cannot be said: {why}."]
+        return [] if said else [f"How sure the depth is cannot be said: {why}."]
     depth, best = evidence.recommendations[fraction].depth, max(chances, key=lambda d: chances[d])
     rival = "" if best == depth else f" ({evidence.study.label(best)}: {chances[best]:.0%})"
-    return [*found, f"{_on_validation(evidence, fraction)}{chances[depth]:.0%}{rival}."]
+    return [f"{_on_validation(evidence, fraction)}{chances[depth]:.0%}{rival}."]
 
 
 def _on_validation(evidence: Evidence, fraction: float) -> str:

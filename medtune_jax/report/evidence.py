@@ -26,8 +26,8 @@ from medtune_jax.evaluation.recommend import Recommendation, Regret, recommend, 
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, at_false_positive_rate
 from medtune_jax.evaluation.scores import TestSet
 from medtune_jax.evaluation.sweep import estimate
-from medtune_jax.report.load import Run, StudyResults
 from medtune_jax.report.merit import Cell, Merit
+from medtune_jax.report.runs import Run, StudyResults
 
 
 class Comparison(NamedTuple):

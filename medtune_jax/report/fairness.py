@@ -9,7 +9,7 @@ from typing import Any
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import DONE, Run, StudyResults
+from medtune_jax.report.runs import DONE, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.words import count
 

@@ -24,6 +24,7 @@ from medtune_jax.evaluation.roc import GRID, mean_precision, mean_roc
 from medtune_jax.paths import write_whole
 from medtune_jax.report import palette
 from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.merit import Merit
 
 _STYLE: Any = {
     "font.size": 10,
@@ -137,28 +138,15 @@ def map_of_study(evidence: Evidence) -> Drawing:
     depths = [depth for group in study.groups for depth in group]
     borders = np.cumsum([len(group) for group in study.groups])[:-1]
     fractions = [f for f in study.fractions if f in evidence.recommendations]
-    values = np.full((len(fractions), len(depths)), np.nan)
-    for row, column in np.ndindex(values.shape):
-        cell = depths[column], fractions[row]
-        if evidence.has(*cell):
-            values[row, column] = merit.readings(cell).mean
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    cells = [[(depth, fraction) for depth in depths] for fraction in fractions]
+    values = np.array(
+        [[merit.readings(c).mean if evidence.has(*c) else np.nan for c in row] for row in cells]
+    )
     colours = mpl.colormaps["cividis" if merit.sign > 0 else "cividis_r"]
 
     def draw(ax: Axes) -> None:
         ax.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=1.5)
-        for (row, column), value in np.ndenumerate(values):
-            if np.isfinite(value):
-                dark = (value - middle) * merit.sign < 0
-                ax.text(
-                    column + 0.5,
-                    row + 0.5,
-                    f"{value:.{merit.digits}f}",
-                    color="white" if dark else "black",
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                )
+        _write_values(ax, values, merit)
         for row, fraction in enumerate(fractions):
             column = depths.index(evidence.recommendations[fraction].depth)
             frame = Rectangle(
@@ -183,6 +171,21 @@ def map_of_study(evidence: Evidence) -> Drawing:
     )
     height = 1.7 + 0.42 * len(fractions)
     return Drawing("map", description, drawn((_WIDTH, height), 1, draw))
+
+
+def _write_values(ax: Axes, values: np.ndarray, merit: Merit) -> None:
+    """Each value of a map in its square, white on dark ones; none where there is none."""
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = (value - middle) * merit.sign < 0
+            ax.text(
+                *(column + 0.5, row + 0.5, f"{value:.{merit.digits}f}"),
+                color="white" if dark else "black",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+            )
 
 
 def _slanted_if_long(ax: Axes, labels: Sequence[str]) -> None:

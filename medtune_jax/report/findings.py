@@ -10,7 +10,7 @@ from medtune_jax.report import fairness, figures, markup
 from medtune_jax.report.conclusion import sentences
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import DONE, FAILED, MISSING, Run, StudyResults
+from medtune_jax.report.runs import DONE, FAILED, MISSING, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.verdicts import MARGIN, judge
 from medtune_jax.words import count
@@ -91,27 +91,16 @@ def _caveats(evidence: Evidence) -> list[str]:
             "A failed run is left out of every mean; its reason stands under Data and provenance."
         )
     notes += fairness.doubts(study)
-    groups, cases = study.words.groups, study.words.cases
     if not study.groups_known:
+        group, case, cases = study.words.group, study.words.case, study.words.cases
         notes.append(
-            f"The data name no {groups}: every {study.words.case} counts as its own {study.words.group}, so the "
-            f"intervals are too narrow if several {cases} come from one {study.words.group}."
+            f"The data name no {study.words.groups}: every {case} counts as its own {group}, so the "
+            f"intervals are too narrow if several {cases} come from one {group}."
         )
     notes += [f"Data: {note}." for note in study.manifest.get("data", {}).get("notes", ())]
     if evidence.too_few:
         notes.append(f"No interval and no p can be given: {evidence.too_few}.")
-    seeds = [len(study.cell(*cell)) for cell in evidence.cells]
-    if seeds and min(seeds) == 1:
-        notes.append(
-            "Where there is one seed, an interval is of that run alone, by chance of "
-            f"{groups}: how far another training run would differ is not known, and differences between single runs "
-            "have no p. Three seeds would do, five do well."
-        )
-    if seeds and min(seeds) == 2 and not evidence.too_few:
-        notes.append(
-            "Where there are two seeds, differences have no interval and no p: two training runs may lie close "
-            "together by chance and would then claim too much. Three seeds would do, five do well."
-        )
+    notes += _of_few_seeds(evidence)
     if study.saturated is not None:
         notes.append(
             "This study kept probabilities only, which are turned into log-odds for ranking: "
@@ -121,6 +110,23 @@ def _caveats(evidence: Evidence) -> list[str]:
     if differing:
         notes.append(_difference(study, differing))
     return notes
+
+
+def _of_few_seeds(evidence: Evidence) -> list[str]:
+    study = evidence.study
+    fewest = min((len(study.cell(*cell)) for cell in evidence.cells), default=0)
+    if fewest == 1:
+        return [
+            "Where there is one seed, an interval is of that run alone, by chance of "
+            f"{study.words.groups}: how far another training run would differ is not known, and differences between "
+            "single runs have no p. Three seeds would do, five do well."
+        ]
+    if fewest == 2 and not evidence.too_few:
+        return [
+            "Where there are two seeds, differences have no interval and no p: two training runs may lie close "
+            "together by chance and would then claim too much. Three seeds would do, five do well."
+        ]
+    return []
 
 
 def _difference(study: StudyResults, runs: list[Run]) -> str:

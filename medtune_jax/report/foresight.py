@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,26 +58,9 @@ def section(evidence: Evidence) -> Section | None:
     network, metric = study.manifest["network"]["name"], study.metric.title
     figures = drawing(stages, network, metric)
     fraction = evidence.main_fraction or study.fractions[0]
-    merit = evidence.merit
-    behind = dict(pairwise(study.stages))
-    known = evidence.known_tuned(fraction)
-    rows = [
-        (
-            *(k.stage, f"{fmean(k.validation):.3f}", f"{fmean(k.logme):.3f}"),
-            study.label(behind[k.stage]) if behind[k.stage] in known else "–",
-            markup.interval(
-                merit.mean((behind[k.stage], fraction)) if behind[k.stage] in known else None,
-                merit.digits,
-            ),
-        )
-        for k in stages
-    ]
     head = (
-        "Stage",
-        f"Probe, validation {metric}",
-        "LogME",
-        "Depth behind it",
-        f"Test {merit.title}",
+        *("Stage", f"Probe, validation {metric}", "LogME"),
+        *("Depth behind it", f"Test {evidence.merit.title}"),
     )
     text = (
         "Before any tuning: a linear probe and LogME of each frozen stage's output and, beside it, the depth that "
@@ -88,9 +72,23 @@ def section(evidence: Evidence) -> Section | None:
         title,
         markup.paragraph(text),
         markup.figure(figures, caption),
-        markup.table(head, rows, "numbers"),
+        markup.table(head, _rows(evidence, stages, fraction), "numbers"),
         drawings=[figures],
     )
+
+
+def _rows(evidence: Evidence, stages: Sequence[Known], fraction: float) -> list[tuple[Any, ...]]:
+    """Each stage, and the depth that tunes what is behind it where it was run."""
+    study, merit = evidence.study, evidence.merit
+    behind, known = dict(pairwise(study.stages)), evidence.known_tuned(fraction)
+    found = []
+    for k in stages:
+        depth = behind[k.stage] if behind[k.stage] in known else None
+        label = "–" if depth is None else study.label(depth)
+        test = None if depth is None else merit.mean((depth, fraction))
+        figures = (f"{fmean(k.validation):.3f}", f"{fmean(k.logme):.3f}")
+        found.append((k.stage, *figures, label, markup.interval(test, merit.digits)))
+    return found
 
 
 def _of_this_study(evidence: Evidence, table: Path) -> tuple[list[Known], str]:

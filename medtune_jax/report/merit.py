@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from medtune_jax.evaluation import readers
 from medtune_jax.evaluation.choice import MARGIN
 from medtune_jax.evaluation.readers import Estimate, Readings, Scale
-from medtune_jax.report.load import StudyResults
+from medtune_jax.report.runs import StudyResults
 
 Cell = tuple[str, float]  # depth, fraction
 NO_SHARED_SEED = "no seed has finished in both: runs are compared seed by seed"

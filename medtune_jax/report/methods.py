@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -13,7 +13,7 @@ from medtune_jax.folders import named
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.load import FAILED, Depth
+from medtune_jax.report.runs import FAILED, Depth, Run
 from medtune_jax.report.section import Section
 
 
@@ -69,25 +69,11 @@ def cost(evidence: Evidence) -> Section | None:
     """Seconds of a run by depth at the largest fraction."""
     study, fraction = evidence.study, evidence.main_fraction or evidence.study.fractions[0]
     timed = {d: [r for r in study.cell(d, fraction) if "seconds" in r.timing] for d in study.depths}
-    seconds = {d: [r.timing["seconds"] for r in runs] for d, runs in timed.items() if runs}
-    if not seconds:
+    timed = {depth: runs for depth, runs in timed.items() if runs}
+    if not timed:
         return None
-    slowest = max(map(fmean, seconds.values()))
-    bar = Markup('<span class="bar"><span style="width:{:.1f}%"></span></span> {:.0f}%')
-    rows = []
-    for depth, values in seconds.items():
-        share = 100 * fmean(values) / slowest
-        epochs = [r.timing["epoch_seconds"] for r in timed[depth] if "epoch_seconds" in r.timing]
-        steps = [r.result["steps"] for r in timed[depth] if r.result.get("steps") is not None]
-        rows.append(
-            (
-                study.label(depth),
-                f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else ""),
-                f"{fmean(epochs):.2f}" if epochs else "–",
-                f"{fmean(steps):.0f}" if steps else "–",
-                bar.format(share, share),
-            )
-        )
+    slowest = max(fmean(run.timing["seconds"] for run in runs) for runs in timed.values())
+    rows = [(study.label(depth), *_cost(runs, slowest)) for depth, runs in timed.items()]
     text = (
         f"Wall-clock seconds of one run with {fraction_name(fraction)} of the training data (mean "
         "± standard deviation over seeds) on the machine named below. Runs stop early, so they "
@@ -96,6 +82,20 @@ def cost(evidence: Evidence) -> Section | None:
     head = ("Tuned stages", "Seconds", "Seconds per epoch", "Mini-batches", "Share of the slowest")
     table = markup.table(head, rows, "numbers cost")
     return Section.of("Cost per depth", markup.paragraph(text), table)
+
+
+def _cost(runs: Sequence[Run], slowest: float) -> tuple[str, ...]:
+    seconds = [run.timing["seconds"] for run in runs]
+    epochs = [run.timing["epoch_seconds"] for run in runs if "epoch_seconds" in run.timing]
+    steps = [run.result["steps"] for run in runs if run.result.get("steps") is not None]
+    share = 100 * fmean(seconds) / slowest
+    bar = Markup('<span class="bar"><span style="width:{:.1f}%"></span></span> {:.0f}%')
+    return (
+        f"{fmean(seconds):.1f}" + (f" ± {stdev(seconds):.1f}" if len(seconds) > 1 else ""),
+        f"{fmean(epochs):.2f}" if epochs else "–",
+        f"{fmean(steps):.0f}" if steps else "–",
+        bar.format(share, share),
+    )
 
 
 def provenance(evidence: Evidence) -> Section:

@@ -12,10 +12,10 @@ import matplotlib as mpl
 import numpy as np
 
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.load import StudyResults
+from medtune_jax.report.runs import StudyResults
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 TEXT, AXES, GRID, FAINT = "#222222", "#666666", "#e4e4e4", "#bbbbbb"
 
 Dashes = str | tuple[int, tuple[float, ...]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medtune_jax.paths import csv_bytes, write_whole
-from medtune_jax.report.load import DONE, MISSING, Run, StudyResults
+from medtune_jax.report.runs import DONE, MISSING, Run, StudyResults
 
 COLUMNS = (
     *("network", "depth", "fraction", "seed", "status"),

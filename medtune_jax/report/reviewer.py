@@ -1,30 +1,24 @@
-"""What a reviewer asks for beside the metric: sections and tables of `evaluation.classification`.
+"""What a reviewer asks for beside the metric: sections of `evaluation.classification`.
 
-Sections show the depths of the page's curves at the largest training set; the tables have every depth and fraction, and
-sub-groups of those that are shown.
+They show the depths of the page's curves at the largest training set; `reviewer_tables` has every depth and fraction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
 
 from medtune_jax.evaluation.classification import AT_THRESHOLD, TITLES, Classification, Figure
 from medtune_jax.evaluation.log_odds import probabilities
-from medtune_jax.evaluation.readers import Estimate
-from medtune_jax.paths import csv_bytes, write_whole
 from medtune_jax.report import markup, palette, reviewer_figures
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.merit import Cell
 from medtune_jax.report.section import Section
 from medtune_jax.words import count
 
-_EMPTY = "(empty)"
+EMPTY = "(empty)"
 
 
 def figures(evidence: Evidence) -> Section | None:
@@ -37,29 +31,25 @@ def figures(evidence: Evidence) -> Section | None:
     rows = [(evidence.study.label(part.depth), *_cells(found)) for part, found in made.items()]
     parts = [markup.paragraph(text) for text in _explained(evidence, fraction)]
     parts.append(markup.table(("Tuned stages", *TITLES.values()), rows, "numbers stacked"))
-    given = [figure.estimate for found in made.values() for figure in found.values()]
     best = evidence.classification((shown[0].depth, fraction))
-    if len(best.tasks) > 1:
-        each = [best.of_task(task) for task in range(len(best.tasks))]
-        given += [figure.estimate for found in each for figure in found.values()]
-        head = (_noun(evidence).capitalize(), "Prevalence", *(TITLES[name] for name in best.names))
-        by_class = [
-            (
-                _task_name(evidence, best, task),
-                f"{best.prevalence(task):.3f}",
-                *_cells(found),
-            )
-            for task, found in enumerate(each)
-        ]
+    each = [best.of_task(task) for task in range(len(best.tasks))] if len(best.tasks) > 1 else []
+    if each:
         title = f"Each {_against(evidence)}, of {evidence.study.label(shown[0].depth)}"
-        table = markup.table(head, by_class, "numbers stacked")
+        table = _by_task(evidence, best, each)
         parts.append(markup.details(title, table) if len(each) > 6 else _titled(title, table))
     title = "Beside the AUC" if evidence.study.metric.name == "auc" else "Other figures"
+    given = (figure.estimate for found in (*made.values(), *each) for figure in found.values())
     return Section.of(title, *parts, markup.lacking(given))
 
 
-def _noun(evidence: Evidence) -> str:
-    return "finding" if evidence.study.findings else "class"
+def _by_task(evidence: Evidence, best: Classification, each: list[dict[str, Figure]]) -> Markup:
+    noun = "Finding" if evidence.study.findings else "Class"
+    rows = [
+        (task_name(evidence, best, task), f"{best.prevalence(task):.3f}", *_cells(found))
+        for task, found in enumerate(each)
+    ]
+    head = (noun, "Prevalence", *(TITLES[name] for name in best.names))
+    return markup.table(head, rows, "numbers stacked")
 
 
 def _against(evidence: Evidence) -> str:
@@ -92,7 +82,7 @@ def _explained(evidence: Evidence, fraction: float) -> Iterator[str]:
     else:
         said += (
             f"{best.prevalence(0):.1%} of the {count(len(best.labels), words.cases)} in the test set are "
-            f"{_task_name(evidence, best, 0)} (the prevalence): a guess has that AUPRC. "
+            f"{task_name(evidence, best, 0)} (the prevalence): a guess has that AUPRC. "
         )
     yield said + (
         "Lower is better for the Brier score (mean squared error of the probability) and the calibration error (see "
@@ -171,21 +161,18 @@ def confusion(evidence: Evidence) -> Section | None:
     )
     parts = [markup.figure(drawing, caption)]
     if len(study.classes) > 2:
-        found = best.decided()
-        rows = [
-            (
-                name,
-                *(
-                    markup.interval(found[f"{kind}_{c}"].estimate)
-                    for kind in ("recall", "precision")
-                ),
-            )
-            for c, name in enumerate(study.classes)
-        ]
-        head = ("Class", "Recall (sensitivity)", "Precision")
-        parts.append(markup.table(head, rows, "numbers"))
-        parts.append(markup.lacking(figure.estimate for figure in found.values()))
+        parts += _by_class(best.decided(), study.classes)
     return Section.of("Confusion matrix", *parts, drawings=[drawing])
+
+
+def _by_class(found: Mapping[str, Figure], classes: Sequence[str]) -> tuple[Markup, Markup]:
+    kinds = ("recall", "precision")
+    rows = [
+        (name, *(markup.interval(found[f"{kind}_{c}"].estimate) for kind in kinds))
+        for c, name in enumerate(classes)
+    ]
+    table = markup.table(("Class", "Recall (sensitivity)", "Precision"), rows, "numbers")
+    return table, markup.lacking(figure.estimate for figure in found.values())
 
 
 def subgroups(evidence: Evidence) -> Section | None:
@@ -204,7 +191,8 @@ def subgroups(evidence: Evidence) -> Section | None:
         )
     )
     found = {
-        (column, value): (part, part.mean()) for column, value, part in _parts(evidence, whole)
+        (column, value): (part, part.mean())
+        for column, value, part in parts_by_subgroup(evidence, whole)
     }
     metric = study.metric.name
     drawing = reviewer_figures.subgroups(
@@ -267,13 +255,15 @@ def _subgroup_table(
     return markup.join((table, *notes))
 
 
-def _parts(evidence: Evidence, whole: Classification) -> Iterator[tuple[str, str, Classification]]:
+def parts_by_subgroup(
+    evidence: Evidence, whole: Classification
+) -> Iterator[tuple[str, str, Classification]]:
     """(column, value, the test cases of it), values in their order."""
     judged = evidence.test_set.judged
     for column, values in evidence.study.subgroups.items():
         values = values[judged]
         for value in sorted(np.unique(values), key=_in_order):
-            yield column, str(value) or _EMPTY, whole.of(values == value)
+            yield column, str(value) or EMPTY, whole.of(values == value)
 
 
 def _in_order(value: str) -> tuple[bool, float, str]:
@@ -284,151 +274,5 @@ def _in_order(value: str) -> tuple[bool, float, str]:
         return True, float(not value), str(value)
 
 
-def _task_name(evidence: Evidence, found: Classification, task: int) -> str:
+def task_name(evidence: Evidence, found: Classification, task: int) -> str:
     return " or ".join(evidence.study.classes[c] for c in found.tasks[task])
-
-
-def by_run(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """The same figures of each run, by the run's name, with its threshold: columns of results.csv."""
-    found: dict[str, dict[str, float]] = {}
-    for cell in evidence.cells:
-        made = evidence.classification(cell)
-        means = {
-            name: f.by_run for name, f in made.mean().items() if name != evidence.study.metric.name
-        }
-        for s, run in enumerate(
-            run for run in evidence.study.cell(*cell) if run.scores is not None
-        ):
-            found[run.run] = {name: float(of[s]) for name, of in means.items() if len(of)}
-            if made.thresholds is not None:
-                found[run.run] |= _named_thresholds(evidence, made, made.thresholds[s])
-    return found
-
-
-def _named_thresholds(
-    evidence: Evidence, made: Classification, thresholds: np.ndarray
-) -> dict[str, float]:
-    if len(made.tasks) == 1:
-        return {"threshold": float(thresholds[0])}
-    return {
-        f"threshold_{_task_name(evidence, made, task)}": float(value)
-        for task, value in enumerate(thresholds)
-    }
-
-
-def write_tables(evidence: Evidence) -> None:
-    """classification.csv, confusion.csv and calibration.csv of a study with finished runs; see docs/outputs.md."""
-    if not evidence.cells:
-        return
-    for name, rows in (
-        ("classification", [_CLASSIFICATION, *_classification(evidence)]),
-        ("confusion", [_CONFUSION, *_confusion(evidence)]),
-        ("calibration", [_CALIBRATION, *_calibration(evidence)]),
-    ):
-        _write(evidence.study.directory / f"{name}.csv", rows)
-
-
-_CLASSIFICATION = (
-    *("depth", "fraction", "column", "value", "class", "figure"),
-    *("estimate", "low", "high", "why", "runs", "groups", "cases", "positives"),
-)
-_CONFUSION = ("depth", "fraction", "seed", "true", "called", "cases")
-_CALIBRATION = (
-    *("depth", "fraction", "class", "from", "to", "cases"),
-    *("probability", "share", "share_low", "share_high"),
-)
-
-
-def _write(path: Path, rows: list[tuple[Any, ...]]) -> None:
-    write_whole(path, csv_bytes(rows))
-
-
-def _classification(evidence: Evidence) -> Iterator[tuple[Any, ...]]:
-    shown = _shown(evidence)
-    for cell in evidence.cells:
-        whole = evidence.classification(cell)
-        yield from _rows(evidence, cell, ("", ""), whole)
-        if len(whole.tasks) > 1:
-            for task in range(len(whole.tasks)):
-                name, positives = _task_name(evidence, whole, task), int(whole.positive(task).sum())
-                yield from _figure_rows(cell, ("", ""), name, whole, whole.of_task(task), positives)
-        if whole.classes > 2 and whole.exclusive:
-            yield from _decided_rows(evidence, cell, whole)
-        if cell in shown:
-            for column, value, part in _parts(evidence, whole):
-                yield from _rows(evidence, cell, (column, "" if value == _EMPTY else value), part)
-
-
-def _rows(
-    evidence: Evidence, cell: Cell, where: tuple[str, str], part: Classification
-) -> Iterator[tuple[Any, ...]]:
-    single = len(part.tasks) == 1
-    name, positives = (
-        (_task_name(evidence, part, 0), int(part.positive(0).sum())) if single else ("", None)
-    )
-    return _figure_rows(cell, where, name, part, part.mean(), positives)
-
-
-def _decided_rows(
-    evidence: Evidence, cell: Cell, whole: Classification
-) -> Iterator[tuple[Any, ...]]:
-    found, classes = whole.decided(), evidence.study.classes
-    for c, name in enumerate(classes):
-        of_class = {kind: found[f"{kind}_{c}"] for kind in ("recall", "precision")}
-        positives = int((whole.labels == c).sum())
-        yield from _figure_rows(cell, ("", ""), name, whole, of_class, positives)
-    if len(whole.tasks) == 1:  # of several it is among the means
-        balanced = {"balanced_accuracy": found["balanced_accuracy"]}
-        yield from _figure_rows(cell, ("", ""), "", whole, balanced, None)
-
-
-def _figure_rows(
-    cell: Cell,
-    where: tuple[str, str],
-    name: str,
-    part: Classification,
-    found: Mapping[str, Figure],
-    positives: int | None,
-) -> Iterator[tuple[Any, ...]]:
-    size = (len(part.scores), len(np.unique(part.groups)), len(part.labels), positives)
-    for figure, (value, _) in found.items():
-        yield (*cell, *where, name, figure, *_numbers(value), value.why, *size)
-
-
-def _numbers(value: Estimate) -> tuple[float | None, ...]:
-    return value.estimate, value.low, value.high
-
-
-def _confusion(evidence: Evidence) -> Iterator[tuple[Any, ...]]:
-    classes = evidence.study.classes
-    for cell in evidence.cells:
-        matrix = evidence.classification(cell).confusion()
-        for seed, counts in zip(
-            evidence.seeds(cell), () if matrix is None else matrix, strict=matrix is not None
-        ):
-            for true, called in np.ndindex(counts.shape):
-                yield (*cell, seed, classes[true], classes[called], int(counts[true, called]))
-
-
-def _calibration(evidence: Evidence) -> Iterator[tuple[Any, ...]]:
-    for cell in evidence.cells:
-        made = evidence.classification(cell)
-        for task in range(len(made.tasks)):
-            name = _task_name(evidence, made, task)
-            for one in made.reliability(task):
-                yield (
-                    *cell,
-                    name,
-                    one.low,
-                    one.high,
-                    one.images,
-                    one.probability,
-                    *_numbers(one.share),
-                )
-
-
-def _shown(evidence: Evidence) -> list[Cell]:
-    fraction = evidence.main_fraction
-    if fraction is None:
-        return []
-    return [(part.depth, fraction) for part in palette.cast(evidence, fraction)]

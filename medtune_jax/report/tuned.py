@@ -16,9 +16,10 @@ from medtune_jax.evaluation.readers import ONE_RUN
 from medtune_jax.paths import csv_bytes, json_by_sum, write_whole
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.load import Run, StudyResults, load_study
+from medtune_jax.report.load import load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.report.results import write_results
+from medtune_jax.report.runs import Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.report.write import ANSWER, page, subtitle
 from medtune_jax.words import PATIENTS_AND_IMAGES, count

@@ -15,11 +15,12 @@ from medtune_jax.folders import named
 from medtune_jax.paths import write_whole
 from medtune_jax.report.conclusion import conclusion
 from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.load import StudyResults, load_study
+from medtune_jax.report.load import load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.report.pairs import write_pairs
 from medtune_jax.report.results import write_results
-from medtune_jax.report.reviewer import by_run, write_tables
+from medtune_jax.report.reviewer_tables import by_run, write_tables
+from medtune_jax.report.runs import StudyResults
 from medtune_jax.report.section import Section, SectionMaker
 from medtune_jax.report.sections import SECTIONS
 from medtune_jax.report.tables import write_for_papers

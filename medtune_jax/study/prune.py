@@ -15,7 +15,7 @@ from medtune_jax.paths import discard, scratch_beside, written_to
 from medtune_jax.words import count
 
 if TYPE_CHECKING:  # what reads a report takes a while to import
-    from medtune_jax.report.load import Run, StudyResults
+    from medtune_jax.report.runs import Run, StudyResults
 
 RECOMMENDED, ALL = "recommended", "all"
 _MIB, _GIB = 2**20, 2**30
@@ -61,7 +61,7 @@ def prune(
     UserError, before anything is removed, for a study that is not finished, a name that it does not have, and a budget
     that what stays exceeds; also for a disk that refuses.
     """
-    from medtune_jax.report.load import MISSING
+    from medtune_jax.report.runs import MISSING
     from medtune_jax.study.report import evidence_of
 
     evidence = evidence_of(Path(directory))

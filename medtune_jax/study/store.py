@@ -164,7 +164,9 @@ class Store:
             if outcome.kept:
                 kept = outcome.kept
                 params, made_by = kept.params, kept.provenance
-                weights.save(scratch / "weights", params, kept.network, kept.preprocessing, made_by)
+                weights.write_into(
+                    scratch / "weights", params, kept.network, kept.preprocessing, made_by
+                )
             seal(scratch)
             while not self.settled(run) and scratch.exists():
                 self._set_aside(run)  # an earlier failure, or damaged files

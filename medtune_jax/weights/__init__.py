@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medtune_jax import networks
 from medtune_jax.errors import UserError
-from medtune_jax.weights.checkpoint import Checkpoint, is_checkpoint, load, save
+from medtune_jax.weights.checkpoint import Checkpoint, is_checkpoint, load, save, write_into
 from medtune_jax.weights.transplant import transplant
 
 
@@ -40,4 +40,4 @@ def pretrained(network: str, directory: str | Path = "", needed: bool = True) ->
     )
 
 
-__all__ = ["Checkpoint", "is_checkpoint", "load", "pretrained", "save", "transplant"]
+__all__ = ["Checkpoint", "is_checkpoint", "load", "pretrained", "save", "transplant", "write_into"]

@@ -62,24 +62,22 @@ def written_whole(directory: str | Path) -> Iterator[Path]:
         with scratch_beside(directory) as scratch:
             yield scratch
             scratch.rename(directory)
-    except (OSError, ValueError) as error:
-        reason = _disk_error(error)
-        if reason is None:
-            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise UserError(
             f"could not write {directory}: {reason}; free space or choose another place"
         ) from error
 
 
-def _disk_error(error: OSError | ValueError) -> str | None:
-    """Why the disk refused, in the system's words; None if the error is about something else.
-
-    Orbax reports a full disk as a ValueError with the system's number in its text.
-    """
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    number = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(number[1])) if number else None
+@contextmanager
+def _refusals_as_oserror() -> Iterator[None]:
+    """Orbax reports a full disk as a ValueError with the system's number in its text."""
+    try:
+        yield
+    except ValueError as error:
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
 
 
 def _ask_for_room(folder: Path, size: int) -> None:
@@ -110,27 +108,44 @@ def save(
     released: bool = False,
 ) -> Path:
     """Write a checkpoint whole or not at all. The folder must not exist yet. released: see `Checkpoint`."""
-    import orbax.checkpoint as ocp  # takes longer to import than all else
-
     directory = Path(directory).absolute()
     with written_whole(directory) as scratch:
-        arrays = jax.tree.map(np.asarray, params)
-        _ask_for_room(scratch, sum(array.nbytes for array in jax.tree.leaves(arrays)))
-        # Float weights hardly compress, and compressing would hold every array twice more.
-        own = _by_this_process()
-        handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=own)
-        with ocp.Checkpointer(handler, multiprocessing_options=own) as checkpointer:
-            checkpointer.save(scratch / _PARAMS, args=ocp.args.PyTreeSave(arrays))
-        record = {
-            "network": network,
-            "classes": _classes(params, network),
-            "released": released,
-            "preprocessing": _plain(preprocessing, scratch),
-            "provenance": provenance,
-        }
-        (scratch / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        seal(scratch)
+        write_into(scratch, params, network, preprocessing, provenance, released)
     return directory
+
+
+def write_into(
+    folder: Path,
+    params: Params,
+    network: str,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
+    released: bool = False,
+) -> None:
+    """`save` into an empty folder that the caller renames when all is in it. OSError where the disk refuses."""
+    import orbax.checkpoint as ocp  # takes longer to import than all else
+
+    folder = folder.absolute()  # Orbax asks for it
+    folder.mkdir(exist_ok=True)
+    arrays = jax.tree.map(np.asarray, params)
+    _ask_for_room(folder, sum(array.nbytes for array in jax.tree.leaves(arrays)))
+    # Float weights hardly compress, and compressing would hold every array twice more.
+    own = _by_this_process()
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=own)
+    with (
+        _refusals_as_oserror(),
+        ocp.Checkpointer(handler, multiprocessing_options=own) as checkpointer,
+    ):
+        checkpointer.save(folder / _PARAMS, args=ocp.args.PyTreeSave(arrays))
+    record = {
+        "network": network,
+        "classes": _classes(params, network),
+        "released": released,
+        "preprocessing": _plain(preprocessing, folder),
+        "provenance": provenance,
+    }
+    (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    seal(folder)
 
 
 def is_checkpoint(directory: Path) -> bool:

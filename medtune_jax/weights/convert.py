@@ -8,9 +8,8 @@ preprocessing record.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
@@ -18,11 +17,19 @@ from flax.traverse_util import unflatten_dict
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network, Params, Preprocessing
-from medtune_jax.networks.layers import Conv, lrn
 from medtune_jax.networks.norms import STATISTICS
-from medtune_jax.networks.sources import Format
 from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
+from medtune_jax.weights.match import Match, main_slots, match
+from medtune_jax.weights.norms import fold_norms
+from medtune_jax.weights.refusals import (
+    refuse_another_network,
+    refuse_copies,
+    refuse_foreign,
+    refuse_gaps,
+    refuse_other_strides,
+    refuse_relatives,
+)
 from medtune_jax.weights.slots import Slot, slots
 from medtune_jax.weights.stated import Stated
 
@@ -86,15 +93,15 @@ def convert(
     target = networks.get(network)
     found = match(layers, target)
     matched = found.layers
-    _refuse_relatives(layers, target, where)
-    _refuse_another_network(layers, matched, target, norm_before_pool, where)
-    _refuse_copies(found, where)
+    refuse_relatives(layers, target, where)
+    refuse_another_network(layers, matched, target, norm_before_pool, where)
+    refuse_copies(found, where)
     target = _with_classes(target, matched)
-    notes = _fold(layers, matched, network, found.format.epsilon, where)
-    _refuse_gaps(target, matched, where)
-    _refuse_foreign(layers, found, target, where)
+    notes = fold_norms(layers, matched, network, found.format.epsilon, where)
+    refuse_gaps(target, matched, where)
+    refuse_foreign(layers, found, target, where)
 
-    _check_strides(target, matched, where)
+    refuse_other_strides(target, matched, where)
     preprocessing = preprocess(target.preprocessing, found, stated, where)
     wanted = slots(target)
     partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
@@ -109,85 +116,21 @@ def convert(
     return Conversion(target, unflatten_dict(flat), preprocessing, rows, notes)
 
 
+def _with_classes(target: Network, matched: Mapping[str, Layer]) -> Network:
+    """The network with as many classes as the file's classifier has outputs."""
+    head = main_slots(target)[-1].name
+    classes = matched[head].shape[0] if head in matched else target.classes
+    return target if classes == target.classes else networks.get(target.name, classes)
+
+
 def _doubts(loaded: Mapping[Slot, Layer]) -> Iterator[str]:
     """What no trained network has, though it may be meant."""
-    bare = [
-        layer.name for slot, layer in loaded.items() if "bias" in slot.kinds and layer.bias is None
-    ]
+    bare = [la.name for slot, la in loaded.items() if "bias" in slot.kinds and la.bias is None]
     if bare:
         yield f"{len(bare)} layers have no bias in the file ({bare[0]}, ...): theirs is 0."
-    zero = [
-        layer.name for slot, layer in loaded.items() if slot.trained and not layer.weights.any()
-    ]
+    zero = [la.name for slot, la in loaded.items() if slot.trained and not la.weights.any()]
     if zero:
         yield f"{len(zero)} layers are 0 everywhere ({zero[0]}, ...): nothing passes them."
-
-
-@dataclass(frozen=True)
-class Match:
-    """Which layers of a file are which of ours.
-
-    layers: slot name -> layer. prefix: what begins the file's names beside the format's own. rivals: other prefixes
-    under which the file holds as much. by_order: whether the names are unknown and the order alone decided.
-    """
-
-    layers: dict[str, Layer]
-    format: Format
-    prefix: str = ""
-    rivals: tuple[str, ...] = ()
-    by_order: bool = False
-
-
-def match(layers: Mapping[str, Layer], network: Network) -> Match:
-    """By the names of one of the network's formats, or by the order, whichever finds most.
-
-    A module inside another one's (``model.features.0``, ``module.backbone.conv1``) is found under its prefix. The
-    order counts only in a file that has one, a graph's.
-    """
-    wanted, formats = slots(network), network.sources.formats.values()
-    candidates = [_by_name(layers, wanted, format_) for format_ in (Format(), *formats)]
-    graph = all(layer.after is not None for layer in layers.values())
-    ordered = [f for f in formats if f.ordered and all(n.startswith(f.prefix) for n in layers)]
-    if graph and ordered:
-        closest = max(ordered, key=lambda f: len(f.prefix))
-        known = closest.preprocessing is not None
-        candidates.append(Match(_in_order(layers, wanted), closest, by_order=not known))
-    return max(candidates, key=lambda candidate: len(candidate.layers))
-
-
-def _by_name(layers: Mapping[str, Layer], wanted: Sequence[Slot], format_: Format) -> Match:
-    """By the file's names of layers or, layer by layer, our own."""
-    ours = {name: s.name for s in wanted for name in (format_.names.get(s.name, s.name), s.name)}
-    by_prefix: dict[str, dict[str, Layer]] = {}
-    for full, layer in ((name, layer) for name, layer in layers.items() if layer.weights.size):
-        for prefix, name in _splits(full):
-            if name in ours:
-                by_prefix.setdefault(prefix, {}).setdefault(ours[name], layer)
-    if not by_prefix:
-        return Match({}, format_)
-    most = max(len(found) for found in by_prefix.values())
-    best, *rivals = (prefix for prefix, found in by_prefix.items() if len(found) == most)
-    return Match(by_prefix[best], format_, best, tuple(rivals))
-
-
-def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """(prefix, rest) at every dot: "", "model.", "model.net.", ..."""
-    parts = name.split(".")
-    for n in range(len(parts)):
-        yield "".join(f"{part}." for part in parts[:n]), ".".join(parts[n:])
-
-
-def _in_order(layers: Mapping[str, Layer], wanted: Sequence[Slot]) -> dict[str, Layer]:
-    """Pair layers and slots one to one in order, if every shape but the classifier's fits."""
-    weighted = [
-        layer for layer in layers.values() if layer.kind in ("convolution", "inner_product")
-    ]
-    main = [slot for slot in wanted if not slot.auxiliary and slot.trained]
-    if len(weighted) != len(main):
-        return {}
-    pairs = list(zip(main, weighted, strict=True))
-    fits = all(slot.source_shape == layer.shape for slot, layer in pairs[:-1])
-    return {slot.name: layer for slot, layer in pairs} if fits else {}
 
 
 def place(layer: Layer, slot: Slot, where: str) -> dict[str, np.ndarray]:
@@ -236,222 +179,6 @@ def _laid_out(weights: np.ndarray, slot: Slot) -> np.ndarray:
         maps = weights.reshape(-1, *slot.flattened)
         return np.ascontiguousarray(maps.transpose(2, 3, 1, 0).reshape(slot.shape))
     return np.ascontiguousarray(weights.T)
-
-
-def looks_like(
-    layers: Mapping[str, Layer], norm_before_pool: bool | None = None, asked: str = ""
-) -> str | None:
-    """The network most of whose layers the file holds, by name and shape; `asked` wins a tie."""
-    weighted = sum(layer.weights.ndim > 1 for layer in layers.values())
-    scores = {}
-    for name in networks.NETWORKS:
-        network = networks.get(name)
-        if _in_other_order(network, norm_before_pool):
-            continue
-        *body, head = _main(network)  # the head may have any number of classes
-        matched = match(layers, network).layers
-        fitting = len(_fitting(matched, body)) + (head.name in matched)
-        scores[name] = fitting / max(len(body) + 1, weighted)
-    best = max(scores, key=lambda name: (scores[name], name == asked))
-    return best if scores[best] > 0.5 else None
-
-
-def _main(network: Network) -> list[Slot]:
-    return [slot for slot in slots(network) if not slot.auxiliary]
-
-
-def _in_other_order(network: Network, norm_before_pool: bool | None) -> bool:
-    """Whether norm and pooling come the other way round: all that tells some networks apart."""
-    ends = [layer for stage in network.stages for layer in stage.then]
-    return lrn in ends and norm_before_pool == (ends[0] is not lrn)
-
-
-def _fitting(matched: Mapping[str, Layer], wanted: Sequence[Slot]) -> list[Slot]:
-    return [s for s in wanted if s.name in matched and matched[s.name].shape == s.source_shape]
-
-
-def _refuse_another_network(
-    layers: Mapping[str, Layer],
-    matched: Mapping[str, Layer],
-    network: Network,
-    norm_before_pool: bool | None,
-    where: str,
-) -> None:
-    other_order = _in_other_order(network, norm_before_pool)
-    body = _main(network)[:-1]
-    if not other_order and len(_fitting(matched, body)) == len(body):
-        return
-    likely = looks_like(layers, norm_before_pool, network.name)
-    if likely is not None and likely != network.name:
-        raise UserError(
-            f"{where} does not hold {network.name}: it looks like {likely}; pass --network {likely}."
-        )
-    if other_order or not matched:
-        listed = ", ".join(list(layers)[:4]) + (", ..." if len(layers) > 4 else "")
-        raise UserError(
-            f"{where} does not hold {network.name} nor another network known here (its layers: {listed}); the "
-            f"formats known for {network.name} are {', '.join(network.sources.formats)}."
-        )
-
-
-def _with_classes(target: Network, matched: Mapping[str, Layer]) -> Network:
-    """The network with as many classes as the file's classifier has outputs."""
-    head = _main(target)[-1].name
-    classes = matched[head].shape[0] if head in matched else target.classes
-    return target if classes == target.classes else networks.get(target.name, classes)
-
-
-def _refuse_gaps(target: Network, matched: Mapping[str, Layer], where: str) -> None:
-    """Only a whole tail of stages may be absent."""
-    main = _main(target)
-    last = max(target.index(slot.stage) for slot in main if slot.name in matched)
-    missing = [s.name for s in main if s.name not in matched and target.index(s.stage) <= last]
-    if missing:
-        listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UserError(
-            f"{where} lacks {len(missing)} of {target.name}'s layers ({listed}); use the complete file."
-        )
-
-
-def _fold(
-    layers: dict[str, Layer],
-    matched: dict[str, Layer],
-    network: str,
-    epsilon: float | None,
-    where: str,
-) -> tuple[str, ...]:
-    """Fold each norm and scale into the layer whose result it reads: exact with stored statistics.
-
-    Which layer that is the file's graph says or, without one, torchvision's names (``conv`` and ``bn`` of one block).
-    """
-    own = {layer.name for layer in matched.values()}  # norms that the network has itself
-    norms = {n: norm for n, norm in layers.items() if norm.kind == "batch_norm" and n not in own}
-    pairs = {name.removesuffix("conv") + "bn": name for name in layers if name.endswith(".conv")}
-    folded = 0
-    for name, norm in norms.items():
-        host = norm.follows or (pairs.get(name, "") if norm.after is None else "")
-        known = (norm.extra or {}).get("epsilon", epsilon)
-        if norm.after is not None and host not in layers:
-            if _concerns(name, layers, matched):
-                raise UserError(
-                    f"{where}: {name!r} ({norm.type}) does not directly follow one convolution or inner product alone, "
-                    "so it cannot be folded into one exactly; use weights trained without it."
-                )
-            continue
-        if host not in layers or known is None:
-            raise UserError(
-                f"{where} holds batch norms ({name}, ...), which {network} does not have, "
-                "so these weights would give other results; use weights trained without them."
-            )
-        if norm.weights.size != layers[host].shape[0]:
-            raise UserError(
-                f"{where}: {name!r} has {norm.weights.size} channels but {host!r} before it has "
-                f"{layers[host].shape[0]} outputs; the file is damaged."
-            )
-        layers[host] = fold(layers[host], layers.pop(name), float(known))
-        folded += 1
-    matched.update({slot: layers[layer.name] for slot, layer in matched.items()})
-    note = f"{folded} norms and scales folded into the layers before them (statistics as stored)."
-    return (note,) if folded else ()
-
-
-def _concerns(name: str, layers: Mapping[str, Layer], matched: Mapping[str, Layer]) -> bool:
-    """Whether a layer that is loaded lies behind the layer of that name, or directly before it."""
-    loaded = {layer.name for layer in matched.values()}
-    behind = any(name in (layer.after or ()) for layer in matched.values())
-    return behind or bool((layers[name].after or frozenset()) & loaded)
-
-
-def _refuse_foreign(layers: Mapping[str, Layer], found: Match, target: Network, where: str) -> None:
-    """No layer that the network lacks may lie between, or on the result of, those that are loaded.
-
-    The file's graph says which do. A state dict has none: there it is every layer without a known use, and every
-    other one of the same part (``features``, ``classifier``) as a loaded layer.
-    """
-    matched = found.layers
-    used = {layer.name for layer in matched.values()}
-    head = matched.get(_main(target)[-1].name)
-    bodies = used - ({head.name} if head else set())
-    between = frozenset[str]().union(*(layer.after or () for layer in matched.values()))
-    new = tuple(f"{found.prefix}{name}." for name in _absent(found, target))
-    parts = {_part(name, found.prefix) for name in used}
-    for name, layer in layers.items():
-        if name in used:
-            continue
-        if layer.after is not None:
-            other = layer.kind == "other"
-            foreign = name in between or (other and layer.follows in bodies)
-            foreign |= other and layer.weights.size > 0 and layer.follows in used
-        else:
-            inside = name.startswith(found.prefix) and not name.startswith(new)
-            trained = layer.kind in ("convolution", "inner_product")
-            foreign = inside and (not trained or _part(name, found.prefix) in parts)
-        if foreign:
-            kind = f" ({layer.type or layer.kind})"
-            raise UserError(
-                f"{where} holds the layer {name!r}{kind}, which {target.name} does not have, so these weights would "
-                "give other results; use weights trained without it."
-            )
-
-
-def _absent(found: Match, target: Network) -> list[str]:
-    """The file's names of the layers that it lacks."""
-    names = found.format.names
-    return [names.get(s.name, s.name) for s in slots(target) if s.name not in found.layers]
-
-
-def _part(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).split(".")[0]
-
-
-def _refuse_copies(found: Match, where: str) -> None:
-    if found.rivals and len(found.layers) > 1:
-        listed = ", ".join(repr(prefix) for prefix in (found.prefix, *found.rivals))
-        raise UserError(
-            f"{where} holds the network more than once (under {listed}); save the state dict of the one you mean."
-        )
-
-
-def _refuse_relatives(layers: Mapping[str, Layer], target: Network, where: str) -> None:
-    threes = Counter(
-        layer.shape[:2]
-        for layer in layers.values()
-        if layer.weights.ndim == 4 and layer.shape[2:] == (3, 3)
-    )
-    for relative in target.sources.relatives:
-        if threes == Counter(relative.threes):
-            raise UserError(f"{where} holds {relative.name}, not {target.name}: {relative.advice}.")
-
-
-def fold(convolution: Layer, norm: Layer, epsilon: float) -> Layer:
-    """The convolution or inner product that equals it followed by the batch norm in inference."""
-    statistics = norm.extra or {}
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # numbers that are not finite are refused in placing
-        gain = norm.weights / np.sqrt(statistics["variance"].astype(np.float64) + epsilon)
-    before = 0 if convolution.bias is None else convolution.bias
-    shift = 0 if norm.bias is None else norm.bias
-    weights = convolution.weights * gain.reshape(-1, *(1,) * (convolution.weights.ndim - 1))
-    bias = (before - statistics["mean"]) * gain + shift
-    return replace(convolution, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
-
-
-def _check_strides(target: Network, matched: Mapping[str, Layer], where: str) -> None:
-    for stage in target.stages:
-        layer, module = matched.get(stage.name), stage.module
-        if layer is None or not isinstance(module, Conv) or layer.stride is None:
-            continue
-        if layer.stride != (module.stride, module.stride):
-            raise UserError(
-                f"{where}: layer {layer.name!r} has stride {layer.stride[0]} but {stage.name!r} of "
-                f"{target.name} has {module.stride}; the file belongs to another network."
-            )
-        if layer.group not in (None, module.groups):
-            raise UserError(
-                f"{where}: layer {layer.name!r} has {layer.group} groups but {stage.name!r} of "
-                f"{target.name} has {module.groups}; the file belongs to another network."
-            )
 
 
 def _rows(

@@ -58,6 +58,13 @@ def fetch(
     if not address:
         return _unpack(network, output)
     _check_address(address)
+    return _from_address(address, network, release, output, in_words)
+
+
+def _from_address(
+    address: str, network: str, release: Release, output: Path, in_words: InWords | None
+) -> Path:
+    """Download, convert, and keep the file for another try only if its hash is known."""
     folder = user_cache() / hashlib.sha1(address.encode()).hexdigest()[:12]
     file = folder / (release.file or "weights")
     part = file.with_name(file.name + ".part")

@@ -21,6 +21,14 @@ from medtune_jax.weights.stated import InWords, stated
 _DEEP_COMPRESSION = "Deep Compression"
 _SLIM = "TF-slim"
 _KERAS = "Keras"
+_READERS = {
+    "Caffe": caffe.read,
+    "ONNX": onnx.read,
+    "PyTorch": torch.read,
+    _SLIM: slim.read,
+    _KERAS: keras.read,
+}
+_SAY_ORDER = {"Caffe": caffe.norm_before_pool, "ONNX": onnx.norm_before_pool}
 
 
 @dataclass(frozen=True)
@@ -47,19 +55,12 @@ def read(path: str | Path, network: str = "") -> WeightFile:
     """
     path = Path(path)
     format_ = _format(path)
-    norm_before_pool = None
+    says_order = _SAY_ORDER.get(format_)
+    norm_before_pool = says_order(path) if says_order else None
     if format_ == _DEEP_COMPRESSION:
         layers = _read_deep_compression(path, network)
-    elif format_ == "ONNX":
-        norm_before_pool, layers = onnx.norm_before_pool(path), onnx.read(path)
-    elif format_ == _SLIM:
-        layers = slim.read(path)
-    elif format_ == _KERAS:
-        layers = keras.read(path)
-    elif format_ == "PyTorch":
-        layers = torch.read(path)
     else:
-        norm_before_pool, layers = caffe.norm_before_pool(path), caffe.read(path)
+        layers = _READERS[format_](path)
     sha1, sha256 = (digest(path, algorithm) for algorithm in ("sha1", "sha256"))
     return WeightFile(path, format_, layers, sha1, sha256, norm_before_pool)
 

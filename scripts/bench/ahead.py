@@ -24,15 +24,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import abstract
 import common
 import jax
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from medtune_jax import networks, tuning
-from medtune_jax.patches import Images
-from medtune_jax.training import EpochPlan, Task, TrainState
+from medtune_jax import networks
 from medtune_jax.training.runners import train_and_validate
 
 MIB = 2**20
@@ -86,21 +85,11 @@ def main() -> None:
         total = sum(kernel.megabytes for kernel in found)
         memory = program.memory_analysis().temp_size_in_bytes / MIB
         note = f"{len(found)} kernels a step, {total / 1000:.1f} GB read and written; compiled in {seconds:.0f} s"
-        rows.append(
-            common.Row(
-                name,
-                f"training, batch {options.batch}",
-                memory,
-                None,
-                None,
-                "MiB",
-                note=note,
-            )
-        )
-        if options.least:
-            for kernel in sorted(found, key=lambda k: -k.megabytes):
-                if kernel.megabytes >= options.least:
-                    print(f"{kernel.megabytes:8.0f} MB  {kernel.kind:40.40}  {kernel.source[-70:]}")
+        case = f"training, batch {options.batch}"
+        rows.append(common.Row(name, case, memory, None, None, "MiB", note=note))
+        listed = (k for k in found if options.least and k.megabytes >= options.least)
+        for kernel in sorted(listed, key=lambda k: -k.megabytes):
+            print(f"{kernel.megabytes:8.0f} MB  {kernel.kind:40.40}  {kernel.source[-70:]}")
     common.report(f"Compiled for {device.device_kind}, which is not here", rows, options.json)
 
 
@@ -141,26 +130,10 @@ TARGETS: dict[str, Callable[[], Any]] = {"cuda": cuda, "tpu": tpu}
 def compiled(name: str, device: Any, batch: int, size: int = 0) -> jax.stages.Compiled:
     """An epoch of training every stage, and of validating twice as many patches at a time."""
     network = networks.get(name, common.CLASSES)
-    size, dtype = size or network.preprocessing.size, common.dtype()
-    params = network.abstract_params(size)
-    depth = tuning.parse(network, network.names[0])
-
-    def take(arrays, rows):
-        return network.preprocessing(Images.take(arrays, rows), dtype)
-
-    task = Task(network, depth.tuned, network.names[0], take, dtype)
-    state = jax.eval_shape(partial(TrainState.of, task), params)
-    pixels = jax.ShapeDtypeStruct((4 * batch, size, size, 3), np.uint8)
-    integers = partial(jax.ShapeDtypeStruct, dtype=np.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    rates = jax.tree.map(
-        lambda _: jax.ShapeDtypeStruct((), np.float32), tuning.stage_rates(network, depth)
-    )
-    plan = EpochPlan(integers((4, batch)), integers((2, 2 * batch)), key)
-    place = SingleDeviceSharding(device)
+    size, place = size or network.preprocessing.size, SingleDeviceSharding(device)
+    task, given = abstract.epoch(network, size, 4 * batch, (4, batch), (2, 2 * batch))
     arguments = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        (state, {}, rates, {"pixels": pixels}, integers((4 * batch,)), plan),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), given
     )
     program = jax.jit(partial(train_and_validate, task), donate_argnums=0)
     # Without a device no algorithm can be tried.

@@ -352,18 +352,7 @@ def big_study(visit: Visit) -> None:
     """Nine AlexNet networks on patches cut from frames while training: seconds of every depth, with compiling."""
     name = "squeezenet" if visit.toy else "alexnet"
     network, params, size = common.network_and_params(name, visit.size(name))
-    generator = np.random.default_rng(0)
-    frames = generator.integers(0, 256, (32, 480, 560, 3), np.uint8)
-    centre = generator.uniform((150, 150), (330, 410), (visit.patches, 2))
-    extent = generator.uniform(120, 260, (visit.patches, 1)).repeat(2, 1)
-    patches = Crops(
-        frames,
-        np.tile(np.int32([480, 560]), (32, 1)),
-        generator.integers(0, 32, visit.patches).astype(np.int32),
-        crop_affines(centre, extent, size),
-        size,
-    )
-    labels = generator.integers(0, 2, visit.patches)
+    patches, labels = _crops(visit.patches, size)
     memory = Memory.of_this_machine()
     cache = PrefixCache(network, params, patches, labels, size, memory, common.dtype(), batch=256)
     names = ("conv10", "fire9") if visit.toy else (*network.names[::-1], "scratch")
@@ -406,6 +395,22 @@ def big_study(visit: Visit) -> None:
             peak_gib=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30,
         )
     visit.write("big_study", patches=visit.patches, total=time.perf_counter() - began)
+
+
+def _crops(count: int, size: int) -> tuple[Crops, np.ndarray]:
+    """Patches of drawn frames, and drawn labels."""
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 256, (32, 480, 560, 3), np.uint8)
+    centre = generator.uniform((150, 150), (330, 410), (count, 2))
+    extent = generator.uniform(120, 260, (count, 1)).repeat(2, 1)
+    crops = Crops(
+        frames,
+        np.tile(np.int32([480, 560]), (32, 1)),
+        generator.integers(0, 32, count).astype(np.int32),
+        crop_affines(centre, extent, size),
+        size,
+    )
+    return crops, generator.integers(0, 2, count)
 
 
 def stages(visit: Visit) -> None:

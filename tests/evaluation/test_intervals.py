@@ -9,7 +9,6 @@ from sklearn.metrics import roc_auc_score
 
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, AUPRC, difference, interval, intervals
-from medtune_jax.evaluation.boundary import mean_error
 from medtune_jax.evaluation.log_odds import two_sided
 from medtune_jax.evaluation.roc import sensitivity_at
 
@@ -109,7 +108,6 @@ def test_figures_without_spread_give_a_sentence():
     nothing_given(interval(AUC, labels, np.zeros((3, 120)), groups), "same")
     nothing_given(difference(AUC, labels, one, one, groups), "same")
     nothing_given(difference(AUC, labels, one, perfect, groups), "end")
-    nothing_given(mean_error(np.zeros(20), np.arange(20)), "end")
 
 
 def test_a_diverged_run_and_a_missing_class_give_a_sentence():

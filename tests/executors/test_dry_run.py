@@ -24,9 +24,14 @@ def dry(images, study, capsys, *more, **fields):
 
 def test_jobs_sizes_and_hours_from_measured_steps(images, tmp_path, capsys):
     said = dry(
-        images, tmp_path / "study", capsys, sweep__depths="conv10,fire9,scratch", training__epochs=5
+        images,
+        tmp_path / "study",
+        capsys,
+        sweep__depths="conv10,scratch",
+        training__epochs=5,
+        training__batch=8,
     )
-    assert "9 jobs, 18 runs, 1 workers (local)" in said
+    assert "6 jobs, 12 runs, 1 workers (local)" in said
     lines = re.findall(
         r"  (\S+): 2 runs, (\d+) patches, (\d+) stages tuned, at most (\d+) steps, (\S+) ms a step",
         said,
@@ -35,13 +40,13 @@ def test_jobs_sizes_and_hours_from_measured_steps(images, tmp_path, capsys):
         "conv10-f1",
         "conv10-f0.75",
         "conv10-f0.5",
-        "fire9-f1",
+        "scratch-f1",
     ]
     assert lines[0][1] > lines[2][1]
-    # 24 patches to train on are one batch of 32, five epochs, two seeds.
-    assert [int(line[3]) for line in lines] == [10] * 9
+    for _, patches, _, steps, _ in lines:  # five epochs of two seeds
+        assert int(steps) == 5 * 2 * -(-int(patches) // 8)
     by_depth = {line[0].split("-")[0]: float(line[4]) for line in lines}
-    assert len(by_depth) == 3 and all(ms > 0 for ms in by_depth.values())
+    assert len(by_depth) == 2 and all(ms > 0 for ms in by_depth.values())
     assert re.search(r"device hours: at most \S+, by steps measured on this machine", said)
 
 

@@ -10,7 +10,8 @@ from medtune_jax import explanation, networks, weights
 from medtune_jax.errors import UserError
 from medtune_jax.explanation import grad_cam, mapped_stages, occlusion, rank_correlation
 from medtune_jax.networks import Network, Preprocessing, Stage
-from medtune_jax.networks.layers import Conv, global_average_pool, max_pool
+from medtune_jax.networks.layers import Conv
+from medtune_jax.networks.pooling import global_average_pool, max_pool
 
 SIDE = 64
 

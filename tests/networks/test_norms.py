@@ -10,8 +10,8 @@ from medtune_jax.networks.norms import BatchNorm, LayerNorm
 from medtune_jax.networks.stages import Stage
 from medtune_jax.tuning import Optimizer, StageRates
 from medtune_jax.tuning.optimizer import update_stage
-from medtune_jax.weights.convert import fold
 from medtune_jax.weights.formats.layer import Layer
+from medtune_jax.weights.norms import fold
 
 EPSILON = 1e-3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ from medtune_jax.paths import csv_bytes
 
 SQUEEZENET = ("conv1", *(f"fire{i}" for i in range(2, 10)), "conv10")
 DEPTHS = (*reversed(SQUEEZENET), "scratch")
+
+
+def middle_is_best(depth, fraction):
+    """fire6-conv10 is best; scratch needs data more than tuning does."""
+    if depth == "scratch":
+        return 1.2 * fraction
+    return (1.0, 1.6, 2.1, 2.6, 3.2, 2.4, 2.4, 2.2, 2.0, 1.6)[DEPTHS.index(depth)] * fraction**0.1
 
 
 def write_study(
@@ -58,48 +66,41 @@ def write_study(
     )
     common = rng.normal(size=(labels.size, len(classes)))
     runs = []
-    for depth in depths:
-        for fraction in fractions:
-            for seed in range(seeds):
-                run = f"{depth}-f{fraction:g}-s{seed}-{len(runs):08x}"
-                runs.append({"run": run, "depth": depth, "fraction": fraction, "seed": seed})
-                key = (depth, fraction, seed)
-                if key in missing:
-                    continue
-                folder = directory / "runs" / run
-                folder.mkdir(parents=True)
-                logits = skill(depth, fraction) * np.eye(len(classes))[labels]
-                logits = logits + common + 0.5 * rng.normal(size=common.shape)
-                if key in collapsed:  # dead for two images in three
-                    logits[np.arange(labels.size) % 3 > 0] = 0
-                scores = log_odds.of_logits(scale * logits).astype(np.float32)
-                result = {"network": "squeezenet", "metric": metric.name, **runs[-1]}
-                if key in failed:
-                    _write_failure(folder, result)
-                    continue
-                result |= {"test": metric(labels[test.judged], scores[test.judged])}
-                result |= figures(seed)
-                _write_run(folder, result, speed(depth) * fraction, rng)
-                rows = score_rows(test, classes, scores)
-                (folder / "scores.csv").write_bytes(csv_bytes(rows))
-                if validation:
-                    rows = _validation_rows(validation, classes, skill(depth, fraction), rng)
-                    (folder / "validation.csv").write_bytes(csv_bytes(rows))
+    for key in product(depths, fractions, range(seeds)):
+        depth, fraction, seed = key
+        run = f"{depth}-f{fraction:g}-s{seed}-{len(runs):08x}"
+        runs.append({"run": run, "depth": depth, "fraction": fraction, "seed": seed})
+        if key in missing:
+            continue
+        folder = directory / "runs" / run
+        folder.mkdir(parents=True)
+        logits = skill(depth, fraction) * np.eye(len(classes))[labels]
+        logits = logits + common + 0.5 * rng.normal(size=common.shape)
+        if key in collapsed:  # dead for two images in three
+            logits[np.arange(labels.size) % 3 > 0] = 0
+        scores = log_odds.of_logits(scale * logits).astype(np.float32)
+        result = {"network": "squeezenet", "metric": metric.name, **runs[-1]}
+        if key in failed:
+            _write_failure(folder, result)
+            continue
+        result |= {"test": metric(labels[test.judged], scores[test.judged]), **figures(seed)}
+        _write_run(folder, result, speed(depth) * fraction, rng)
+        (folder / "scores.csv").write_bytes(csv_bytes(score_rows(test, classes, scores)))
+        if validation:
+            rows = _validation_rows(validation, classes, skill(depth, fraction), rng)
+            (folder / "validation.csv").write_bytes(csv_bytes(rows))
     for name, content in subgroup_file(test.names, dict(columns or {})).items():
         (directory / "application").mkdir()
         (directory / "application" / name).write_bytes(content)
+    contents = {
+        **({f"{words[0]}s": (320, patients)} if groups_known else {}),
+        f"{words[1]}s": (640, labels.size),
+        "patches": (2560, 4 * labels.size),
+    }
     manifest = {
         "identity": "abc",
         "application": "image_folder",
-        "network": {
-            "name": "squeezenet",
-            "input_size": 115,
-            "stages": [
-                {"name": name, "output_shape": [60 - i, 60 - i, 64 + i], "parameters": 1000 * i + 9}
-                for i, name in enumerate(stages)
-            ],
-            "weights": {"source": "bundled SqueezeNet", "sha256": "0" * 64},
-        },
+        "network": _network(stages),
         "metric": metric.name,
         "depths": [_depth(name, stages) for name in depths],
         "fractions": list(fractions),
@@ -109,18 +110,26 @@ def write_study(
         "data": {
             "fingerprint": "f" * 64,
             "per_class": {name: 400 for name in classes},
-            "contents": {
-                **({f"{words[0]}s": (320, patients)} if groups_known else {}),
-                f"{words[1]}s": (640, labels.size),
-                "patches": (2560, 4 * labels.size),
-            },
+            "contents": contents,
             "groups_known": groups_known,
         },
         "config": {"network": "squeezenet", "training": {"batch": 32, "epochs": 30}},
         "runs": runs,
     }
-    (directory / "study.json").write_text(json.dumps(manifest))
+    _json(directory / "study.json", manifest)
     return directory
+
+
+def _network(stages) -> dict:
+    return {
+        "name": "squeezenet",
+        "input_size": 115,
+        "stages": [
+            {"name": name, "output_shape": [60 - i, 60 - i, 64 + i], "parameters": 1000 * i + 9}
+            for i, name in enumerate(stages)
+        ],
+        "weights": {"source": "bundled SqueezeNet", "sha256": "0" * 64},
+    }
 
 
 def _validation_rows(images, classes, skill, rng) -> list:

@@ -14,7 +14,7 @@ from medtune_jax.report.load import load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.study import next_study, report
 from tests.report.fake_study import write_study
-from tests.report.test_report import text_of
+from tests.report.reading import text_of
 
 DEPTHS = ("conv10", "fire9", "fire8", "fire7", "scratch")
 

@@ -11,7 +11,7 @@ import pytest
 from medtune_jax.errors import UserError
 from medtune_jax.report.load import load_study
 from medtune_jax.study import report
-from tests.report.test_report import text_of
+from tests.report.reading import text_of
 
 KEPT = Path(__file__).with_name("study_of_version_0_1")
 

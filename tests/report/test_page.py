@@ -1,23 +1,20 @@
-"""The page in a browser, and what lies beside it for slides and papers."""
+"""The page as a file for a browser: it needs nothing else, and nothing of it is cut."""
 
-import csv
 import html
 import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import pytest
 
-from medtune_jax.evaluation.metric import AUC
-from medtune_jax.report import write_report
-from medtune_jax.report.evidence import Evidence
-from medtune_jax.report.findings import answer
-from medtune_jax.report.load import load_study
-from medtune_jax.report.tables import comparisons, escaped
-from tests.report.fake_study import write_study
+from medtune_jax.report import SECTIONS, Section, write_report
+from tests.report.fake_study import SQUEEZENET, write_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
 _MEASURE = """
 const page = document.querySelector("iframe").contentDocument;
 const wide = [...page.querySelectorAll("body *")].filter(e => !e.closest(".scroll") || e.matches(".scroll"))
@@ -29,20 +26,6 @@ document.title = JSON.stringify({
   unnamed: [...page.querySelectorAll("figure svg")].filter(e => !e.getAttribute("aria-label")).length,
 });
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pictures_of_all_kinds():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medtune_jax.report.figures.KINDS", ("svg", "png", "pdf"))
-        yield
-
-
-@pytest.fixture(scope="module")
-def study_dir(tmp_path_factory):
-    directory = write_study(tmp_path_factory.mktemp("study"), fractions=(1.0, 0.25), validation=60)
-    write_report(directory)
-    return directory
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -70,53 +53,58 @@ def test_nothing_of_the_page_is_cut_and_the_console_is_silent(study_dir, tmp_pat
     assert "CONSOLE" not in found.stderr
 
 
-def test_the_map_is_drawn_where_the_training_set_has_several_sizes(study_dir, tmp_path):
-    evidence = Evidence(load_study(study_dir))
-    (drawing,) = answer(evidence).drawings
-    (ax,) = drawing.figure.axes
-    shown = {text.get_text() for text in ax.texts}
-    assert shown == {f"{evidence.metric.readings(cell).mean:.3f}" for cell in evidence.cells}
-    for row, (fraction, chosen) in enumerate(evidence.recommendations.items()):
-        column = evidence.study.depths.index(chosen.depth)
-        assert (column, row) in [patch.get_xy() for patch in ax.patches], fraction
-    alone = write_study(tmp_path, fractions=(1.0,))
-    assert not answer(Evidence(load_study(alone))).drawings
+class _Outline(HTMLParser):
+    """Collects what a browser would fetch or run, ids, and unbalanced tags."""
+
+    void = frozenset({"meta", "br", "img", "link", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.ids, self.references, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.references += [v for k, v in attributes if k in ("src", "href", "xlink:href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
 
 
-def test_every_figure_is_there_for_slides_and_papers_and_the_same_again(study_dir):
-    folder = study_dir / "figures"
-    kinds = {path.stem: set() for path in folder.iterdir()}
-    for path in folder.iterdir():
-        kinds[path.stem].add(path.suffix)
-    assert "map" in kinds and all(kind == {".png", ".svg", ".pdf"} for kind in kinds.values())
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    write_report(study_dir)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+def test_page_needs_nothing_from_outside(page):
+    outline = _Outline()
+    outline.feed(page)
+    assert not outline.open
+    assert outline.tags.count("svg") == 6
+    assert "script" not in outline.tags and "link" not in outline.tags
+    assert all(reference.startswith("#") for reference in outline.references)
+    assert {r[1:] for r in outline.references} <= set(outline.ids)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert not re.search(r"url\((?!#)|@import", page)
 
 
-def test_tables_for_a_paper_say_what_the_evidence_says(study_dir):
-    evidence = Evidence(load_study(study_dir))
-    with (study_dir / "tables/by_depth.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    assert len(rows) == len(evidence.cells)
-    for row in rows:
-        wanted = evidence.merit.mean((row["depth"], float(row["fraction"])))
-        assert float(row["estimate"]) == wanted.estimate and float(row["low"]) == wanted.low
-    text = (study_dir / "tables/by_depth.tex").read_text()
-    assert text.count(r"\\") == 1 + len(evidence.study.depths) and "25\\%" in text
-    assert f"Test {AUC.title} by tuned stages" in text
-    made = comparisons(evidence)
-    assert len(made.text) == len(evidence.comparisons) > 0
-    assert {row[2] for row in made.values} == {c.other for c in evidence.comparisons}
+def test_text_from_the_data_is_escaped(page):
+    assert "&lt;rate 0.001&gt;" in page and "<rate" not in page
 
 
-def test_latex_is_escaped():
-    assert escaped("a_b & 5% {x} < 0.001") == r"a\_b \& 5\% \{x\} $<$ 0.001"
+def test_stage_table_marks_frozen_and_tuned(page):
+    row = page[page.index('<th scope="row">fire9-conv10</th><td><span class="cell') :]
+    marks = re.findall(r'class="cell (\w+)"', row[: row.index("</tr>")])
+    assert marks == ["frozen"] * (len(SQUEEZENET) - 2) + ["tuned", "fresh"]
 
 
-def test_a_study_without_a_finished_run_has_no_tables(tmp_path):
-    directory = write_study(
-        tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1, missing=[("conv10", 1.0, 0)]
-    )
-    write_report(directory)
-    assert not (directory / "tables").exists()
+def test_applications_add_sections(tmp_path):
+    directory = write_study(tmp_path, depths=("conv10",), fractions=(1.0,), seeds=1)
+
+    def froc(evidence):
+        return Section("FROC per frame", f"<p>{len(evidence.cells)} cells</p>")
+
+    page = write_report(directory, [*SECTIONS, froc, lambda _: None]).read_text()
+    assert "<h2>FROC per frame</h2>" in page

@@ -11,9 +11,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, recall_sc
 from medtune_jax.report import write_report
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.load import load_study
-from medtune_jax.report.reviewer import by_run, calibration, confusion, figures, subgroups
+from medtune_jax.report.reviewer import calibration, confusion, figures, subgroups
+from medtune_jax.report.reviewer_tables import by_run
 from tests.report.fake_study import write_study
-from tests.report.test_report import text_of
+from tests.report.reading import text_of
 
 SMALL = {"depths": ("conv10", "fire9", "scratch"), "fractions": (1.0,), "seeds": 3, "patients": 60}
 SITES = np.repeat(

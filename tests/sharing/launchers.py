@@ -20,6 +20,7 @@ def command(images: Path, output: Path, **fields: object) -> list[str]:
         "sweep.fractions": "1.0,0.75,0.5",
         "sweep.seeds": 2,
         "training.epochs": 1,
+        "training.keep_weights": False,
         **{name.replace("__", "."): value for name, value in fields.items()},
     }
     return [
@@ -33,7 +34,7 @@ def command(images: Path, output: Path, **fields: object) -> list[str]:
 def launch(words: list[str], **environment: str) -> subprocess.Popen[str]:
     """A process of its own; what it says goes through its stderr."""
     return subprocess.Popen(
-        [sys.executable, "-m", "medtune_jax", *words],
+        [sys.executable, "-m", "tests.quick", "medtune_jax", *words],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -9,13 +9,10 @@ import time
 
 import pytest
 
-from medtune_jax.study import default_config, report, sweep
+from medtune_jax.report.load import load_study
+from medtune_jax.report.results import write_results
+from medtune_jax.study import default_config, sweep
 from tests.sharing.launchers import command, finished, launch, leftovers, results, stopped
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,8 @@ def runs_done(said):
 
 
 def test_three_launchers_at_once_run_every_run_once(images, alone, tmp_path):
-    processes = [launch(command(images, tmp_path / "study")) for _ in range(3)]
+    words = command(images, tmp_path / "study", training__keep_weights=True)
+    processes = [launch(words) for _ in range(3)]
     ended = [finished(process) for process in processes]
     assert [code for code, _ in ended] == [0, 0, 0], ended
     assert sorted(run for _, said in ended for run in runs_done(said)) == [
@@ -109,14 +107,15 @@ def test_a_sweep_in_which_every_run_failed_ends_with_1(images, tmp_path):
 def test_a_damaged_run_runs_again_and_no_other(images, tmp_path):
     config = default_config()
     config.data.dir, config.image_size = str(images), 64
-    config.sweep.depths, config.sweep.seeds, config.training.epochs = "conv10", 3, 1
+    config.sweep.depths, config.sweep.seeds = "conv10", 3
+    config.training.epochs, config.training.keep_weights = 1, False
     sweep(config, tmp_path, quiet=True)
     before = results(tmp_path)
     first, second, third = sorted((tmp_path / "runs").iterdir())
     content = (first / "scores.csv").read_bytes()
     (first / "scores.csv").write_bytes(content.replace(b"dark", b"dork", 1))
     (second / "history.csv").unlink()
-    report(tmp_path)
+    write_results(load_study(tmp_path))
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["missing", "missing", "done"]
     stamp = (third / "result.json").stat().st_mtime_ns

@@ -28,11 +28,6 @@ GO_ON = "start all again with the same command to go on"
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
-@pytest.fixture(scope="module")
 def alone(images, tmp_path_factory):
     study = tmp_path_factory.mktemp("alone") / "study"
     code, said = finished(launch(command(images, study, **FIELDS)))

@@ -14,11 +14,6 @@ from tests.study.test_sweep import config
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
-@pytest.fixture(scope="module")
 def found(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe")
     return probe(config(images), folder), folder

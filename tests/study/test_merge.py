@@ -14,11 +14,6 @@ from tests.sharing.launchers import results
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
-@pytest.fixture(scope="module")
 def parts(images, tmp_path_factory):
     """Two halves of a study that share a run, and the whole of it."""
     folder = tmp_path_factory.mktemp("parts")

@@ -16,11 +16,6 @@ from tests.training import programs
 MODULE = import_module("medtune_jax.study.runs")  # to patch its `fit`
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
 def config(images, depths="conv10", seeds=2, **changes):
     made = default_config()
     made.data.dir = str(images)

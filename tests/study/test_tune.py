@@ -20,11 +20,6 @@ RUNS = import_module("medtune_jax.study.runs")
 DEPTHS = "conv10,fire9,fire8,scratch"
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
 def wanted(images, **changes):
     return config(images, DEPTHS, 2, **{"training.epochs": 5, **changes})
 

@@ -23,11 +23,6 @@ KEPT = {"training.keep_weights": True, "training.keep": "all"}
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory, write_images):
-    return write_images(tmp_path_factory.mktemp("images"), 10, 4, 64)
-
-
-@pytest.fixture(scope="module")
 def study(images, tmp_path_factory):
     fields = {"training.epochs": 2, **KEPT}
     return sweep(config(images, DEPTHS, 2, **fields), tmp_path_factory.mktemp("s"), quiet=True)
@@ -109,7 +104,9 @@ def test_lpft_starts_from_the_best_head_and_the_test_set_is_scored_once(
 
 
 def lpft(images, seeds):
-    return config(images, "lpft:fire9", seeds, **{"training.epochs": 2})
+    return config(
+        images, "lpft:fire9", seeds, **{"training.epochs": 2, "training.keep_weights": False}
+    )
 
 
 @pytest.fixture(scope="module")

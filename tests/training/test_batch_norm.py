@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medtune_jax.networks.layers import Conv, Dense, global_average_pool, relu
+from medtune_jax.networks.layers import Conv, Dense, relu
 from medtune_jax.networks.norms import BatchNorm
+from medtune_jax.networks.pooling import global_average_pool
 from medtune_jax.networks.stages import Stage
 from medtune_jax.training import (
     BATCH,

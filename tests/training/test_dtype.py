@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medtune_jax.networks import layers
+from medtune_jax.networks.layers import lrn
+from medtune_jax.networks.pooling import average_pool
 from medtune_jax.training import Batch, TrainState, WholeEpoch, fit, step
 from tests.training import toy
 
@@ -61,7 +62,7 @@ def test_activations_are_narrow_and_the_loss_is_not(narrow):
     assert jaxpr.out_avals[-1].dtype == jnp.float32
 
 
-@pytest.mark.parametrize("layer", [layers.lrn, lambda x: layers.average_pool(x, 7, 1)])
+@pytest.mark.parametrize("layer", [lrn, lambda x: average_pool(x, 7, 1)])
 def test_long_sums_are_float32(layer):
     """Only the rounding of input and output may differ: 2^-8 each."""
     x = jnp.asarray(np.random.default_rng(0).uniform(50, 60, (1, 9, 9, 8)), jnp.bfloat16)

@@ -4,13 +4,10 @@ import re
 from functools import partial
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
+from bench import abstract
 
-from medtune_jax import networks, tuning
-from medtune_jax.patches import Images
-from medtune_jax.training import EpochPlan, Task, TrainState
+from medtune_jax import networks
 from medtune_jax.training.runners import train_and_validate
 
 BATCH = 10  # no other dimension's length
@@ -25,21 +22,8 @@ def platform(request, monkeypatch):
 
 
 def epoch(name: str, size: int, platform: str) -> str:
-    network, dtype = networks.get(name, 2), jnp.bfloat16
-    depth = tuning.parse(network, network.names[0])
-
-    def take(arrays, rows):
-        return network.preprocessing(Images.take(arrays, rows), dtype)
-
-    task = Task(network, depth.tuned, network.names[0], take, dtype)
-    state = jax.eval_shape(partial(TrainState.of, task), network.abstract_params(size))
-    integers = partial(jax.ShapeDtypeStruct, dtype=np.int32)
-    rates = jax.tree.map(np.float32, tuning.stage_rates(network, depth))
-    pixels = jax.ShapeDtypeStruct((8, size, size, 3), np.uint8)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    plan = EpochPlan(integers((2, BATCH)), integers((2, BATCH)), key)
-    program = jax.jit(partial(train_and_validate, task))
-    traced = program.trace(state, {}, rates, {"pixels": pixels}, integers((8,)), plan)
+    task, arguments = abstract.epoch(networks.get(name, 2), size, 8, (2, BATCH), (2, BATCH))
+    traced = jax.jit(partial(train_and_validate, task)).trace(*arguments)
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.quick import xla_flags
 from tests.sharing.test_several_hosts import places
 
 
@@ -17,10 +18,10 @@ def test_eight_devices_equal_one():
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": xla_flags("--xla_force_host_platform_device_count=8"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.eight_devices"],
+        [sys.executable, "-m", "tests.quick", "tests.training.eight_devices"],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
@@ -39,7 +40,7 @@ def test_each_of_two_processes_holds_its_part_of_patches_and_features():
 
     Of 80 crops there are 40 sources, and a streamed batch has 40 patches.
     """
-    four = "--xla_force_host_platform_device_count=4"
+    four = xla_flags("--xla_force_host_platform_device_count=4")
     alone, *both = _parted([{}, *({**place, "XLA_FLAGS": four} for place in places())])
     assert alone.pop("devices") == 1 and [each["devices"] for each in both] == [8, 8]
     for kind in alone:
@@ -55,7 +56,7 @@ def _parted(environments):
     """What parted.py prints as a process of each."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.training.parted"],
+            [sys.executable, "-m", "tests.quick", "tests.training.parted"],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
             stdout=subprocess.PIPE,

@@ -7,7 +7,8 @@ import pytest
 from flax import linen as nn
 
 from medtune_jax import compilation, networks, tuning
-from medtune_jax.networks.layers import Conv, Dense, dropout, max_pool, row_keys
+from medtune_jax.networks.layers import Conv, Dense, dropout, row_keys
+from medtune_jax.networks.pooling import max_pool
 from medtune_jax.networks.stages import Auxiliary, Network, Preprocessing, Stage
 from medtune_jax.training import Batch, Task, stages
 from medtune_jax.training.objectives import SOFTMAX, Target, loss

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medtune_jax.networks.layers import Conv, Dense, global_average_pool, residual
+from medtune_jax.networks.layers import Conv, Dense, residual
+from medtune_jax.networks.pooling import global_average_pool
 from medtune_jax.networks.stages import Stage
 from medtune_jax.training import StageByStage, StepByStep, WholeEpoch, fit, predict
 from tests.training import toy

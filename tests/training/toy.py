@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from medtune_jax import networks, tuning
-from medtune_jax.networks.layers import Conv, Dense, max_pool
+from medtune_jax.networks.layers import Conv, Dense
+from medtune_jax.networks.pooling import max_pool
 from medtune_jax.networks.stages import Network, Preprocessing, Stage
 from medtune_jax.patches import Images
 from medtune_jax.training import (

@@ -27,9 +27,9 @@ def _params(width=96):
     }
 
 
-def _save(directory, params=None, preprocessing=None):
+def _save(directory, params=None, preprocessing=None, save=checkpoint.save):
     preprocessing = preprocessing or Preprocessing(227)
-    return checkpoint.save(directory, params or _params(), "squeezenet", preprocessing, PROVENANCE)
+    return save(directory, params or _params(), "squeezenet", preprocessing, PROVENANCE)
 
 
 def test_round_trip(tmp_path):
@@ -88,14 +88,25 @@ def test_existing_directory_is_left_alone(tmp_path):
         ValueError("UNKNOWN: Error writing file [os_error_code='28' source locations='x']"),
     ],
 )
-def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, error):
-    with (
-        pytest.raises(UserError, match=r"could not write .*out: No space left on device; free"),
-        checkpoint.written_whole(tmp_path / "out") as scratch,
-    ):
-        (scratch / "half").write_text("written")
+def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, error):
+    def full(*_, **__):
         raise error
+
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", full)
+    with pytest.raises(UserError, match=r"could not write .*out: No space left on device; free"):
+        _save(tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_the_callers_to_tell_where_the_folder_is_the_callers(tmp_path, monkeypatch):
+    """So that no sentence names the hidden folder that a run is written to."""
+
+    def full(*_, **__):
+        raise ValueError("UNKNOWN: Error writing file [os_error_code='28' source locations='x']")
+
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", full)
+    with pytest.raises(OSError, match="No space left"):
+        _save(tmp_path / ".hidden", save=checkpoint.write_into)
 
 
 def test_other_errors_pass_unchanged(tmp_path):

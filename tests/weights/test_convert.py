@@ -14,9 +14,10 @@ import pytest
 from medtune_jax import networks
 from medtune_jax.errors import UserError
 from medtune_jax.weights import checkpoint, pretrained
-from medtune_jax.weights.convert import convert, fold
+from medtune_jax.weights.convert import convert
 from medtune_jax.weights.files import convert_file
 from medtune_jax.weights.formats.layer import Layer, kind_of
+from medtune_jax.weights.norms import fold
 from medtune_jax.weights.slots import slots
 from medtune_jax.weights.stated import crop_mean, stated
 

@@ -84,19 +84,14 @@ def boundary_error(main: Main) -> Section:
     evidence, results, fraction, _ = main
     study = evidence.study
     fractions = [f for f in study.fractions if any(evidence.has(d, f) for d in study.depths)]
-    rows = [
-        (
-            study.label(depth),
-            *(
-                _mean(results, results.of_depth(depth, f, f"{which}_{kind}"))
-                if evidence.has(depth, f)
-                else "–"
-                for f, kind in (*((f, "px") for f in fractions), (fraction, "step_px"))
-                for which in INTERFACES
-            ),
-        )
-        for depth in study.depths
-    ]
+    columns = [(f, f"{which}_px") for f in fractions for which in INTERFACES]
+    columns += [(fraction, f"{which}_step_px") for which in INTERFACES]
+
+    def cell(depth: str, fraction: float, field: str) -> str:
+        known = evidence.has(depth, fraction)
+        return _mean(results, results.of_depth(depth, fraction, field)) if known else "–"
+
+    rows = [(study.label(d), *(cell(d, *column) for column in columns)) for d in study.depths]
     # A baseline does not depend on the training fraction, except for its learnt constant.
     blank = ("–",) * (2 * len(fractions))
     rows += [
@@ -122,17 +117,9 @@ def boundary_error(main: Main) -> Section:
         "quartiles, Tukey whiskers (the farthest region within 1.5 interquartile ranges of the "
         "box). The counterpart of the paper's Figure 9."
     )
-    return Section(
-        "Boundary error",
-        markup.join(
-            [
-                markup.paragraph(text),
-                markup.table(("Method", *head), rows, "numbers stacked"),
-                markup.figure(boxes, caption),
-            ]
-        ),
-        [boxes],
-    )
+    table = markup.table(("Method", *head), rows, "numbers stacked")
+    parts = (markup.paragraph(text), table, markup.figure(boxes, caption))
+    return Section.of("Boundary error", *parts, drawings=[boxes])
 
 
 @of_main

@@ -15,7 +15,7 @@ from medtune_jax.applications.intima_media.truth import REGIONS, network_contour
 from medtune_jax.applications.kept import study_file, study_rows
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.boundary import MICROMETRES_PER_MM
-from medtune_jax.report.load import StudyResults
+from medtune_jax.report.runs import StudyResults
 
 CALIBRATED = ", calibrated"
 

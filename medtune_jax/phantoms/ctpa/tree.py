@@ -114,6 +114,7 @@ def grow(
         along = (tip - starts[parent]) / np.linalg.norm(tip - starts[parent])
         daughters, angles = murray_daughters(r0, rng.uniform(0.25, 0.75))
         azimuth = rng.uniform(0, 2 * np.pi, tries)
+        first = len(starts)
         for r, theta, turn in zip(daughters, angles, (0.0, np.pi), strict=True):
             if r < min_radius:
                 continue
@@ -121,25 +122,30 @@ def grow(
             sideways = perpendicular(along, azimuth + turn)
             direction = np.cos(spread) * along + np.sin(spread) * sideways
             length = np.minimum(r * rng.uniform(3.5, 6, (tries, 1)), max_length)
-            tips = tip + length * direction
-            points = _sample_points(np.broadcast_to(tip, tips.shape), tips)
-            fits = inside(points).all(axis=1)
-            if not fits.any():
-                continue
-            room = np.where(fits, space.clearance(points[:, 1:]).min(axis=1), -np.inf)
-            best = int(np.argmax(room))
-            if room[best] < 0.5 and len(starts) > 8:
+            end, room = _roomiest(tip, tip + length * direction, inside, space)
+            if room == -np.inf or (room < 0.5 and len(starts) > 8):
                 continue
             starts.append(tip)
-            ends.append(tips[best])
+            ends.append(end)
             radii.append((r, 0.95 * r))
             parents.append(parent)
             open_ends.append(len(starts) - 1)
-        new = [i for i in range(len(parents)) if parents[i] == parent]
-        if new:
-            space.add(
-                np.array([starts[i] for i in new]),
-                np.array([ends[i] for i in new]),
-                np.array([radii[i][0] for i in new]),
-            )
+        if len(starts) > first:
+            new = (starts[first:], ends[first:], [r for r, _ in radii[first:]])
+            space.add(*map(np.array, new))
     return Tree(np.array(starts), np.array(ends), np.array(radii), np.array(parents))
+
+
+def _roomiest(
+    tip: np.ndarray, ends: np.ndarray, inside: Inside, space: _Space
+) -> tuple[np.ndarray, float]:
+    """Of vessels from `tip` to each of [tries, 3] ends the end of the one farthest from all others, and how far (mm);
+    -inf if none stays inside.
+    """
+    points = _sample_points(np.broadcast_to(tip, ends.shape), ends)
+    fits = inside(points).all(axis=1)
+    if not fits.any():
+        return tip, -np.inf
+    room = np.where(fits, space.clearance(points[:, 1:]).min(axis=1), -np.inf)
+    best = int(np.argmax(room))
+    return ends[best], float(room[best])

@@ -190,15 +190,10 @@ def _state_dict(state: Any, path: str) -> dict[Any, Any]:
     for _ in range(_DEPTH):
         if not isinstance(state, dict) or _is_state_dict(state):
             break
-        inner = {key: value for key, value in state.items() if isinstance(value, dict)}
-        holding = [key for key, value in inner.items() if _is_state_dict(value)]
-        wrapper = next((key for key in _WRAPPERS if key in inner), None)
-        if wrapper is None and len(holding) > 1:
-            listed = ", ".join(map(quoted, map(str, holding)))
-            raise UserError(f"{path} holds several state dicts ({listed}); save the one you mean.")
-        if wrapper is None and not holding:
+        inner = _unwrapped(state, path)
+        if inner is None:
             break
-        state = inner[holding[0] if wrapper is None else wrapper]
+        state = inner
     if not isinstance(state, dict) or not _is_state_dict(state):
         strange = [v.text for v in _values(state) if isinstance(v, Opaque)]
         what = f" but an object of {strange[0]}" if strange else ""
@@ -212,6 +207,19 @@ def _state_dict(state: Any, path: str) -> dict[Any, Any]:
                 "model.state_dict() and convert that."
             )
     return state
+
+
+def _unwrapped(state: dict[Any, Any], path: str) -> dict[Any, Any] | None:
+    """What lies one layer deeper; None where nothing there looks like weights."""
+    inner = {key: value for key, value in state.items() if isinstance(value, dict)}
+    wrapper = next((key for key in _WRAPPERS if key in inner), None)
+    if wrapper is not None:
+        return inner[wrapper]
+    holding = [key for key, value in inner.items() if _is_state_dict(value)]
+    if len(holding) > 1:
+        listed = ", ".join(map(quoted, map(str, holding)))
+        raise UserError(f"{path} holds several state dicts ({listed}); save the one you mean.")
+    return inner[holding[0]] if holding else None
 
 
 def _values(state: Any) -> list[Any]:

@@ -151,10 +151,10 @@ def test_a_study_from_disk_is_the_study_from_memory(write_images, tmp_path):
     """Frozen prefix, streamed training from the pixels on, augmentation: the same runs, scores to the last digit."""
     (tmp_path / "images").mkdir()
     made = default_config()
-    made.data.dir = str(write_images(tmp_path / "images", 24, 2, 64))
+    made.data.dir = str(write_images(tmp_path / "images", 12, 2, 64))
     made.network, made.image_size = "squeezenet", 64
     made.sweep.depths, made.sweep.seeds = "conv10,scratch", 1
-    made.training.epochs = 2
+    made.training.epochs, made.training.keep_weights = 2, False
     scores = {}
     for where, gib in (("memory", 1.0), ("disk", 0.0)):
         made.memory.images_gib, made.memory.disk_dir = gib, str(tmp_path / "cache")
@@ -198,7 +198,7 @@ def test_a_study_of_a_packed_set_from_disk_is_that_from_memory(
     monkeypatch.setattr(decoded, "_FILE", 5 * 67 * 67 * 3)
     made, scores = packed_config, {}
     made.network, made.image_size, made.sweep.depths = "squeezenet", 67, "conv10"
-    made.sweep.seeds, made.training.epochs = 1, 1
+    made.sweep.seeds, made.training.epochs, made.training.keep_weights = 1, 1, False
     for where, gib in (("memory", 1.0), ("disk", 0.0)):
         made.memory.images_gib, made.memory.disk_dir = gib, str(tmp_path / "cache")
         study = sweep(made, tmp_path / where, quiet=True)
