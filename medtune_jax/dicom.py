@@ -71,10 +71,21 @@ def stored(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray
         raise UserError(f"{path}: {reason(error)}; export it again.") from None
     if frames > 1 and not first:
         raise UserError(f"{path}: holds {frames} frames: export single images.")
+    _require_low_bits(data, path)
     try:
         return pixel_array(data, index=0)
     except Exception as error:  # of as many kinds as there are decoders
         return _by_itk(data, path, frames, reason(error))
+
+
+def _require_low_bits(data: pydicom.Dataset, path: Path) -> None:
+    """UserError where values lie in the upper bits of their words: decoders cut those off."""
+    kept, high = data.get("BitsStored"), data.get("HighBit")
+    if kept and high is not None and high != kept - 1:
+        raise UserError(
+            f"{path}: states {kept} bits a pixel with HighBit {high}, so that they do not lie where the standard "
+            "wants them (HighBit is one less): export it again."
+        )
 
 
 def picture(path: Path) -> np.ndarray:
@@ -159,7 +170,7 @@ def _gray(values: np.ndarray, data: pydicom.Dataset, outside: np.ndarray) -> np.
         with np.errstate(over="ignore"):  # of a sigmoid's far end
             low, high = apply_windowing(ends, data)
         return _spread(apply_windowing(units.astype(np.float64), data), float(low), float(high))
-    if _few_bits(data) and np.array_equal(units, values):
+    if _few_bits(data) and values.dtype.kind != "f" and np.array_equal(units, values):
         return _as_they_are(values, data)
     return stretched(np.where(outside, np.nan, units))
 

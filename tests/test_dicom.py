@@ -133,6 +133,24 @@ def test_deep_colour_is_stretched():
     np.testing.assert_array_equal(got, dicom.picture(FILES / "SC_rgb_rle.dcm"))
 
 
+def test_float_pixels_are_stretched_though_their_bits_say_eight(tmp_path):
+    path = write(tmp_path / "f.dcm", RAMP)
+    data = pydicom.dcmread(path)
+    del data.PixelData
+    data.FloatPixelData, data.BitsAllocated = (RAMP / 255).astype(np.float32).tobytes(), 32
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.picture(path), RAMP)
+
+
+def test_values_in_the_upper_bits_are_refused(tmp_path):
+    path = write(tmp_path / "u.dcm", RAMP.astype(np.uint16) * 256, BitsStored=12)
+    data = pydicom.dcmread(path)
+    data.HighBit = 15
+    data.save_as(path)
+    with pytest.raises(UserError, match=r"u\.dcm: states 12 bits a pixel with HighBit 15"):
+        dicom.picture(path)
+
+
 def test_one_bit_is_black_and_white():
     np.testing.assert_array_equal(
         dicom.picture(FILES / "liver_1frame.dcm"), itk(FILES / "liver_1frame.dcm")

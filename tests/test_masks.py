@@ -103,6 +103,7 @@ def test_a_png_that_was_a_jpeg_is_cut_halfway(tmp_path):
 def test_forty_numbered_lesions(tmp_path):
     cells = np.arange(64).repeat(8).reshape(1, -1) // 8
     labels = np.tile(cells, (8, 1)).astype(np.uint8)[:, : 8 * 40]
+    labels = np.pad(labels, 4)
     for image in (Image.fromarray(labels), palette(labels, *[(0, 0, 0)] * 40)):
         image.save(tmp_path / "m.png")
         np.testing.assert_array_equal(read_lesions(tmp_path / "m.png"), labels > 0)
@@ -140,8 +141,61 @@ def test_colours_without_black_are_refused(tmp_path):
     Image.fromarray(red_on_white).save(tmp_path / "red.png")
     with pytest.raises(UserError, match=r"red\.png.*several colours and none is black"):
         read_lesions(tmp_path / "red.png")
-    Image.fromarray(np.full((8, 8, 3), (0, 255, 0), np.uint8)).save(tmp_path / "full.png")
-    assert read_lesions(tmp_path / "full.png").all()
+    np.testing.assert_array_equal(read_lesions(tmp_path / "red.png", "white"), ONE > 0)
+
+
+INVERTED = {
+    "0 on 255": (Image.fromarray(255 * (1 - ONE)), ONE),
+    "0 on 1": (Image.fromarray(1 - ONE), ONE),
+    "bits": (Image.fromarray(ONE == 0), ONE),
+    "sixteen bits": (Image.fromarray(np.uint16(65535) * (1 - ONE)), ONE),
+    "two grays on white": (Image.fromarray(255 - 40 * TWO), TWO),
+    "black and red on white": (coloured((255, 255, 255), (0, 0, 0), (255, 0, 0)), TWO),
+    "black on opaque white": (coloured((255, 255, 255, 255), (0, 0, 0, 255), (0, 0, 0, 255)), TWO),
+    "palette": (palette(TWO, (255, 255, 255), (0, 0, 0), (128, 0, 0)), TWO),
+    "none on white": (Image.fromarray(0 * ONE + 255), 0 * ONE),
+}
+
+
+@pytest.mark.parametrize("kind", INVERTED)
+def test_lesions_on_white_are_read_where_that_is_said_and_else_refused(tmp_path, kind):
+    image, labels = INVERTED[kind]
+    image.save(tmp_path / "m.png")
+    with pytest.raises(
+        UserError, match=r"m\.png: (its lesion would fill|cannot be read as a mask)"
+    ):
+        read_lesions(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_lesions(tmp_path / "m.png", "white"), labels > 0)
+
+
+def test_lesions_on_white_of_jpeg(tmp_path):
+    Image.fromarray(255 * (1 - ONE)).save(tmp_path / "m.jpg", quality=80)
+    with pytest.raises(
+        UserError, match=r"m\.jpg: its lesion would fill 95%.*mask_background=white"
+    ):
+        read_lesions(tmp_path / "m.jpg")
+    assert (read_lesions(tmp_path / "m.jpg", "white") != (ONE > 0)).sum() <= 60
+
+
+def test_lesions_on_white_within_a_round_picture(tmp_path):
+    row, col = np.mgrid[:64, :64]
+    scene = np.hypot(row - 31.5, col - 31.5) < 32
+    Image.fromarray(255 * (scene & (ONE == 0)).astype(np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(UserError, match=r"73% of the frame and 19% of its border"):
+        read_lesions(tmp_path / "m.png")
+
+
+def test_a_large_lesion_is_one_and_a_full_frame_where_that_is_said(tmp_path):
+    row, col = np.mgrid[:100, :100]
+    large = np.hypot(row - 50, col - 35) < 54  # of the frame 77%, of its border 44%
+    for name, mask in (("large", large), ("full", np.ones((64, 64), bool))):
+        Image.fromarray(255 * mask.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    np.testing.assert_array_equal(read_lesions(tmp_path / "large.png"), large)
+    with pytest.raises(UserError, match=r"100% of the frame and 100% of its border.*=black"):
+        read_lesions(tmp_path / "full.png")
+    assert read_lesions(tmp_path / "full.png", "black").all()
+    with pytest.raises(UserError, match="mask_background is 'grey': give black, white or nothing"):
+        read_lesions(tmp_path / "full.png", "grey")
 
 
 def test_the_same_in_a_video_folder(tmp_path):

@@ -1,11 +1,13 @@
 """The case that all pictures come as: a frame of a video, and what is known of it."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medtune_jax.errors import UserError
+from medtune_jax.progress import say
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,42 @@ def check_disjoint(train: Iterable[str], test: Iterable[str], what: str = "video
         raise UserError(
             f"{what} {both[0]!r} is in the training and in the test split ({len(both)} such); "
             f"every {what} must be in one split only."
+        )
+
+
+def united(images: Sequence[np.ndarray], videos: Sequence[str]) -> np.ndarray:
+    """str [N]: the video of each frame, or one name for all videos that share a picture, which is said.
+
+    Pictures are the same where all their pixels are; those of one value everywhere are none.
+    """
+    first: dict[bytes, str] = {}
+    of: dict[str, str] = {video: video for video in videos}
+    sharing: set[str] = set()
+    for image, video in zip(images, videos, strict=True):
+        if image.min() == image.max():
+            continue
+        key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+        other = first.setdefault(key, video)
+        if of[other] != of[video]:
+            one, gone = sorted((of[other], of[video]))
+            of = {name: one if group == gone else group for name, group in of.items()}
+            sharing |= {other, video}
+    if sharing:
+        say(f"data: {len(sharing):,} videos share frames of the same pixels, and stay on one side")
+    return np.array([of[video] for video in videos])
+
+
+def check_copies(images: Sequence[np.ndarray], videos: Sequence[str], test: np.ndarray) -> None:
+    """Raises UserError where a given split has one picture on both sides."""
+    groups = united(images, videos)
+    both = sorted(set(groups[test]) & set(groups[~test]))
+    if both:
+        here = sorted(
+            {video for video, group in zip(videos, groups, strict=True) if group == both[0]}
+        )
+        raise UserError(
+            f"videos {', '.join(here[:3])} have frames of the same pixels, and are on both sides of the split: move "
+            "them to one side, or remove the copies."
         )
 
 

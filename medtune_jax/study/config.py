@@ -87,7 +87,7 @@ def shared_fields() -> ConfigDict:
                 "l2_sp": 0.0,  # pull of tuned stages to their pre-trained parameters (docs/tuning.md); 0: none
             },
             "memory": {  # GiB; changes no result
-                "images_gib": 0.5,  # decoded images in the host's memory; more are decoded to disk and streamed
+                "images_gib": 0.25,  # decoded images in the host's memory; more are decoded to disk and streamed
                 "disk_images_gib": 64.0,  # for those
                 "patches_gib": 0.0,  # on the device, more are streamed; 0: a third of an accelerator's
                 "device_gib": 0.0,  # features of frozen stages; 0: a third of an accelerator's, 0.5 on a CPU

@@ -181,6 +181,10 @@ def _settings(config: ConfigDict) -> Settings:
     for name in ("batch", "epochs", "patience"):
         if training[name] < 1:
             raise UserError(f"training.{name} is {training[name]}: give 1 or more")
+    if not 0 < training.valid_fraction < 1:
+        raise UserError(
+            f"training.valid_fraction is {training.valid_fraction}: give a number between 0 and 1, as 0.2"
+        )
     for name, number in training.scratch.items():
         if number < 0:
             raise UserError(

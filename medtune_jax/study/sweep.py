@@ -134,7 +134,8 @@ def _expect(study: Study, board: Board, progress: Progress) -> None:
     waiting = {job.depth for job in jobs(study.plan) if board.waiting(job)}
     known = [d for d in study.plan.depths if d in waiting and not d.scratch]
     depths = [phase for depth in known for phase in depth.steps if not phase.brief]
-    boundaries = study.cache.expect([depth.tuned[0] for depth in depths])
+    once = all(len(depth.steps) == 1 for depth in known)
+    boundaries = study.cache.expect([depth.tuned[0] for depth in depths], in_order=once)
     where = {"device": "on the device", "host": "in memory", "disk": "on disk"}
     for depth, boundary in zip(depths, boundaries, strict=True):
         if boundary.place:

@@ -8,7 +8,7 @@ preprocessing record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +107,7 @@ def convert(
     partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
     loaded = [slot for slot in wanted if slot.name in matched and slot.stage not in partial]
     rows = _rows(layers, wanted, loaded, matched)
+    notes = (*notes, *_doubts({slot: matched[slot.name] for slot in loaded}))
     layers.clear()
     flat = {}
     for slot in loaded:
@@ -122,9 +123,24 @@ def _with_classes(target: Network, matched: Mapping[str, Layer]) -> Network:
     return target if classes == target.classes else networks.get(target.name, classes)
 
 
+def _doubts(loaded: Mapping[Slot, Layer]) -> Iterator[str]:
+    """What no trained network has, though it may be meant."""
+    bare = [la.name for slot, la in loaded.items() if "bias" in slot.kinds and la.bias is None]
+    if bare:
+        yield f"{len(bare)} layers have no bias in the file ({bare[0]}, ...): theirs is 0."
+    zero = [la.name for slot, la in loaded.items() if slot.trained and not la.weights.any()]
+    if zero:
+        yield f"{len(zero)} layers are 0 everywhere ({zero[0]}, ...): nothing passes them."
+
+
 def place(layer: Layer, slot: Slot, where: str) -> dict[str, np.ndarray]:
     """The parameters of one layer by name, in our layout, float32."""
     weights = layer.weights
+    if slot.trained and layer.kind not in ("convolution", "inner_product"):
+        raise UserError(
+            f"{where}: layer {layer.name!r} is a {layer.type or layer.kind}, but {slot.name!r} is a convolution or an "
+            "inner product; the file belongs to another network."
+        )
     if len(slot.shape) == 2 and weights.ndim == 4:  # a dense layer written as a convolution
         weights = weights.reshape(weights.shape[0], -1)
     if weights.shape != slot.source_shape:

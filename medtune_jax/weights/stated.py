@@ -55,6 +55,11 @@ class Stated:
             )
         order, mean = self.order or "BGR", self.mean
         if isinstance(mean, np.ndarray):
+            if mean.max() <= 1 < 255 * self.scale:
+                raise UserError(
+                    f"the mean image lies between {mean.min():g} and {mean.max():g}, but pixels times --scale go up to "
+                    f"{255 * self.scale:g}: state --order and --scale=1/255 if the weights want that"
+                )
             mean = crop_mean(mean, own.size)
             mean = mean if order == "BGR" else np.ascontiguousarray(mean[..., ::-1])
         return replace(own, order=order, mean=mean, scale=self.scale, std=self.std)

@@ -99,8 +99,18 @@ def test_bad_contour_files_are_named(study, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,mm_per_pixel\nsubject0000/roi0.png,66.7\n", "line 2: 66.7 mm per pixel"),
+        *(
+            (
+                f"image,mm_per_pixel\nsubject0000/roi0.png,{mm}\n",
+                f"line 2: {mm} mm per pixel is not",
+            )
+            for mm in (66.7, 6.6, 0.66, 0.0066, 0.00066, -0.066, 0)
+        ),
         ("image,mm_per_pixel\nsubject0000/roi0.png,\n", "line 2: mm_per_pixel is ''"),
+        (
+            "image,mm_per_pixel\nsubject0000/roi0.png,0.06\nsubject0000/roi0.png,0.07\n",
+            r"line 3: subject0000/roi0\.png has 0\.07 and 0\.06 mm per pixel",
+        ),
         ("image,mm\nsubject0000/roi0.png,0.06\n", "has no column 'mm_per_pixel'"),
     ],
 )
@@ -108,6 +118,12 @@ def test_bad_calibration_is_named(study, text, message):
     (study / "calibration.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_plain(study)
+
+
+def test_a_calibration_of_images_that_are_not_there_is_told_of(study, capsys):
+    (study / "calibration.csv").write_text("image,mm_per_pixel\nsubject0000/roi0.PNG,0.06\n")
+    assert [roi.mm_per_pixel for roi in read_plain(study)] == [None] * 4
+    assert "names 1 image that are not there (roi0.PNG)" in capsys.readouterr().err
 
 
 def test_bad_images_are_named(study, tmp_path):

@@ -302,7 +302,8 @@ class TestMasks:
         return read_volume(tmp_path / "v.nii.gz")
 
     def test_labels_survive_another_orientation(self, tmp_path, volume, hu):
-        labels = (np.arange(hu.size).reshape(hu.shape) % 5).astype(np.uint8)
+        number = np.arange(hu.size).reshape(hu.shape)
+        labels = np.where(number % 3, 0, number % 5).astype(np.uint8)
         far = (np.array(ORIGIN) + (np.array(hu.shape) - 1) * SPACING) * (1, 0, 1)
         origin = tuple(far + np.array(ORIGIN) * (0, 1, 0))
         flipped = np.ascontiguousarray(labels[::-1, :, ::-1])
@@ -438,6 +439,26 @@ def test_a_file_under_another_name_never_makes_a_patient_healthy_or_vanish(
         assert load_case(case)[1].max() == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["emboli.mha", "emboli.seg.nrrd.zip", "Mask.dcm", "clots.mat", "scan.mhd", "emboli/1.nii.gz"],
+)
+def test_a_mask_of_a_format_that_is_not_read_never_makes_a_patient_healthy(tmp_path, hu, name):
+    write_nifti(tmp_path / "p" / "volume.nii.gz", hu, SPACING)
+    for path in (tmp_path / "p" / name, tmp_path / "p" / "report.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"?")
+    with pytest.raises(
+        UserError, match=rf"Patient p: .* holds {name.split('/')[0]}: call a volume"
+    ):
+        load_case(find_cases(tmp_path)[0])
+
+
+def test_slices_in_a_folder_called_dicom_in_any_case(tmp_path, hu):
+    write_dicom_series(tmp_path / "p" / "DICOM", hu, SPACING, "p", ORIGIN)
+    assert_same(load_case(find_cases(tmp_path)[0])[0], hu)
+
+
 def test_values_and_spacings_that_say_too_little(tmp_path, hu):
     write_nifti(tmp_path / "a.nii", hu // 2 + 1024, SPACING)
     assert "none is air" in read_volume(tmp_path / "a.nii").notes[0]
@@ -446,6 +467,52 @@ def test_values_and_spacings_that_say_too_little(tmp_path, hu):
         (tmp_path / "b.nrrd").write_bytes((head + spacings + "\n").encode() + hu.tobytes())
         with pytest.raises(UserError, match=r"b\.nrrd states no spacing"):
             read_volume(tmp_path / "b.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "said"),
+    [
+        ((1.0, 0.001, 0.001), r"1 x 0\.001 x 0\.001 mm"),
+        ((1.0, 50, 50), "1 x 50 x 50 mm"),
+        ((0.125, 0.07, 0.07), r"0\.125 x 0\.07 x 0\.07 mm"),  # centimetres
+        ((250, 0.7, 0.7), r"250 x 0\.7 x 0\.7 mm"),
+        ((2e-3, 7e-4, 7e-4), r"0\.002 x 0\.0007 x 0\.0007 mm"),  # metres
+    ],
+)
+def test_voxels_that_no_scanner_makes_are_refused(tmp_path, hu, spacing, said):
+    write_nifti(tmp_path / "v.nii.gz", hu, spacing, ORIGIN)
+    write_nrrd(tmp_path / "v.nrrd", hu, spacing, ORIGIN)
+    write_dicom_series(tmp_path / "d", hu, spacing, "p", ORIGIN)
+    for name in ("v.nii.gz", "v.nrrd", "d"):
+        with pytest.raises(UserError, match=f"{name} states voxels of {said}.*is its unit mm"):
+            read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("PixelSpacing", [-0.7, 0.7], r"\[-0\.7, 0\.7\] mm: both must be above 0"),
+        ("PixelSpacing", [0, 0.7], "both must be above 0"),
+        ("PixelSpacing", 0.7, "it must be 2 numbers"),
+        ("ImagePositionPatient", [0, 1], "it must be 3 numbers"),
+        ("ImageOrientationPatient", [1, 0, 0], "it must be 6 numbers"),
+    ],
+)
+def test_geometry_of_dicom_that_is_none(tmp_path, hu, tag, value, said):
+    write_dicom_series(tmp_path / "d", hu, SPACING, "p", ORIGIN)
+    path = sorted((tmp_path / "d").iterdir())[2]
+    edit(path, **{tag: value})
+    with pytest.raises(UserError, match=f"{path.name} has a {tag} of .*{said}"):
+        read_volume(tmp_path / "d")
+
+
+@pytest.mark.parametrize("ground", [1, 3])
+def test_an_inverted_mask_is_not_one_large_embolus(tmp_path, hu, ground):
+    mask = np.full(hu.shape, ground, np.uint16)
+    mask[2:4, 3:5, 3:5] = ground - 1
+    plain_patient(tmp_path / "p", hu, mask)
+    with pytest.raises(UserError, match=r"marks 100% of the outermost voxels.*is it inverted"):
+        load_case(find_cases(tmp_path)[0])
 
 
 def test_no_patients(tmp_path):

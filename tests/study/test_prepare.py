@@ -45,6 +45,16 @@ def test_an_unknown_optimizer_is_refused_before_the_first_run(images, tmp_path):
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.2])
+def test_runs_without_images_to_validate_or_to_train_on_are_refused(images, tmp_path, share):
+    asked = config(images, "squeezenet", "conv10", 67)
+    asked.training.valid_fraction = share
+    with pytest.raises(
+        UserError, match=f"valid_fraction is {share}: give a number between 0 and 1"
+    ):
+        prepare(asked, tmp_path / "study")
+
+
 def test_a_tuned_depth_without_weights_is_refused(images, tmp_path):
     with pytest.raises(UserError, match="no weights of alexnet come with the package"):
         prepare(config(images, "alexnet", "fc8,scratch"), tmp_path)

@@ -104,6 +104,13 @@ def test_one_pass_serves_every_depth_to_come(data, monkeypatch):
     assert [[found.stage for found in wanted] for wanted in passes] == [["second", "head"]]
 
 
+def test_in_order_features_are_let_go_when_a_deeper_depth_begins(data):
+    cache = toy.cache(*data, LARGE)
+    cache.expect(["head", "second", "first"], in_order=True)
+    kept = [(cache.inputs(first), list(cache._kept))[1] for first in ("head", "second", "first")]
+    assert kept == [["second", "head"], ["second"], []]
+
+
 def test_features_that_do_not_fit_together_are_made_in_two_passes(data):
     images, labels = data
     second, head = 80 * 5 * 5 * 4 * 4, 80 * 3 * 3 * 6 * 4

@@ -130,3 +130,25 @@ def test_vgg_of_another_depth_is_named(layers):
 def test_the_small_seed_file_has_no_prefix(tmp_path):
     (tmp_path / "w").write_bytes(fuzz.safetensors_file())
     assert list(torch.read(tmp_path / "w")) == ["conv1", "conv2", "fc"]
+
+
+def test_what_no_trained_network_has_is_told_of(tmp_path):
+    state = {k: v for k, v in _state().items() if not k.endswith(".bias")}
+    state["features.3.squeeze.weight"] *= 0
+    notes = convert(_read(tmp_path, state), "squeezenet").notes
+    assert notes == (
+        "26 layers have no bias in the file (features.0, ...): theirs is 0.",
+        "1 layers are 0 everywhere (features.3.squeeze, ...): nothing passes them.",
+    )
+
+
+def test_a_layer_of_another_kind_in_the_place_of_a_convolution():
+    layers = {}
+    for slot in slots(networks.get("squeezenet")):
+        kind = "other" if slot.name == "conv10" else "convolution"
+        weights = np.ones(slot.source_shape, np.float32)
+        layers[slot.name] = Layer(slot.name, kind, weights, type="Deconvolution")
+    with pytest.raises(
+        UserError, match="layer 'conv10' is a Deconvolution, but 'conv10' is a conv"
+    ):
+        convert(layers, "squeezenet")

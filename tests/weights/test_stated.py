@@ -71,6 +71,11 @@ def test_caffes_mean_image_does_not_fit_torchvisions_names(tmp_path):
     np.save(tmp_path / "mean.npy", np.full((3, 256, 256), 110))
     alone = stated(mean=str(tmp_path / "mean.npy"))
     assert alone.preprocessing(_OWN, _OWN).order == "BGR"
+    np.save(tmp_path / "shares.npy", np.full((3, 256, 256), 0.45))
+    with pytest.raises(
+        UserError, match=r"0\.45 and 0\.45, but .* up to 255: state .*--scale=1/255"
+    ):
+        stated("BGR", str(tmp_path / "shares.npy")).preprocessing(_OWN, _OWN)
     with pytest.raises(UserError, match="the names of these layers are not Caffe's: state --order"):
         alone.preprocessing(_OWN, _RGB)
 

@@ -14,8 +14,8 @@ from PIL import Image
 from medtune_jax.applications.frame_quality.features import quality_features
 from medtune_jax.applications.splits import check_groups, test_split
 from medtune_jax.datasets import Frames
-from medtune_jax.datasets.colonoscopy import plain
-from medtune_jax.datasets.frames import check_classes, check_disjoint
+from medtune_jax.datasets.colonoscopy import FileFrames, on_ground, plain
+from medtune_jax.datasets.frames import check_classes, check_copies, check_disjoint, united
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
 
@@ -80,7 +80,7 @@ def read_cases(data: ConfigDict) -> Cases:
         check_disjoint(groups[~test].tolist(), groups[test].tolist())
     else:
         check_groups(labels, groups, CLASSES, where, "video")
-        test = test_split(labels, groups, data.test_fraction, data.split_seed)
+        test = test_split(labels, united(images, videos), data.test_fraction, data.split_seed)
     for side, chosen in (("training", ~test), ("test", test)):
         present = [CLASSES[label] for label in np.unique(labels[chosen])]
         check_classes(present, CLASSES, f"{where}, {side} set")
@@ -90,6 +90,8 @@ def read_cases(data: ConfigDict) -> Cases:
                 f"{where}: the {side} set has one video only ({only[0]}); it needs two, "
                 "one to train and one to validate on, or for an interval over videos."
             )
+    if "test" in parts:
+        check_copies(images, videos, test)
     return Cases(
         images,
         labels,
@@ -112,7 +114,12 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         root = Path(data.dir)
     else:  # generated videos, half of each video's frames spoilt
         root = kept_videos(data.phantom, data.phantom.videos // 2, defect_rate=0.5)
-    return dict(plain.parts(root, lambda part: plain.read(part, data.seconds_between_frames)))
+
+    def read(part: Path) -> FileFrames:
+        found = plain.read(part, data.seconds_between_frames)
+        return FileFrames(on_ground(found.files, data.mask_background))
+
+    return dict(plain.parts(root, read))
 
 
 def scaled(image: np.ndarray, height: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 DEFAULTS = {
     # Six complete videos, one frame every 5 s, balanced to 4,000 frames of 500 x 350; split by video, about half each.
     "tfds": "",  # a set prepared by `medtune data prepare`: nerthus, hyper_kvasir_quality
+    "mask_background": "",  # black or white: what surrounds lesions; empty: black, refused where that is in doubt
     "seconds_between_frames": 5.0,
     "frame_height": 350,  # pixels: every frame is scaled to this height; 0: left as it is
     "test_fraction": 0.5,  # of the videos, where the data fix no split

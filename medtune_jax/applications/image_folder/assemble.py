@@ -43,7 +43,7 @@ def assembled(
         test = given[kept]
     for side, chosen in (("training", ~test), ("test", test)):
         present = [classes[k] for k in np.unique(labels[chosen])]
-        check_classes(present, classes, f"{where}, {side} set")
+        check_classes(present, classes, "; ".join([f"{where}, {side} set", *found.notes]))
     return Dataset(
         patches=Images(pixels if kept.all() else pixels[kept]),
         labels=labels,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from medtune_jax.applications.image_folder.rows import Row
+from medtune_jax.applications.image_folder.rows import Row, searched
 from medtune_jax.datasets.tables import columns_of, read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.labels import UNKNOWN
@@ -82,6 +82,11 @@ def _by_word(path: Path, columns: str, names: Sequence[str], notes: list[str]) -
     cells = read_table(path, own[:3], own[3:], notes)
     words = {line: _words(line, row[own[1]], own[1], path) for line, row in cells}
     known = sorted({word for there in words.values() for word in there})
+    if several := joined_words(known):
+        raise UserError(
+            f"column '{own[1]}' of {path} holds '{several}', whose parts are findings too: write {BETWEEN} between "
+            "findings"
+        )
     chosen = known if list(names) == [_ALL] else list(names)
     for name in chosen:
         if name not in known:
@@ -92,7 +97,35 @@ def _by_word(path: Path, columns: str, names: Sequence[str], notes: list[str]) -
     for line, row in cells:
         truth = tuple(int(name in words[line]) for name in chosen)
         rows.append((line, _row(path, line, row, own[0], own[2], own[3:], truth)))
-    return Read(tuple(chosen), rows, own)
+    return Read(tuple(chosen), _joined(rows, path, notes), own)
+
+
+def joined_words(words: Sequence[str]) -> str:
+    """The first of some words that is several others, apart by a comma, semicolon, slash or plus; '' for none."""
+    known = set(words)
+    for word in sorted(words):
+        parts = [part.strip(" '\"[]") for part in re.split(r"[,;/+]", word)]
+        if len(parts) > 1 and known.intersection(filter(None, parts)):
+            return word
+    return ""
+
+
+def _joined(rows: list[tuple[int, Row]], path: Path, notes: list[str]) -> list[tuple[int, Row]]:
+    """An image of several rows has the findings of all of them, said."""
+    first: dict[tuple[str, str, str], tuple[int, Row]] = {}
+    more = set()
+    for line, row in rows:
+        key = row.image, row.patient, row.split
+        before, there = first.setdefault(key, (line, row))
+        if there.findings != row.findings:
+            more.add(row.image)
+            findings = tuple(map(max, there.findings, row.findings))
+            first[key] = before, row._replace(findings=findings)
+    if more:
+        notes.append(
+            f"{len(more):,} images have several rows of {path.name}: their findings are joined"
+        )
+    return list(first.values())
 
 
 def _words(line: int, cell: str, column: str, path: Path) -> set[str]:
@@ -100,8 +133,13 @@ def _words(line: int, cell: str, column: str, path: Path) -> set[str]:
         raise UserError(
             f"{path} row {line} has an empty '{column}': write No Finding where it has none"
         )
-    words = {word.strip() for word in cell.split(BETWEEN)}
-    return {word for word in words if word and word.casefold() != _NO_FINDING}
+    words = {word.strip() for word in cell.split(BETWEEN)} - {""}
+    present = {word for word in words if word.casefold() != _NO_FINDING}
+    if present and present != words:
+        raise UserError(
+            f"{path} row {line} has '{cell}' in '{column}', a finding and none: keep what is right"
+        )
+    return present
 
 
 def _by_column(
@@ -127,7 +165,9 @@ def _by_column(
         patient = own[1] if len(own) > 1 else ""
         made = _row(path, line, row, own[0], patient, own[2:], truth)
         if not patient:
-            made = made._replace(patient=_patient(path, line, made.image, patient_pattern))
+            made = made._replace(
+                patient=searched(patient_pattern, made.image, "patient", f" ({path} row {line})")
+            )
         rows.append((line, made))
     notes += [
         f"{counts[field]:,} {what} values of findings: {getattr(wanted, field)} (--config.data.{field})"
@@ -179,16 +219,6 @@ def _row(
             raise UserError(f"{path} row {line} has an empty '{column}': fill it in")
     side = row[split[0]] if split else ""
     return Row(row[image], "", row[patient] if patient else "", side, truth)
-
-
-def _patient(path: Path, line: int, image: str, pattern: str) -> str:
-    match = re.search(pattern, image)
-    if not match or not match.groups():
-        raise UserError(
-            f"data.patient_pattern '{pattern}' finds no patient in {image} ({path} row {line}): give a regular "
-            "expression whose first group is the patient"
-        )
-    return match.group(1)
 
 
 def _unknown(name: str, known: Sequence[str], where: str) -> str:

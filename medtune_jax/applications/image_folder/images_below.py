@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +31,17 @@ _MASK_NAMES = [
         rf"{_WORDS}[ _.-]+(?P<of>.+)",
     )
 ]
+_DRAWN = re.compile(
+    r"(?P<of>.+?)[ _.-]*(bbox(es)?|boxes|heat_?maps?|grad_?cam|thumb(s|nails?)?|previews?|annotated|outlines?)"
+    r"([ _-]?\d+)?",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(  # as programs that augment images on disk call them; Roboflow adds .rf.HASH to all
+    r"(?P<of>.+?)([ _.-]+([hv]?flip(ped)?|rot(ated?)?[ _-]?\d*|aug(mented)?|crop(ped)?|mirror(ed)?|blur(red)?|noisy?|"
+    r"bright(er)?|dark(er)?|zoom(ed)?|shear(ed)?|copy)([ _-]?\d+)?)+",
+    re.IGNORECASE,
+)
+_ROBOFLOW = re.compile(r"(?P<of>.+)\.rf\.[0-9a-f]{8,}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,17 +61,39 @@ def images_below(directory: Path) -> Images:
     passed = Counter(found.passed_over)
     paths = []
     for path in found.files:
-        if _is_image(path):
+        if is_image(path):
             paths.append(PurePosixPath(path.relative_to(directory).as_posix()))
         else:
             passed[path.suffix.lower() or "without a suffix"] += 1
     masks = _masks(paths)
     if masks:
         passed["masks"] = len(masks)
-    return Images(tuple(path for path in paths if path not in masks), dict(passed))
+    stems = {(path.parent, path.stem.casefold()) for path in paths}
+    drawn = {p for p in paths if p not in masks and _is_called_after(p, stems, [_DRAWN])}
+    if drawn:
+        passed["drawings or thumbnails of images"] = len(drawn)
+    return Images(tuple(path for path in paths if path not in masks | drawn), dict(passed))
 
 
-def _is_image(path: Path) -> bool:
+def changed_copies(paths: Sequence[PurePosixPath]) -> list[str]:
+    """A warning of images that are called as changed copies of others are, as offline augmentation writes them."""
+    stems = {(path.parent, path.stem.casefold()) for path in paths}
+    found = [path for path in paths if _is_called_after(path, stems, [_CHANGED])]
+    by_origin: dict[str, list[PurePosixPath]] = {}
+    for path in paths:
+        if name := _ROBOFLOW.fullmatch(path.stem):
+            by_origin.setdefault(name["of"], []).append(path)
+    found += [path for same in by_origin.values() for path in same[1:]]
+    if not found:
+        return []
+    return [
+        f"{len(found):,} images are called as changed copies of others ({found[0]}): copies of one image may be in "
+        "training and in the test set; remove them, or name the image that each was made of by data.patient_pattern"
+    ]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image or DICOM: by its suffix or, without one, by how it begins."""
     if path.suffix.lower() in SUFFIXES:
         return True
     # "1.2.840.113619" has no suffix either: it is the name of a DICOM file.
@@ -73,16 +107,25 @@ def _is_image(path: Path) -> bool:
 def _masks(paths: list[PurePosixPath]) -> set[PurePosixPath]:
     twins = {(path.parent, path.stem.casefold()) for path in paths}
     places = {path.parent for path in paths}
+    beside = {(folder.parent, folder.name.casefold()) for folder in places}
     return {
         path
         for path in paths
-        if _is_twin(path, twins) or any(_of_masks(folder, places) for folder in path.parents)
+        if _is_called_after(path, twins, _MASK_NAMES)
+        or any(
+            _of_masks(folder, places) or _is_called_after(folder, beside, _MASK_NAMES)
+            for folder in path.parents
+        )
     }
 
 
-def _is_twin(path: PurePosixPath, twins: set[tuple[PurePosixPath, str]]) -> bool:
-    """Whether a file is called after another one of its folder: a_mask.png, mask_a.png or a.png_mask.png of a.png."""
-    names = [name["of"] for pattern in _MASK_NAMES if (name := pattern.fullmatch(path.stem))]
+def _is_called_after(
+    path: PurePosixPath,
+    twins: set[tuple[PurePosixPath, str]],
+    patterns: Sequence[re.Pattern[str]],
+) -> bool:
+    """Whether a file or folder is called after another one beside it, as a_mask.png, mask_a.png, a.png_mask.png are."""
+    names = [name["of"] for pattern in patterns if (name := pattern.fullmatch(path.stem))]
     names += [PurePosixPath(name).stem for name in names]
     return any((path.parent, name.casefold()) in twins for name in names)
 

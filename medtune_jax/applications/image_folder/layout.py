@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -10,15 +11,19 @@ from pathlib import Path, PurePath
 from medtune_jax.applications.image_folder.images_below import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
+    changed_copies,
     images_below,
+    is_image,
 )
-from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
-from medtune_jax.applications.image_folder.split_names import split_of_folder, splits_within
+from medtune_jax.applications.image_folder.rows import Row, Table, searched, two_sided
+from medtune_jax.datasets.split_names import split_of_folder, splits_within
 from medtune_jax.errors import UserError
+from medtune_jax.folders import entries, files_below, named
 
 SPLIT, FOLD, CLASS, PATIENT, ANY = "SPLIT", "FOLD", "CLASS", "PATIENT", "*"
 LEVELS = (SPLIT, FOLD, CLASS, PATIENT, ANY)
 _FOLD_FOLDER = re.compile(r"(k?[ _.-]?fold|cv)[ _.-]*(\d+)|(\d+)[ _.-]*fold", re.IGNORECASE)
+_TABLES = (".csv", ".tsv", ".xlsx")
 _DIGIT = re.compile(r"\d")
 _NO_SPLIT = ", which is called as no split is"
 _PATIENT_FOLDERS = 8  # so many folders, three times as many as of the other level, are patients
@@ -68,10 +73,11 @@ def read_folders(
         if not whole or (_is_sided(levels) and not role):
             beside += 1
             continue
-        label = _searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
+        label = searched(class_pattern, str(path), "class") if class_pattern else level[CLASS]
         patient = level.get(PATIENT, str(path))
+        label, patient = (unicodedata.normalize("NFC", word) for word in (label, patient))
         if patient_pattern:
-            patient = _searched(patient_pattern, path.name, "patient")
+            patient = searched(patient_pattern, path.name, "patient")
         rows.append(Row(str(path), label, patient, role))
     if beside:
         passed["images outside class folders"] = beside
@@ -79,10 +85,31 @@ def read_folders(
         raise UserError(_nothing(directory, passed, layout))
     if CLASS in levels and not layout:
         notes += _called_as_splits(directory, levels, {row.label for row in rows})
+    if CLASS in levels:
+        notes += _without_images(directory, levels.index(CLASS), rows)
     rows, spelling = _one_spelling(rows)
     rows, said = two_sided(rows)
     known = bool(patient_pattern) or PATIENT in levels
+    notes += [] if known else changed_copies(paths)
     return Table(tuple(rows), known, (*notes, *spelling, *said), dict(passed))
+
+
+def _without_images(directory: Path, level: int, rows: Sequence[Row]) -> list[str]:
+    """What is said of folders beside the class folders that hold no image which is read: a class may be missing."""
+    classes = {directory.joinpath(*PurePath(row.image).parts[: level + 1]) for row in rows}
+    notes = []
+    for above in sorted({folder.parent for folder in classes}):
+        for folder in entries(above):
+            if folder in classes or not folder.is_dir():
+                continue
+            files = files_below(folder)
+            if not any(map(is_image, files)):
+                held = named(Counter(file.suffix.lower() or "without a suffix" for file in files))
+                where = folder.relative_to(directory)
+                notes.append(
+                    f"folder '{where}' holds no image that is read ({held or 'it is empty'}): is it a class?"
+                )
+    return notes
 
 
 def _second_copy(directory: Path, paths: Sequence[PurePath]) -> str:
@@ -250,17 +277,6 @@ def _some(names: set[str]) -> str:
     return f"{first}, ... ({len(names)})" if len(names) > 3 else first
 
 
-def _searched(pattern: str, text: str, what: str) -> str:
-    """The first group of data.patient_pattern or data.class_pattern."""
-    match = re.search(pattern, text)
-    if not match or not match.groups():
-        raise UserError(
-            f"data.{what}_pattern '{pattern}' finds no {what} in {text}: "
-            f"give a regular expression whose first group is the {what}"
-        )
-    return match.group(1)
-
-
 def _called_as_splits(directory: Path, levels: Parts, classes: set[str]) -> list[str]:
     """Warnings of classes that are called as a split or masks are; UserError where they are called as two splits."""
     roles = {name: splits_within(name) for name in sorted(classes)}
@@ -304,8 +320,11 @@ def _nothing(directory: Path, passed: Counter[str], layout: str) -> str:
         return f"{directory} has no image in folders laid out as {layout}: give the layout it has"
     found = f" (found: {outside:,} images in none)" if outside else ""
     tables = [
-        p.name for p in sorted(directory.glob("*")) if p.suffix.lower() in (".csv", ".tsv", ".xlsx")
+        path.relative_to(directory)
+        for path in files_below(directory)
+        if path.suffix.lower() in _TABLES or path.name.lower().endswith(".csv.txt")
     ]
+    tables.sort(key=lambda path: len(path.parts))
     hint = (
         f"; there is {tables[0]}: --config.data.table={tables[0]} with --config.data.columns"
         if tables

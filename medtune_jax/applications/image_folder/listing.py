@@ -12,9 +12,11 @@ from medtune_jax.applications.image_folder.rows import (
     check_classes,
     check_sides,
     look_alikes,
+    odd_words,
 )
 from medtune_jax.applications.image_folder.table import find_table, read_labels
 from medtune_jax.errors import UserError
+from medtune_jax.folders import named
 
 
 def read_listing(
@@ -52,6 +54,14 @@ def read_listing(
         found = read_folders(directory, patient_pattern, layout, class_pattern)
         where = str(directory)
     if not found.findings:  # of findings it is the split that is checked, with and without each
-        check_classes(found.rows, where)
+        passed = f"; passed over: {named(found.passed_over)}" if found.passed_over else ""
+        check_classes(found.rows, where, passed)
     check_sides(found.rows, where)
-    return replace(found, notes=(*found.notes, *look_alikes(found.rows)))
+    return replace(
+        found,
+        notes=(
+            *found.notes,
+            *look_alikes(found.rows, found.findings),
+            *odd_words(found.rows, found.findings),
+        ),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,25 @@ class Table:
     findings: tuple[str, ...] = ()
 
 
+def searched(pattern: str, text: str, what: str, where: str = "") -> str:
+    """The first group of data.patient_pattern or data.class_pattern in a text. where: what else to say of the text.
+
+    Raises UserError where the pattern is none, or finds nothing.
+    """
+    try:
+        match = re.search(pattern, text)
+    except re.error as error:
+        raise UserError(
+            f"data.{what}_pattern '{pattern}' is no regular expression ({error}): mend it, as in ^(P[0-9]+)"
+        ) from None
+    if not match or not match.groups() or not match.group(1):
+        raise UserError(
+            f"data.{what}_pattern '{pattern}' finds no {what} in {text}{where}: give a regular expression whose first "
+            f"group is the {what}"
+        )
+    return match.group(1)
+
+
 def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Rows of train, val and test as rows of train and test, and what to tell of it.
 
@@ -61,15 +81,15 @@ def two_sided(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     return sided, [f"the given validation set ({counts['val']:,} images) {said}"]
 
 
-def check_classes(rows: Sequence[Row], where: str) -> None:
-    """UserError unless there are two classes, each of two patients."""
+def check_classes(rows: Sequence[Row], where: str, also: str = "") -> None:
+    """UserError unless there are two classes, each of two patients. also: what else to say of a lone class."""
     patients: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         patients[row.label].add(row.patient)
     if len(patients) < 2:
         only = next(iter(patients), "none")
         raise UserError(
-            f"{where} has images of one class only ('{only}'): a study needs two or more"
+            f"{where} has images of one class only ('{only}'){also}: a study needs two or more"
         )
     for label, members in sorted(patients.items()):
         if len(members) < 2:
@@ -106,9 +126,46 @@ def plain(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
-def look_alikes(rows: Sequence[Row]) -> list[str]:
-    """Warnings of labels and patients that may be one in two spellings."""
-    labels = _together({row.label: 0 for row in rows}, _as_number)
+_NO_VALUE = {
+    *("?", "??", "-", "--", "---", ".", "*", "#", "-1", "-1.0", "-9", "-99", "-999", "99", "999", "9999"),
+    *("unknown", "undefined", "missing", "none", "nil", "tbd", "blank", "anonymous", "anonymized"),
+    *("anonymised", "anon", "notavailable", "notknown", "noid", "empty"),
+}  # fmt: skip
+_HEALTHY = {"normal", "healthy", "nofindings", "noabnormality", "unremarkable", "negative", "none"}
+_SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+
+
+def odd_words(rows: Sequence[Row], findings: Sequence[str] = ()) -> list[str]:
+    """Warnings of labels and patients that read like cells without a value, or that a spreadsheet has rounded."""
+    labels = sorted({*findings} or {row.label for row in rows})
+    what = "finding" if findings else "class"
+    notes = [
+        f"{what} '{name}' reads like a cell without a value: is it a {what}?"
+        for name in labels
+        if plain(name) in _NO_VALUE
+    ]
+    notes += [
+        f"finding '{name}' reads like none: write No Finding if it means that"
+        for name in findings
+        if plain(name) in _HEALTHY
+    ]
+    images = Counter(row.patient for row in rows)
+    notes += [
+        f"patient {_quoted([name])} counts as one person with {images[name]:,} images: is it not known who they are?"
+        for name in sorted(images)
+        if plain(name) in _NO_VALUE and images[name] > 1
+    ]
+    if short := sorted(name for name in images if _SHORTENED.fullmatch(name)):
+        notes.append(
+            f"{len(short):,} patients such as {_quoted(short[:1])} are numbers that a spreadsheet has rounded: several "
+            "people may have become one"
+        )
+    return notes
+
+
+def look_alikes(rows: Sequence[Row], findings: Sequence[str] = ()) -> list[str]:
+    """Warnings of labels (or findings) and patients that may be one in two spellings."""
+    labels = _together(findings or {row.label: 0 for row in rows}, _as_number)
     patients = _together({row.patient: 0 for row in rows}, _as_number)
     notes = [
         f"labels {_quoted(names)} may be one but are {len(names)} classes: is that meant?"

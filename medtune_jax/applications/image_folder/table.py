@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from medtune_jax.applications.image_folder.findings import Wanted, read_findings
+from medtune_jax.applications.image_folder.findings import Wanted, joined_words, read_findings
 from medtune_jax.applications.image_folder.further import further_columns
 from medtune_jax.applications.image_folder.images_below import images_below
 from medtune_jax.applications.image_folder.rows import Row, Table, two_sided
-from medtune_jax.applications.image_folder.split_names import split_of_word
+from medtune_jax.datasets.split_names import split_of_word
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.scores import BETWEEN
@@ -106,6 +106,11 @@ def _one_class(
             f"labels of {path.name} hold '{BETWEEN}', and each combination is a class: --config.data.findings=all "
             "reads several findings an image"
         )
+    elif several := joined_words(sorted({row.label for _, row in rows})):
+        notes.append(
+            f"labels of {path.name} hold '{several}', whose parts are classes too: if an image may have several, write "
+            f"{BETWEEN} between them and give --config.data.findings=all"
+        )
     return rows, own
 
 
@@ -145,11 +150,18 @@ def _located(
 ) -> list[tuple[int, Row]]:
     """The rows with the paths of their files; UserError that lists the images that are not there."""
     finder, found, missing, other = _Finder(files), [], [], []
+    named: dict[PurePosixPath, tuple[int, str]] = {}
     for line, row in rows:
         places = finder.find(row.image)
         if len(places) != 1:
             missing.append(f"row {line}: {row.image}{finder.hint(row.image, places)}")
             continue
+        before, first = named.setdefault(places[0], (line, row.image))
+        if _parts(first) != _parts(row.image):
+            raise UserError(
+                f"{path} rows {before} and {line}: {first} and {row.image} would both be {places[0]}: write the names "
+                "of the files that are there"
+            )
         if str(places[0]) != row.image:
             other.append(f"{row.image} is {places[0]}")
         found.append((line, row._replace(image=str(places[0]))))
@@ -173,9 +185,12 @@ class _Finder:
         self._exact = {str(path): path for path in files}
         self._names: dict[str, list[PurePosixPath]] = defaultdict(list)
         self._stems: dict[str, list[PurePosixPath]] = defaultdict(list)
+        self._numbers: dict[str, list[PurePosixPath]] = defaultdict(list)
+        self._folders = {_key(part) for path in files for part in path.parts[:-1]}
         for path in files:
             self._names[_key(path.name)].append(path)
             self._stems[_key(path.stem)].append(path)
+            self._numbers[_key(path.stem).lstrip("0")].append(path)
 
     def find(self, name: str) -> list[PurePosixPath]:
         """The files that a name may mean, one where it is clear."""
@@ -185,15 +200,25 @@ class _Finder:
         for table in (self._names, self._stems):
             places = table.get(wanted[-1], [])
             if places:
-                return _nearest(places, wanted[:-1])
+                return self._nearest(places, wanted[:-1])
         return []
+
+    def _nearest(
+        self, places: Sequence[PurePosixPath], wanted: Sequence[str]
+    ) -> list[PurePosixPath]:
+        """As `_nearest`; none where the folder that a name states is there, and holds no such file."""
+        shared = any(_key(path.parent.name) == wanted[-1] for path in places) if wanted else True
+        if not shared and wanted[-1] in self._folders:
+            return []
+        return _nearest(places, wanted)
 
     def hint(self, name: str, places: Sequence[PurePosixPath]) -> str:
         """Why a name was not found, and what there is."""
         if places:
-            return f" may be {places[0]} or {places[1]}: write the folder too"
+            return f" may be {places[0]} or {places[1]}: write all of its path"
         last = _parts(name)[-1]
-        same = self._stems.get(_key(PurePosixPath(last).stem), [])
+        stem = _key(PurePosixPath(last).stem)
+        same = self._stems.get(stem, []) or self._numbers.get(stem.lstrip("0"), [])
         near = same or [
             self._names[key][0] for key in difflib.get_close_matches(last, self._names, 1, 0.8)
         ]

@@ -98,11 +98,10 @@ def _measured(probabilities: NDArray, roi: Roi, unit: str) -> Measurement:
     columns = np.arange(roi.image.shape[1])
     li, ma = confidence_maps(probabilities, len(roi.image), columns, columns)
     contours = extract_contours(li, ma, distrusted=overlay_marks(roi.image).any(axis=0))
+    thick = wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit)
+    warnings = _warnings(replace(roi, li=contours.li, ma=contours.ma), contours.low_confidence)
     return Measurement(
-        replace(roi, li=contours.li, ma=contours.ma),
-        contours,
-        wall_thickness(contours.li, contours.ma, roi.mm_per_pixel, unit),
-        tuple(_warnings(roi, contours.low_confidence)),
+        replace(roi, li=contours.li, ma=contours.ma), contours, thick, tuple(warnings)
     )
 
 

@@ -38,6 +38,7 @@ from medtune_jax.paths import csv_bytes
 from medtune_jax.words import Words
 
 ERRORS = ("li_px", "ma_px", "li_step_px", "ma_step_px")
+_SAID = 3  # warnings of regions on the screen
 
 
 def load(config: ConfigDict, size: int) -> Dataset:
@@ -62,6 +63,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
     where = np.concatenate([centres.centre, pixels.centres])
     subjects = np.array([roi.subject for roi in ordered])[source]
     baselines = baseline_rows(training, testing)
+    warnings = [line for roi in rois for line in warn_about(roi)]
     return Dataset(
         patches=Crops(sources, shapes, source, patch_affines(where, data.patch, size), size),
         labels=np.concatenate([centres.label, pixels.label]),
@@ -72,6 +74,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         units=subjects,
         judged=np.concatenate([np.ones(len(centres.label), bool), pixels.clear]),
         also={"regions": (len(training), len(testing))},
+        notes=_few(warnings),
         extra={"rois": testing, "pixels": pixels},
         files={
             REGIONS: pack(testing, pixels),
@@ -79,9 +82,18 @@ def load(config: ConfigDict, size: int) -> Dataset:
                 [tuple(baselines[0]), *(tuple(row.values()) for row in baselines)]
             ),
             **Kinds.of([], [roi.colour for roi in rois]).file,
-            "warnings.txt": "\n".join(line for roi in rois for line in warn_about(roi)).encode(),
+            "warnings.txt": "\n".join(warnings).encode(),
         },
     )
+
+
+def _few(warnings: list[str]) -> list[str]:
+    """For the screen: the first of them."""
+    more = len(warnings) - _SAID
+    return [
+        *warnings[:_SAID],
+        *([f"{more:,} more warnings of regions: application/warnings.txt"] if more > 0 else []),
+    ]
 
 
 def interface_against_background(classes: int) -> list[tuple[int, ...]]:

@@ -22,9 +22,9 @@ from skimage.measure import label as connected_components
 
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets import Frame, Frames
-from medtune_jax.datasets.colonoscopy import FileFrames, FrameFile, layouts, plain
+from medtune_jax.datasets.colonoscopy import FileFrames, FrameFile, layouts, on_ground, plain
 from medtune_jax.datasets.colonoscopy.videos import VIDEO_SUFFIXES
-from medtune_jax.datasets.frames import check_disjoint
+from medtune_jax.datasets.frames import check_copies, check_disjoint, united
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries
 from medtune_jax.phantoms.colonoscopy.layouts import kept_videos
@@ -105,6 +105,8 @@ def read_cases(data: ConfigDict) -> Cases:
     groups_known = all(part.groups_known for part in parts.values())
     test = np.array(fixed, bool) if len(parts) > 1 else _drawn_split(frames, data)
     cases = Cases(frames, test, groups_known)
+    if len(parts) > 1:
+        check_copies([frame.image for frame in frames], cases.videos.tolist(), test)
     for name, side in (("training", ~test), ("test", test)):
         if not any(mask_of(f).any() for f, here in zip(frames, side, strict=True) if here):
             raise UserError(
@@ -125,11 +127,11 @@ def _parts(data: ConfigDict) -> dict[str, Frames]:
         positives = (data.phantom.videos + 1) // 2
         videos = kept_videos(data.phantom, positives, place=Path(place) if place else None)
         return {"all": plain.read(videos)}
-    return dict(plain.parts(Path(data.dir), _folder))
 
+    def read(root: Path) -> FileFrames:
+        return FileFrames(on_ground(folder(root), data.mask_background))
 
-def _folder(root: Path) -> FileFrames:
-    return FileFrames(folder(root))
+    return dict(plain.parts(Path(data.dir), read))
 
 
 def folder(
@@ -185,4 +187,5 @@ def _drawn_split(frames: Sequence[Frame], data: ConfigDict) -> np.ndarray:
         raise UserError(
             f"{data.dir} holds one video: a study needs several, some to learn from and some to test on."
         )
-    return test_split(positive, videos, data.test_fraction, data.split_seed)
+    groups = united([frame.image for frame in frames], videos.tolist())
+    return test_split(positive, groups, data.test_fraction, data.split_seed)

@@ -12,6 +12,7 @@ DEFAULTS = {
     "candidates": 10,  # per frame, at most
     "detector_frames": 2000,  # training frames it learns from, evenly chosen; 0: all
     "detector_seed": 0,
+    "mask_background": "",  # black or white: what surrounds lesions; empty: black, refused where that is in doubt
     "smallest_lesion": 20,  # pixels; smaller specks of a mask are no lesion
     # Patches: the box x 1.0, 1.2, 1.5; 5 positions shifted by 10%; 8 mirror/flip variants: 120 per candidate.
     "train_patches": 100_000,  # stratified: half of them polyps, spread evenly over the videos

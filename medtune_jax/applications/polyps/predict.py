@@ -28,7 +28,7 @@ from medtune_jax.applications.polyps.show import draw_detections
 from medtune_jax.applications.polyps.truth import FrameTruth, read_truth
 from medtune_jax.applications.protocol import Option, Predicted, Prediction
 from medtune_jax.applications.scoring import Scorer, by_case
-from medtune_jax.datasets.colonoscopy import FrameFile
+from medtune_jax.datasets.colonoscopy import FrameFile, on_ground
 from medtune_jax.datasets.colonoscopy.new import check_interval, listed, read_each
 from medtune_jax.datasets.frames import Frame
 from medtune_jax.errors import UserError
@@ -60,6 +60,7 @@ def predict(
     seconds: float | None = None,
     false_positives: float = PER_FRAME[-1],
     overlays: str = DRAWN[0],
+    mask_background: str = "",
     **explain: Any,
 ) -> Predicted:
     """Find candidates in the frames of videos, images and folders, and score them: predictions.csv has a row per
@@ -68,7 +69,8 @@ def predict(
     Args:
       seconds: between the frames that are taken of a video file; None: all. false_positives: per frame of the study's
         test set, which sets the score from which on a candidate is marked. overlays: of which frames boxes are drawn;
-        with any, a video file is written again as overlays/VIDEO.mp4, its marks drawn.
+        with any, a video file is written again as overlays/VIDEO.mp4, its marks drawn. mask_background: as of the
+        study's data, whose own it is where empty.
       explain: as of `mapper_of`; maps/ of the marked candidates of each frame.
 
     Raises:
@@ -78,7 +80,8 @@ def predict(
     detector, scorer = read_detector(ensemble.directory), Scorer(ensemble)
     mapper = mapper_of(ensemble, **explain)
     threshold = threshold_at(ensemble, read_truth(ensemble.directory), false_positives)
-    files, lost = listed(inputs, seconds, folder)
+    found, lost = listed(inputs, seconds, folder)
+    files = on_ground(found, mask_background or data.get("mask_background", ""))
     kinds = read_kinds(ensemble.study)
 
     def read(part: Sequence[FrameFile]) -> list[_Seen | str]:
@@ -147,6 +150,7 @@ PREDICTION = Prediction(
             DRAWN[0],
             "frames to draw boxes on: marked, all or none; with any, videos with their marks too",
         ),
+        Option("mask_background", "", "of masks: black or white; left out: the study's"),
         *OPTIONS,
     ),
     "a colonoscopy frame or video",

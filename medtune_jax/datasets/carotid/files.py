@@ -25,6 +25,8 @@ from medtune_jax.datasets.carotid import tables
 from medtune_jax.datasets.carotid.roi import Picture, Roi, crop_around, untraced, with_contours
 from medtune_jax.errors import UserError
 from medtune_jax.folders import files_below
+from medtune_jax.progress import say
+from medtune_jax.words import count
 
 SUFFIXES = (*images.SUFFIXES, *images.DICOM_SUFFIXES)
 CENTIMETRE = 3  # DICOM's code of a region's physical unit (PS3.3, C.8.5.5.1.15)
@@ -41,6 +43,12 @@ def read_plain(directory: Path | str) -> list[Roi]:
     calibration: dict[Path, float] = {}
     for table in [p for p in files_below(directory) if p.name == tables.CALIBRATION]:
         calibration |= tables.calibration(table)
+    known = {path.resolve() for path in paths}
+    if lost := [path.name for path in calibration if path not in known]:
+        names = ", ".join(lost[:3])
+        say(
+            f"data: {tables.CALIBRATION} names {count(len(lost), 'images')} that are not there ({names})"
+        )
     siblings = Counter(path.parent for path in paths)
     rois = []
     for path in paths:

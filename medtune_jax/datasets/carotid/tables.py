@@ -11,6 +11,7 @@ from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 
 CALIBRATION = "calibration.csv"
+MM_PER_PIXEL = (0.01, 0.5)  # 10 mm of depth on 1,000 rows, 200 mm on 400
 
 
 def _number(text: str, path: Path, line: int, field: str) -> float:
@@ -32,10 +33,14 @@ def csv_points(path: Path) -> NDArray:
 
 def calibration(table: Path) -> dict[Path, float]:
     """mm per pixel by image path, from a calibration.csv."""
-    scales = {}
+    scales: dict[Path, float] = {}
     for line, row in read_table(table, ("image", "mm_per_pixel")):
         scale = _number(row["mm_per_pixel"], table, line, "mm_per_pixel")
-        scales[(table.parent / row["image"]).resolve()] = plausible(scale, f"{table}, line {line}")
+        path = (table.parent / row["image"]).resolve()
+        if scales.setdefault(path, plausible(scale, f"{table}, line {line}")) != scale:
+            raise UserError(
+                f"{table}, line {line}: {row['image']} has {scale:g} and {scales[path]:g} mm per pixel: keep one row"
+            )
     return scales
 
 
@@ -47,14 +52,17 @@ def factor(path: Path) -> float:
 
 def is_plausible(mm_per_pixel: float) -> bool:
     """Whether an ultrasound image can have it."""
-    return 0.001 <= mm_per_pixel <= 1
+    low, high = MM_PER_PIXEL
+    return low <= mm_per_pixel <= high
 
 
 def plausible(mm_per_pixel: float, where: str) -> float:
-    """The calibration itself; UserError (where: it stands) unless it `is_plausible`."""
+    """The scale itself; UserError for what no scanner makes. where: the file and line."""
     if not is_plausible(mm_per_pixel):
+        low, high = MM_PER_PIXEL
         raise UserError(
-            f"{where}: {mm_per_pixel:g} mm per pixel is not plausible, give 0.001 to 1; is the unit mm?"
+            f"{where}: {mm_per_pixel:g} mm per pixel is not plausible (ultrasound has {low:g} to {high:g}): is its "
+            "unit mm?"
         )
     return mm_per_pixel
 

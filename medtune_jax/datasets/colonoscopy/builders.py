@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import ExifTags, Image
 
 from medtune_jax.datasets.colonoscopy import layouts, videos
-from medtune_jax.datasets.colonoscopy.files import FrameFile
+from medtune_jax.datasets.colonoscopy.files import FrameFile, on_ground
 from medtune_jax.datasets.frames import Frame, check_classes
 from medtune_jax.datasets.manual import ManualDataset
 from medtune_jax.pictures import png
@@ -36,7 +36,8 @@ class _FrameSet(ManualDataset, skip_registration=True):  # type: ignore[call-arg
         }
 
     def records(self, items: list[FrameFile]) -> Iterator[dict[str, Any]]:
-        for file, frame in _decoded(items):
+        # These sets are known to mark lesions on black, also those that fill a frame.
+        for file, frame in _decoded(on_ground(items, "black")):
             source = {"image": _encoded(file, frame), "video": frame.video, "name": frame.name}
             yield source | self.truth(frame)
 

@@ -1,7 +1,7 @@
 """Frames in files: images and video frames with their masks, read and checked when asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ class FrameFile:
 
     seconds: for an image that is a video file, the time of the frame. positive: True if the frame
     is declared to show a lesion, False if declared not to, None if undeclared. no_lesion: the
-    frame was looked at and has no mask file because it shows no lesion.
+    frame was looked at and has no mask file because it shows no lesion. ground: of the mask, as of `read_lesions`.
     """
 
     video: str
@@ -31,6 +31,7 @@ class FrameFile:
     positive: bool | None = None
     quality: int | None = None
     label: str | None = None
+    ground: str = ""
 
     @property
     def title(self) -> str:
@@ -47,10 +48,15 @@ class FrameFile:
         """The frame, given its decoded image, with its mask read and checked."""
         mask = np.zeros(image.shape[:2], bool) if self.no_lesion else None
         if self.mask is not None:
-            mask = read_lesions(self.mask)
+            mask = read_lesions(self.mask, self.ground)
         frame = Frame(self.video, self.name, image, mask, self.quality, self.label)
         check_frame(frame, self.positive, str(self.mask or self.image))
         return frame
+
+
+def on_ground(files: Iterable[FrameFile], ground: str) -> list[FrameFile]:
+    """Files whose masks have that ground."""
+    return [replace(file, ground=ground) for file in files]
 
 
 class FileFrames(Frames):

@@ -42,9 +42,16 @@ def masked_images(
 
 def paired(root: Path) -> list[FrameFile]:
     """images/ with masks/ of equal name, as in Kvasir-SEG."""
-    return masked_images(
+    files = masked_images(
         root, ("images",), ("masks",), "images/NAME.jpg with masks/NAME.jpg (or png)"
     )
+    used = {file.mask for file in files}
+    for mask in images_in(root / "masks"):
+        if mask not in used:
+            raise UserError(
+                f"{mask}: no image {mask.stem!r} in {root / 'images'}; remove the mask or add it."
+            )
+    return files
 
 
 def masked_videos(root: Path, layout: str) -> list[FrameFile]:

@@ -17,10 +17,13 @@ from pathlib import Path
 
 from medtune_jax.datasets.colonoscopy import videos
 from medtune_jax.datasets.colonoscopy.files import FileFrames, FrameFile
+from medtune_jax.datasets.split_names import TEST, TRAIN, VAL, split_of_folder
 from medtune_jax.datasets.tables import read_table
 from medtune_jax.errors import UserError
 from medtune_jax.folders import entries
 from medtune_jax.images import SUFFIXES, images_in
+from medtune_jax.progress import say
+from medtune_jax.words import count
 
 LAYOUT = (
     "VIDEO/FRAME.png, VIDEO/masks/FRAME.png, video files VIDEO.mp4, and quality.csv with the "
@@ -56,16 +59,39 @@ def read(
                 bad.append(str(error))
     if not files and not bad:
         raise UserError(f"{root}: no frames found; expected {LAYOUT}.")
-    table = root / "quality.csv"
-    return FileFrames(declared(files, table) if table.is_file() else files)
+    table = next((path for path in entries(root) if path.name.lower() == "quality.csv"), None)
+    return FileFrames(declared(files, table) if table else files)
 
 
 def parts(root: Path, read: Callable[[Path], FileFrames]) -> dict[str, FileFrames]:
-    """{"train": ..., "test": ...} of a folder that holds these two, else {"all": ...}; read: how a folder is read."""
-    splits = {name: root / name for name in ("train", "test")}
-    if not all(folder.is_dir() for folder in splits.values()):
+    """{"train": ..., "test": ...} of a folder that holds these two by any name of theirs, else {"all": ...}.
+
+    read: how a folder is read. Other folders beside them are passed over, said.
+    """
+    inside = [path for path in entries(root) if path.is_dir()] if root.is_dir() else []
+    folders: dict[str, list[Path]] = {}
+    for path in inside:
+        folders.setdefault(split_of_folder(path.name), []).append(path)
+    sides = folders.keys() - {""}
+    if len(sides) < 2 or TRAIN not in sides:
         return {"all": read(root)}
-    return {name: read(folder) for name, folder in splits.items()}
+    if other := folders.get("", []):
+        names = ", ".join(path.name for path in other[:3])
+        say(
+            f"data: passed over {count(len(other), 'folders')} beside those of the splits ({names})"
+        )
+    # As of image folders: val joins training, and is the test set where there is no other.
+    joins = TRAIN if TEST in folders else TEST
+    if VAL in folders:
+        to = (
+            "joins the training set" if joins == TRAIN else "is the test set, for there is no other"
+        )
+        say(f"data: the given validation set ({', '.join(p.name for p in folders[VAL])}) {to}")
+        folders.setdefault(joins, []).extend(folders.pop(VAL))
+    return {
+        side: FileFrames([file for folder in folders[side] for file in read(folder).files])
+        for side in (TRAIN, TEST)
+    }
 
 
 def by_stem(paths: list[Path]) -> dict[str, Path]:
@@ -115,9 +141,16 @@ def declared(files: list[FrameFile], table: Path) -> list[FrameFile]:
         of_video.setdefault(file.video, []).append(index)
         of_frame[file.video, file.name] = index
     declared = list(files)
+    said: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
     for line, row in read_table(table, ("video", "frame", "quality"), ("lesion",)):
         where, video, frame = f"{table}, line {line}", row["video"], row["frame"]
         stem = Path(frame).stem if frame.lower().endswith(SUFFIXES) else frame
+        before, same = said.setdefault((video, stem), (line, row))
+        if same != row:
+            raise UserError(
+                f"{table}, lines {before} and {line} contradict each other on frame {frame!r} of video {video!r}: keep "
+                "the right one."
+            )
         chosen = [of_frame.get((video, stem), -1)] if frame else of_video.get(video, [-1])
         if -1 in chosen:
             raise UserError(f"{where}: no frame {frame!r} of video {video!r} in {table.parent}.")

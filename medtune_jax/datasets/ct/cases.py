@@ -21,6 +21,22 @@ from medtune_jax.folders import entries, files_below
 from medtune_jax.images import reason
 from medtune_jax.masks import connected, is_binary
 
+_MASK_NAMES = ("embol", "mask", "label", "seg", "clot", "gt", "ground")
+_OTHER_FORMATS = (
+    ".mha",
+    ".mhd",
+    ".hdr",
+    ".img",
+    ".nhdr",
+    ".mgz",
+    ".mat",
+    ".npy",
+    ".npz",
+    ".seg",
+    ".stl",
+)
+_TEXTS = (".txt", ".csv", ".json", ".md", ".pdf", ".xlsx", ".xml")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -112,10 +128,12 @@ def _find_plain(directory: Path) -> list[Case]:
     """Folders with a volume; among those, folders whose files are called otherwise are patients with a problem."""
     cases, others = [], []
     for folder in _folders(directory):
-        files, dicom = _files(folder), folder / "dicom"
+        files = _files(folder)
         volumes, emboli = files.pop("volume", []), files.pop("emboli", [])
-        sources = [*([dicom] if dicom.is_dir() else []), *volumes]
+        dicom = [path for path in _folders(folder) if path.name.lower() == "dicom"]
+        sources = [*dicom, *volumes]
         unknown = sorted(path.name for paths in files.values() for path in paths)
+        unknown += [path.name for path in entries(folder) if _may_be_mask(path)]
         problem = None
         if len(sources) > 1 or len(emboli) > 1:
             one, other = (sources if len(sources) > 1 else emboli)[:2]
@@ -134,6 +152,14 @@ def _find_plain(directory: Path) -> list[Case]:
             )
             others.append(Case(folder.name, folder, None, problem=lost))
     return [*cases, *others] if cases else []
+
+
+def _may_be_mask(path: Path) -> bool:
+    """A file of a format that is not read, or a folder, that is called as masks are or holds a volume."""
+    if path.is_file() and format_of(path):
+        return False
+    called = path.name.lower().startswith(_MASK_NAMES) and path.suffix.lower() not in _TEXTS
+    return called or (path.is_file() and path.suffix.lower() in _OTHER_FORMATS)
 
 
 def _find_cad_pe(directory: Path) -> list[Case]:

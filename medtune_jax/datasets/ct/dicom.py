@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.multival import MultiValue
 
 from medtune_jax import dicom, images
 from medtune_jax.datasets.ct.grid import Volume, canonical, to_int16
@@ -93,7 +94,7 @@ def _require_one_series(directory: Path, paths: list[Path], headers: list[pydico
             path.name
         )
     if len(series) > 1:
-        examples = ", ".join(f"{names[0]} ({len(names)} files)" for names in series.values())
+        examples = ", ".join(f"{n[0]} ({len(n)} files)" for n in list(series.values())[:3])
         raise UserError(
             f"{directory} mixes {len(series)} series, for example {examples}: "
             "keep one series a folder."
@@ -109,6 +110,18 @@ def _require_ct_slice(path: Path, header: pydicom.Dataset) -> None:
     for tag in (*needed, "RescaleSlope", "RescaleIntercept"):
         if header.get(tag) is None:
             raise UserError(f"{path} has no {tag}: its geometry or Hounsfield units are unknown.")
+    for tag, number in (
+        ("ImagePositionPatient", 3),
+        ("ImageOrientationPatient", 6),
+        ("PixelSpacing", 2),
+    ):
+        stated = header[tag].value
+        if not isinstance(stated, MultiValue) or len(stated) != number:
+            raise UserError(f"{path} has a {tag} of {stated!r}: it must be {number} numbers.")
+    if min(_vector(header, "PixelSpacing")) <= 0:
+        raise UserError(
+            f"{path} has a PixelSpacing of {_vector(header, 'PixelSpacing').tolist()} mm: both must be above 0."
+        )
     if float(header.RescaleSlope) == 0:
         raise UserError(f"{path} has a RescaleSlope of 0: its Hounsfield units are unknown.")
 

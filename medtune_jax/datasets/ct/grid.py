@@ -12,6 +12,9 @@ from medtune_jax.errors import UserError
 
 # Direction cosines may miss a signed permutation by this much (about one degree).
 OBLIQUE_TOLERANCE = 0.02
+# mm of pixels, and from slice to slice: what scanners make (docs/data-pixels.md), and resampled volumes.
+PIXELS_MM = (0.1, 5.0)
+SLICES_MM = (0.1, 20.0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def canonical(
       name: what to call the array in errors.
 
     Returns array [z, y, x], spacing and origin in mm (z, y, x). Raises UserError where the grid
-    is oblique, sheared or singular.
+    is oblique, sheared or singular, or its voxels are such as no scanner makes.
     """
     matrix = np.asarray(affine, float)[:3, :3]
     spacing = np.linalg.norm(matrix, axis=0)
@@ -69,6 +72,7 @@ def canonical(
             f"{name} is oblique: its axes lie {angle:.1f} degrees off the patient's axes; "
             "resample it to an axial grid first."
         )
+    _require_plausible(spacing[order], name)
     corner = np.where(signs < 0, np.array(array.shape)[order] - 1, 0)
     index = np.zeros(4)
     index[order], index[3] = corner, 1
@@ -76,6 +80,17 @@ def canonical(
     flips = tuple(slice(None, None, -1) if s < 0 else slice(None) for s in signs)
     reordered = np.ascontiguousarray(array.transpose(order)[flips])
     return reordered, _triple(spacing[order]), _triple(origin)
+
+
+def _require_plausible(spacing: np.ndarray, name: str) -> None:
+    """spacing: mm (z, y, x)."""
+    low, high = np.transpose([SLICES_MM, PIXELS_MM, PIXELS_MM])
+    if ((spacing < low) | (spacing > high)).any():
+        raise UserError(
+            f"{name} states voxels of {' x '.join(f'{mm:g}' for mm in spacing)} mm (z, y, x), but CT has pixels of "
+            f"{PIXELS_MM[0]:g} to {PIXELS_MM[1]:g} mm and slices {SLICES_MM[0]:g} to {SLICES_MM[1]:g} mm apart: "
+            "correct it; is its unit mm?"
+        )
 
 
 def _triple(values: np.ndarray) -> Triple:

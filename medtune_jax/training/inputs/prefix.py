@@ -76,6 +76,7 @@ class PrefixCache:
         if self.memory.disk:
             self._rooms[DISK] = self.memory.disk.limit
         self._expected: set[str] = set()
+        self._in_order = False
         self._kept: dict[str, tuple[Boundary, Inputs]] = {}
         self._labels = np.asarray(self.labels, np.int32)
         self._own = hosts.part(len(self.patches))
@@ -93,7 +94,7 @@ class PrefixCache:
             self._pixels = replace(self._read, arrays=arrays, parted=bulk)
         else:
             self._pixels = self._read = replace(
-                self._read, arrays=jax.tree.map(jnp.asarray, arrays)
+                self._read, arrays=jax.tree.map(jax.device_put, arrays)
             )
 
     def _preprocessed(self, arrays: Arrays, rows: Array) -> Array:
@@ -109,8 +110,12 @@ class PrefixCache:
     def _preprocessing(self) -> Preprocessing:
         return self.preprocessing or self.network.preprocessing
 
-    def expect(self, first_tuned: Sequence[str]) -> list[Boundary]:
-        """Name the depths to come, so that one pass serves them; where the runs of each will start, in that order."""
+    def expect(self, first_tuned: Sequence[str], in_order: bool = False) -> list[Boundary]:
+        """Name the depths to come, so that one pass serves them; where the runs of each will start, in that order.
+
+        in_order: from shallow to deep tuning, none twice, so that features are let go as soon as a deeper one begins.
+        """
+        self._in_order = in_order
         boundaries = [self.boundary(stage) for stage in first_tuned]
         self._expected = {boundary.stage for boundary in boundaries}
         return boundaries
@@ -137,6 +142,9 @@ class PrefixCache:
     def inputs(self, first_tuned: str, pretrained: bool = True) -> Inputs:
         """What a run tuned from `first_tuned` reads; from scratch (nothing frozen) the patches themselves."""
         stage = self.boundary(first_tuned).stage
+        if self._in_order:
+            reached = self.network.names[: self.network.index(stage) + 1]
+            self._kept = {name: kept for name, kept in self._kept.items() if name in reached}
         if not pretrained or stage == self.network.names[0]:
             return self._pixels
         if stage not in self._kept:

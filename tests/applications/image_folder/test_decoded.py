@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -257,3 +258,10 @@ def test_damage_among_the_arrays_values(tmp_path, memory, save):
         UserError, match=r"set\.npz cannot be read as NumPy's \.npz .*fetch it again"
     ):
         arrays.load_arrays(data, SIDE, memory)
+
+
+def test_pixels_in_memory_lie_where_xla_takes_them_without_a_copy(tmp_path):
+    for number in range(3):
+        Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    pixels = read_images(sorted(tmp_path.glob("*.png")), SIDE)
+    assert jax.device_put(pixels).unsafe_buffer_pointer() == pixels.ctypes.data

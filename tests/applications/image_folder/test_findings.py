@@ -1,5 +1,7 @@
 """Several findings an image: words of one column, or a column each; what -1 and nothing mean."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -108,10 +110,31 @@ def test_a_column_each(tmp_path, uncertain, blank, want):
             "row 3 has an empty 'Finding Labels': write No Finding",
         ),
         (
-            WORDS + "a.png,Mass,0,1\n",
+            WORDS + "a.png,Mass,0,2\n",
             ["all"],
             {"columns": "Image Index,Finding Labels,Patient ID"},
-            "rows 2 and 6: a.png has two values of 'findings'",
+            "rows 2 and 6: a.png has two values of 'patient'",
+        ),
+        (
+            COLUMNS + "v1/train/patient1/a.png,F,0,0\n",
+            ["Mass,Pleural Effusion"],
+            OF_COLUMNS,
+            "rows 2 and 6: .*a.png has two values of 'findings'",
+        ),
+        (
+            WORDS.replace("No Finding", "No Finding|Mass"),
+            ["all"],
+            {"columns": "Image Index,Finding Labels,Patient ID"},
+            r"row 3 has 'No Finding\|Mass' in 'Finding Labels', a finding and none",
+        ),
+        *(
+            (
+                WORDS.replace("Hernia|Effusion", f'"Hernia{between}Mass"'),
+                ["all"],
+                {"columns": "Image Index,Finding Labels,Patient ID"},
+                rf"holds 'Hernia{re.escape(between)}Mass', whose parts are findings too: write \|",
+            )
+            for between in (", ", "; ", "/", " + ")
         ),
     ],
 )
@@ -144,3 +167,28 @@ def test_the_data_set_has_a_label_for_each_finding(tmp_path):
     assert dataset.classes == ("Mass", "Pleural Effusion")
     assert dataset.labels.tolist() == [[1, 0], [-1, 0], [0, -1], [0, 1]]
     assert dataset.objective.name == "sigmoid"
+
+
+def test_rows_of_one_image_are_joined(tmp_path):
+    """VinDr-CXR has a row for each finding."""
+    columns = "Image Index,Finding Labels,Patient ID"
+    found = table(tmp_path, WORDS + "c.png,Hernia,0,2\nc.png,Mass,1,2\n", ["all"], columns=columns)
+    assert truth(found)["c.png"] == (0, 1, 1) and len(found.rows) == 4
+    assert "1 images have several rows of labels.csv: their findings are joined" in found.notes
+
+
+def test_findings_that_may_be_one_or_none_are_warned_about(tmp_path):
+    columns = "Image Index,Finding Labels,Patient ID"
+    text = WORDS.replace("Hernia|Effusion", "effusion|Normal")
+    notes = "\n".join(table(tmp_path, text, ["all"], columns=columns).notes)
+    assert "labels 'Effusion', 'effusion' may be one" in notes
+    assert "finding 'Normal' reads like none" in notes
+
+
+def test_labels_of_several_words_are_told_of(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "image,label,patient\na.png,A;B,1\nb.png,A,2\nc.png,A;B,3\nd.png,A,4\n"
+    )
+    for name in "abcd":
+        (tmp_path / f"{name}.png").touch()
+    assert any("hold 'A;B', whose parts are classes too" in n for n in read_listing(tmp_path).notes)

@@ -324,3 +324,74 @@ def test_links_are_followed_once(tmp_path):
 def test_kinds_are_named_most_first(tmp_path):
     assert named({".txt": 2, "masks": 1200}) == "1,200 masks, 2 .txt"
     assert walk(tmp_path).files == ()
+
+
+def test_folders_that_hold_no_readable_image_are_named(tmp_path):
+    write(tmp_path, *grid(("a", "b")))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "d").mkdir()
+    for number in range(3):
+        (tmp_path / "d" / f"{number}.heic").touch()
+    said = [note for note in read_listing(tmp_path).notes if "no image that is read" in note]
+    assert said == [
+        "folder 'c' holds no image that is read (it is empty): is it a class?",
+        "folder 'd' holds no image that is read (3 .heic): is it a class?",
+    ]
+    for path in (tmp_path / "b").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"one class only \('a'\); passed over: 5 \.heic"):
+        read_listing(tmp_path)
+
+
+def test_a_name_composed_otherwise_is_the_same_class_and_patient(tmp_path):
+    one, other = "Be\u0301nin", "B\u00e9nin"
+    write(tmp_path, *grid(("train",), (one, "Malin")), *grid(("test",), (other, "Malin")))
+    assert set(labels(read_listing(tmp_path))) == {other, "Malin"}
+
+
+def test_a_table_further_down_is_named(tmp_path):
+    write(tmp_path, *grid(("images",)))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "labels.csv").write_text("image,label,patient\n")
+    with pytest.raises(UserError, match=r"--config\.data\.table=annotations/labels\.csv"):
+        read_listing(tmp_path)
+
+
+def test_folders_of_masks_called_after_class_folders(tmp_path):
+    """benign/ beside benign_masks/."""
+    table = read_listing(
+        write(tmp_path, *grid(("benign", "benign_masks", "malignant", "malignant_masks")))
+    )
+    assert labels(table) == {"benign": 2, "malignant": 2} and table.passed_over == {"masks": 4}
+
+
+def test_drawings_and_thumbnails_of_images_are_none(tmp_path):
+    write(tmp_path, *grid(("a", "b")))
+    for word in ("bbox", "heatmap", "thumb", "gradcam_1", "annotated"):
+        write(tmp_path, f"a/0_{word}.png", f"b/own_{word}.png")
+    table = read_listing(tmp_path)
+    assert labels(table) == {"a": 2, "b": 7}
+    assert table.passed_over == {"drawings or thumbnails of images": 5}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x.png", "x_flip.png", "x_rot90.png", "x_aug_3.png"),
+        tuple(f"x_png.rf.{number}a1b2c3d4e.png" for number in range(4)),
+    ],
+)
+def test_copies_that_were_changed_on_disk_are_warned_about(tmp_path, names):
+    write(tmp_path, *grid(("a", "b")), *(f"a/{name}" for name in names))
+    notes = [n for n in read_listing(tmp_path).notes if "changed copies of others" in n]
+    assert len(notes) == 1 and notes[0].startswith("3 images")
+    assert not [n for n in read_listing(tmp_path, patient_pattern="^(.+)").notes if "changed" in n]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [("(P", "is no regular expression"), ("0(x)?", "finds no patient in 0.png")],
+)
+def test_patterns_that_find_nothing(tmp_path, pattern, said):
+    with pytest.raises(UserError, match=said):
+        read_listing(write(tmp_path, *grid(("a", "b"))), patient_pattern=pattern)

@@ -289,3 +289,36 @@ def test_columns_of_one_name_and_other_separators(tmp_path):
     text = "\n".join(["image;label;patient;sex;age;site;SITE", *rows])
     (tmp_path / "labels.csv").write_text(text)
     assert list(read_listing(tmp_path).subgroups) == ["sex", "age"]
+
+
+def test_a_file_is_never_two_images_nor_that_of_another_folder(tmp_path):
+    files = ["p1/1.png", "p2/0.png", "p2/1.png", "p3/2.png"]
+    rows = [f"{name},{label},{name}" for name, label in zip(files, "abab", strict=True)]
+    rows_of(tmp_path, rows, files)
+    for lost, said in (
+        ("p1/0.png,a,x", "row 6: p1/0.png (there is p2/0.png)"),  # p1 is there, and has no 0.png
+        ("gone/2.png,b,p3/2.png", "gone/2.png would both be p3/2.png"),
+    ):
+        lines = ["image,label,patient", *rows, lost]
+        (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+        refused(tmp_path, said)
+
+
+def test_words_that_are_no_values_and_rounded_numbers_are_warned_about(tmp_path):
+    names = ["?", "?", "a", "a", "a", "b", "b", "b"]
+    patients = ["p1", "p2", "unknown", "unknown", "1.23E+17", "p3", "p4", "p5"]
+    rows = [f"{k}.png,{n},{p}" for k, (n, p) in enumerate(zip(names, patients, strict=True))]
+    notes = "\n".join(read_listing(listing(tmp_path, rows)).notes)
+    for said in (
+        "class '?' reads like a cell without a value",
+        "patient 'unknown' counts as one person with 2 images",
+        "1 patients such as '1.23E+17' are numbers that a spreadsheet has rounded",
+    ):
+        assert said in notes
+
+
+def test_numbers_that_lost_their_zeros_are_named(tmp_path):
+    rows = [f"{k:03}.png,{'ab'[k % 2]},p{k}" for k in range(4)]
+    listing(tmp_path, rows)
+    (tmp_path / "labels.csv").write_text("image,label,patient\n1,a,p1\n")
+    refused(tmp_path, "row 2: 1 (there is 001.png)")

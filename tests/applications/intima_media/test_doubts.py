@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 from medtune_jax.applications.intima_media.doubts import overlay_marks, warn_about
@@ -18,6 +19,13 @@ def phantom_roi(seed):
 def test_results_without_calibration_are_doubtful():
     (warning,) = warn_about(replace(phantom_roi(0), mm_per_pixel=None))
     assert warning == "roi has no calibration: results are in pixels."
+
+
+@pytest.mark.parametrize(("factor", "doubts"), [(0.1, 1), (1, 0), (10, 1)])
+def test_a_wall_as_thick_as_none_is_doubtful(factor, doubts):
+    roi = phantom_roi(0)
+    said = warn_about(replace(roi, mm_per_pixel=factor * roi.mm_per_pixel))
+    assert [line.split(" would be ")[0] for line in said] == ["roi: its wall"] * doubts
 
 
 def test_burnt_in_text_is_found_and_speckle_is_not_text():

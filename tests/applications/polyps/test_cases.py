@@ -1,8 +1,10 @@
 import os
+import shutil
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from medtune_jax.applications.polyps.cases import lesions, read_cases
 from medtune_jax.errors import UserError
@@ -31,8 +33,17 @@ def test_the_fingerprint_knows_pixels_masks_and_split(tmp_path):
     before = cases.fingerprint()
     other = type(cases)(cases.frames, ~cases.test, True)
     assert other.fingerprint() != before
-    save(tmp_path / "v01" / "masks" / "0.png", np.ones((96, 120), bool))
+    save(tmp_path / "v01" / "masks" / "0.png", np.eye(96, 120) > 0)
     assert read(tmp_path).fingerprint() != before
+
+
+def test_inverted_masks_are_asked_about_and_read_as_the_user_says(tmp_path):
+    before = read(write_videos(tmp_path, 4))
+    for path in tmp_path.glob("*/masks/*.png"):
+        save(path, np.asarray(Image.open(path)) == 0)
+    with pytest.raises(UserError, match="mask_background=white"):
+        read(tmp_path)
+    assert read(tmp_path, mask_background="white").fingerprint() == before.fingerprint()
 
 
 def test_the_split_of_train_and_test_folders_is_kept(tmp_path):
@@ -105,7 +116,7 @@ def test_a_part_of_the_frames_is_spread_over_the_videos(tmp_path):
 
 def test_a_mask_of_another_size(tmp_path):
     write_videos(tmp_path, 3)
-    save(tmp_path / "v01" / "masks" / "0.png", np.ones((50, 120), bool))
+    save(tmp_path / "v01" / "masks" / "0.png", np.eye(50, 120) > 0)
     with pytest.raises(UserError, match=r"v01/masks/0.png: the mask is 120 x 50 but its frame"):
         read(tmp_path)
 
@@ -134,10 +145,10 @@ def test_video_files_beside_their_masks(tmp_path):
                 flat = np.full((48, 64, 3), level, np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(flat, format="rgb24")))
             container.mux(stream.encode())
-        save(tmp_path / "masks" / f"clip{number}" / "2.png", np.ones((48, 64), bool))
+        save(tmp_path / "masks" / f"clip{number}" / "2.png", np.pad(np.ones((40, 56), bool), 4))
     cases = read(tmp_path, test_fraction=0.5)
     assert len(cases.frames) == 8 and cases.test.sum() == 4
-    assert [frame.mask.all() for frame in cases.frames] == [False, True] * 4
+    assert [frame.mask.any() for frame in cases.frames] == [False, True] * 4
     assert cases.frames[0].image.mean() < 100 < cases.frames[1].image.mean()
 
 
@@ -173,3 +184,46 @@ def test_lesions_are_numbered_and_specks_dropped():
     assert numbered[4, 4] == numbered[8, 8] == 0 and numbered[25, 25] == 1
     assert numbered[15, 35] == numbered[0, 0] == -1
     assert lesions(np.zeros((5, 5), bool))[1] == 0
+
+
+def test_videos_that_share_a_frame_stay_on_one_side(tmp_path, capsys):
+    write_videos(tmp_path, 6)
+    shared = (tmp_path / "v00" / "0.png").read_bytes()
+    for video in ("v03", "v05"):
+        (tmp_path / video / "0.png").write_bytes(shared)
+    for seed in range(4):
+        cases = read(tmp_path, split_seed=seed)
+        sides = {v: t for v, t in zip(cases.videos, cases.test, strict=True)}
+        assert sides["v00"] == sides["v03"] == sides["v05"]
+    assert "3 videos share frames of the same pixels" in capsys.readouterr().err
+    for video in tmp_path.iterdir():
+        side = tmp_path / ("test" if video.name in ("v03", "v04") else "train")
+        side.mkdir(exist_ok=True)
+        video.rename(side / video.name)
+    with pytest.raises(UserError, match="videos v00, v03, v05 have frames of the same pixels"):
+        read(tmp_path)
+
+
+def test_a_validation_folder_joins_training_and_others_are_asked_about(tmp_path, capsys):
+    for side, first in (("Training", 0), ("val", 3), ("TestSet", 6)):
+        write_videos(tmp_path / "all", 9)
+        (tmp_path / side).mkdir()
+        for number in range(first, first + 3):
+            (tmp_path / "all" / f"v{number:02}").rename(tmp_path / side / f"v{number:02}")
+        shutil.rmtree(tmp_path / "all")
+    cases = read(tmp_path)
+    assert set(cases.videos[~cases.test]) == {f"v{number:02}" for number in range(6)}
+    assert "validation set (val) joins the training set" in capsys.readouterr().err
+    write_videos(tmp_path / "more", 1)
+    read(tmp_path)
+    assert "passed over 1 folder beside those of the splits (more)" in capsys.readouterr().err
+
+
+def test_a_mask_without_its_image(tmp_path):
+    for number in range(3):
+        image, mask = blob_frame(np.random.default_rng(number), True)
+        save(tmp_path / "images" / f"{number}.png", image)
+        save(tmp_path / "masks" / f"{number}.png", mask)
+    (tmp_path / "images" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"masks/1\.png: no image '1'"):
+        read(tmp_path)
