@@ -63,8 +63,11 @@ def check_disjoint(train: Iterable[str], test: Iterable[str], what: str = "video
         )
 
 
-def united(images: Sequence[np.ndarray], videos: Sequence[str]) -> np.ndarray:
-    """str [N]: the video of each frame, or one name for all videos that share a picture, which is said.
+def united(
+    images: Sequence[np.ndarray], videos: Sequence[str], who: str = "videos share frames"
+) -> np.ndarray:
+    """str [N]: the video of each frame, or one name for all videos that share a picture, which is said. who: in the
+    words of what else a split keeps whole.
 
     Pictures are the same where all their pixels are; those of one value everywhere are none.
     """
@@ -72,7 +75,7 @@ def united(images: Sequence[np.ndarray], videos: Sequence[str]) -> np.ndarray:
     of: dict[str, str] = {video: video for video in videos}
     sharing: set[str] = set()
     for image, video in zip(images, videos, strict=True):
-        if image.min() == image.max():
+        if not image.size or image.min() == image.max():
             continue
         key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         other = first.setdefault(key, video)
@@ -81,7 +84,7 @@ def united(images: Sequence[np.ndarray], videos: Sequence[str]) -> np.ndarray:
             of = {name: one if group == gone else group for name, group in of.items()}
             sharing |= {other, video}
     if sharing:
-        say(f"data: {len(sharing):,} videos share frames of the same pixels, and stay on one side")
+        say(f"data: {len(sharing):,} {who} of the same pixels, and stay on one side")
     return np.array([of[video] for video in videos])
 
 

@@ -26,6 +26,7 @@ from medtune_jax.applications.embolism.truth import candidate_name, truth_files,
 from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
+from medtune_jax.datasets.frames import united
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.words import Words
@@ -74,7 +75,8 @@ def evaluate(dataset: Dataset, scores: np.ndarray) -> dict[str, Any]:
 
 
 def held_out(patients: Mapping[str, Patient], fraction: float, seed: int) -> set[str]:
-    """The test patients: about `fraction`, those without emboli in proportion where they are many enough.
+    """The test patients: about `fraction`, those without emboli in proportion where they are many enough; patients with
+    one volume go together.
 
     Raises UserError when emboli are lacking on either side.
     """
@@ -85,7 +87,9 @@ def held_out(patients: Mapping[str, Patient], fraction: float, seed: int) -> set
             f"{ill.sum()} of {len(ill)} patients have emboli: training and test need one each at least"
         )
     rare = min(ill.sum(), (~ill).sum()) < round(1 / max(fraction, 1e-9))
-    test = test_split(np.zeros(len(ill), int) if rare else ill.astype(int), names, fraction, seed)
+    voxels = [patient.blocks for patient in patients.values()]
+    groups = united(voxels, names.tolist(), "patients have volumes")
+    test = test_split(np.zeros(len(ill), int) if rare else ill.astype(int), groups, fraction, seed)
     for side, name in ((test, "test"), (~test, "training")):
         if not any(patients[n].hits.any() for n in names[side]):
             raise UserError(

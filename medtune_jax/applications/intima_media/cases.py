@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medtune_jax.applications.splits import test_split
 from medtune_jax.datasets.carotid.files import read_cubs, read_plain
 from medtune_jax.datasets.carotid.roi import Roi, check_roi, check_size
+from medtune_jax.datasets.frames import united
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
 
@@ -46,9 +47,12 @@ def phantom_regions(subjects: int, rois: int, seed: int) -> list[Roi]:
 
 
 def held_out(rois: Sequence[Roi], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which regions are for testing, bool [N]: about `fraction` of the subjects, whole subjects."""
-    subjects = np.array([roi.subject for roi in rois])
-    return test_split(np.zeros(len(rois), int), subjects, fraction, seed)
+    """Which regions are for testing, bool [N]: about `fraction` of the subjects, whole subjects; those that share a
+    picture go together.
+    """
+    images, subjects = [roi.image for roi in rois], [roi.subject for roi in rois]
+    groups = united(images, subjects, "subjects share regions")
+    return test_split(np.zeros(len(rois), int), groups, fraction, seed)
 
 
 def _read(data: ConfigDict) -> list[Roi]:

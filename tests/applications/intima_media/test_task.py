@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,15 @@ def test_files_and_phantoms_give_the_same_regions(tmp_path):
         assert one.name == other.name
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_allclose(one.li, other.li, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_subjects_that_share_a_picture_are_on_one_side(capsys, seed):
+    rois = phantom_regions(6, 1, 0)
+    rois[5] = replace(rois[5], image=rois[0].image)
+    test = held_out(rois, 0.5, seed)
+    assert test[0] == test[5] and 0 < test.sum() < 6
+    assert "2 subjects share regions of the same pixels" in capsys.readouterr().err
 
 
 def test_uncalibrated_regions_are_judged_in_pixels_only(tmp_path):
