@@ -53,6 +53,11 @@ _NO_SPREAD = (
     "the figure is at its end, or the same whichever patient is left out, so that nothing shows how far it would vary: "
     "harder or more test images would"
 )
+_ALL = 0.98  # of all values that a figure in 0..1 can have
+_NOTHING_LEFT_OUT = (
+    "what patients and training runs add cannot be told from so few: an interval would leave no value out; more test "
+    "patients or seeds would give one"
+)
 
 
 class Readings(NamedTuple):
@@ -186,6 +191,8 @@ def of_mean(readings: Readings, scale: Scale = "logit") -> Estimate:
     # A bent scale carries chance unevenly: the figure's scatter moves its mean there by half of bend times variance.
     centre = _SCALES[scale].to(mean) - _SCALES[scale].bend(mean) * reach.error**2 / 2
     low, high = (float(_SCALES[scale].back(centre + s * reach.half)) for s in (-1, 1))
+    if scale == "logit" and high - low > _ALL:
+        return Estimate(mean, why=_NOTHING_LEFT_OUT)
     why = ONE_RUN if len(readings.figures) == 1 else ""
     return Estimate(mean, low, high, None, why, reach.error, reach.freedom)
 
@@ -214,6 +221,8 @@ def of_difference(
     low, high = (unit * (steps + side * reach.half) for side in (-1, 1))
     if scale == "logit":
         low, high = max(low, -1.0), min(high, 1.0)
+        if high - low > 2 * _ALL:
+            return Estimate(difference, why=_NOTHING_LEFT_OUT)
     return _tested(Estimate(difference, low, high), steps, reach, one, other, fixed)
 
 

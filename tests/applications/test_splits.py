@@ -39,7 +39,7 @@ def subset(labels, groups, fraction=1.0, seed=0, candidates=None, units=None, **
     return training_subset(dataset, fraction, seed, 0.2, **keywords)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     fraction=st.sampled_from([1.0, 0.5, 0.25]),
@@ -153,7 +153,7 @@ def cohorts(draw):
     return np.unique(columns[0], return_inverse=True)[1], columns[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cohort=cohorts(), fraction=st.sampled_from([0.1, 0.2, 0.3, 0.5]))
 def test_every_class_is_on_both_sides(cohort, fraction):
     labels, groups = cohort

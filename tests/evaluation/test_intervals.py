@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation import AUC, AUPRC, difference, interval, intervals
 from medtune_jax.evaluation.log_odds import two_sided
+from medtune_jax.evaluation.readers import Readings, of_difference, of_mean
 from medtune_jax.evaluation.roc import sensitivity_at
 
 
@@ -90,6 +91,16 @@ def test_several_classes(metric):
 def nothing_given(found, *words):
     assert found.low is found.high is found.p is None
     assert all(word in found.why for word in words)
+
+
+def test_an_interval_that_would_leave_no_value_out_is_none():
+    patients = np.arange(12)
+    wild = Readings(np.array([0.01, 0.5, 0.99]), np.full((12, 3), 0.5), patients % 2)
+    calm = wild._replace(figures=np.full(3, 0.5))
+    for found in (of_mean(wild), of_difference(wild, calm)):
+        nothing_given(found, "would leave no value out")
+    tamer = wild._replace(figures=np.array([0.2, 0.5, 0.8]))
+    assert of_mean(tamer).low > 0 and of_difference(tamer, calm).high < 1
 
 
 def test_too_few_patients_give_a_sentence():

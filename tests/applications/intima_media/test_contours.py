@@ -105,7 +105,7 @@ def test_best_rows_equal_an_exhaustive_search():
         assert score[x] == min(li_map[best[0], x], ma_map[best[1], x])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     gap=st.floats(0.5, 8),

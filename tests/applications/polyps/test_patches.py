@@ -99,7 +99,7 @@ def test_one_class_empty():
             patches.stratified_sample([value] * 4, [0] * 4, 8, 10, np.random.default_rng(0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(0, 100))
 def test_quotas_are_level(capacity, wanted):
     capacity = np.array(capacity)
