@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib import resources
 
+import numpy as np
 import pytest
 
 from medtune_jax.report import SECTIONS, Section, write_report
@@ -51,6 +53,64 @@ def test_nothing_of_the_page_is_cut_and_the_console_is_silent(study_dir, tmp_pat
     assert measured["wide"] == [] and measured["body"] <= width
     assert measured["boxes"] > 5 and measured["unreachable"] == 0 == measured["unnamed"]
     assert "CONSOLE" not in found.stderr
+
+
+def test_text_stands_out_from_its_ground_in_light_dark_and_print():
+    """WCAG's AA for text, 4.5 to 1, of the colours that page.css sets upon each other."""
+    css = (resources.files("medtune_jax.report") / "page.css").read_text()
+    light, dark, printed = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    )
+    upon = [
+        ("ink", "paper"),
+        ("soft", "paper"),
+        ("soft", "pale"),
+        ("ink", "blue-wash"),
+        ("ink", "orange-wash"),
+    ]
+    upon += [("blue-ink", "blue-wash"), ("orange-ink", "orange-wash")]
+    for scheme in (light, {**light, **dark}, {**light, **printed}):
+        for text, ground in upon:
+            assert _contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground, scheme[text])
+    for rule in ("tuned", "fresh"):
+        ground, text = re.search(rf"\.{rule} \{{ background: (#\w+); color: (#\w+)", css).groups()
+        assert _contrast(text, ground) >= 4.5, rule
+
+
+def _contrast(one, other):
+    """The ratio of luminances of two colours as WCAG 2 defines it, 1 to 21."""
+
+    def luminance(colour):
+        digits = colour.lstrip("#")
+        digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+        parts = np.array([int(digits[k : k + 2], 16) for k in (0, 2, 4)]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_it_prints_on_a4(study_dir, tmp_path):
+    printed, report = tmp_path / "printed.pdf", (study_dir / "report.html").as_uri()
+    subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"),
+            *(
+                f"--user-data-dir={tmp_path / 'profile'}",
+                f"--print-to-pdf={printed}",
+                report,
+            ),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed.read_bytes())
+    assert len(boxes) > 2
+    assert {tuple(round(float(side)) for side in box) for box in boxes} == {(595, 842)}
 
 
 class _Outline(HTMLParser):

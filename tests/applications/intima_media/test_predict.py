@@ -1,6 +1,7 @@
 """New images in, contours and thickness out, with a network that knows dark from bright only."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from medtune_jax.datasets.carotid.files import read_new
 from medtune_jax.datasets.carotid.roi import Roi
 from medtune_jax.errors import UserError
 from medtune_jax.phantoms.ultrasound import generate
-from medtune_jax.study import default_config
+from medtune_jax.study import default_config, sweep
 from medtune_jax.weights import pretrained
 from tests.phantoms.subjects import write_subjects
 
@@ -293,3 +294,27 @@ def test_several_networks_labels_and_what_cannot_be_read(run, tmp_path):
     predict(Ensemble((load(run), load(run))), [image], two)
     own = [next(csv.DictReader((folder / "thickness.csv").open())) for folder in (alone, two)]
     assert own[0]["mean"] == own[1]["mean"] and float(own[1]["spread"]) == 0
+
+
+@pytest.mark.slow
+def test_the_test_regions_own_pixels_get_the_scores_of_the_study(tmp_path):
+    data = write_subjects(tmp_path / "data", subjects=5, rois=1, seed=0)
+    config = default_config("intima_media")
+    config.network, config.image_size, config.data.dir = "squeezenet", 67, str(data)
+    config.data.train_patches, config.data.column_step = 90, 30
+    config.sweep.depths, config.sweep.fractions, config.sweep.seeds = "conv10", "1.0", 1
+    config.training.epochs, config.training.keep_weights = 1, True
+    sweep(config, tmp_path / "study", quiet=True)
+    (run,) = (tmp_path / "study" / "runs").iterdir()
+    classifier = classifier_of(load(run))
+    seen = {}
+    compared = 0
+    for row in csv.DictReader((run / "scores.csv").open()):
+        name, y, x = re.fullmatch(r"(.+) row ([0-9.]+) column (\d+)", row["image"]).groups()
+        if (name, x) not in seen:
+            image = np.asarray(Image.open(data / f"{name}.png").convert("L"))
+            seen[name, x] = classifier.exact(image, np.array([int(x)]))[:, 0]
+        own = [float(row[kind]) for kind in ("background", "lumen-intima", "media-adventitia")]
+        np.testing.assert_allclose(seen[name, x][int(float(y))], own, atol=1e-6)
+        compared += 1
+    assert compared > 100
