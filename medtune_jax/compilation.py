@@ -46,11 +46,22 @@ def options(plain_loops: bool = False) -> dict[str, int | str | bool] | None:
     if jax.default_backend() != "cpu":
         return None
     ynn = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    return {
+    wanted: dict[str, int | str | bool] = {
         "xla_backend_optimization_level": 2,
         "xla_cpu_experimental_ynn_fusion_type": ynn,
         "xla_cpu_use_fusion_emitters": not plain_loops,
     }
+    return {name: value for name, value in wanted.items() if _is_known(name, value)}
+
+
+@lru_cache
+def _is_known(name: str, value: int | str | bool) -> bool:
+    """Whether this version of XLA has an option: they come and go (in jax 0.11 there is no choice of emitters)."""
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def keep_programs() -> None:

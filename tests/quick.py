@@ -11,13 +11,19 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from unittest.mock import patch
 
 from medtune_jax.__main__ import HELD
 
 # Most of compiling is LLVM's optimization and MLIR's fusions, for programs that run a few times: without both, a toy's
 # epoch compiles in a third of the time. TEST_ALL=1 compiles as users do.
-_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+_OPTIONS: dict[str, int] = {"xla_backend_optimization_level": 0}
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (
+    0,
+    11,
+):  # later ones know no such flag, and end at one
+    _OPTIONS["xla_cpu_use_fusion_emitters"] = False
 OPTIONS = {} if os.environ.get("TEST_ALL") else _OPTIONS
 
 

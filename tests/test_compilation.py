@@ -78,3 +78,9 @@ def test_machines_that_differ_keep_their_own(tmp_path, monkeypatch):
             jax.config.update(name, value)
     assert len(set(folders)) == 2
     assert all(Path(folder).parent == tmp_path / "compiled" for folder in folders)
+
+
+def test_options_that_this_version_does_not_know_are_left_out():
+    known = compilation._is_known
+    assert known("xla_backend_optimization_level", 2) and not known("xla_of_another_version", True)
+    assert set(compilation.options(True)) == set(compilation.options())
