@@ -68,6 +68,15 @@ def united(
 ) -> np.ndarray:
     """str [N]: the video of each frame, or one name for all videos that share a picture, which is said. who: in the
     words of what else a split keeps whole.
+    """
+    groups, sharing = _united(images, videos)
+    if sharing:
+        say(f"data: {sharing:,} {who} of the same pixels, and stay on one side")
+    return groups
+
+
+def _united(images: Sequence[np.ndarray], videos: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The names of `united`, and how many videos share a picture.
 
     Pictures are the same where all their pixels are; those of one value everywhere are none.
     """
@@ -83,14 +92,12 @@ def united(
             one, gone = sorted((of[other], of[video]))
             of = {name: one if group == gone else group for name, group in of.items()}
             sharing |= {other, video}
-    if sharing:
-        say(f"data: {len(sharing):,} {who} of the same pixels, and stay on one side")
-    return np.array([of[video] for video in videos])
+    return np.array([of[video] for video in videos]), len(sharing)
 
 
 def check_copies(images: Sequence[np.ndarray], videos: Sequence[str], test: np.ndarray) -> None:
     """Raises UserError where a given split has one picture on both sides."""
-    groups = united(images, videos)
+    groups, _ = _united(images, videos)
     both = sorted(set(groups[test]) & set(groups[~test]))
     if both:
         here = sorted(

@@ -81,15 +81,17 @@ def test_the_network_tells_the_findings_apart(study):
 
 def test_figures_of_each_finding_and_their_mean_have_intervals(study):
     table = [row for row in rows_of(study / "classification.csv") if not row["column"]]
+    withheld = 0
     for figure in ("auc", "auprc", "sensitivity", "specificity", "balanced_accuracy", "brier"):
         for name in ("", *FINDINGS):
             own = [r for r in table if (r["figure"], r["class"]) == (figure, name)]
             assert len(own) == 2, (figure, name)  # depths
             for row in own:
-                if (
-                    "leave no value out" not in row["why"]
-                ):  # of few patients, in the one or other figure
+                if "leave no value out" in row["why"]:  # there are few patients
+                    withheld += 1
+                else:
                     assert float(row["low"]) <= float(row["estimate"]) <= float(row["high"])
+    assert withheld <= 4  # of 36
     assert not [row for row in table if row["figure"] in ("recall", "precision")]
     scores = rows_of(next(study.glob("runs/*/scores.csv")))
     (mass,) = {row["positives"] for row in table if row["class"] == "Mass"}
