@@ -75,6 +75,11 @@ def united(
     return groups
 
 
+def groups_of(images: Sequence[np.ndarray], videos: Sequence[str]) -> np.ndarray:
+    """As `united`, of which it is said already."""
+    return _united(images, videos)[0]
+
+
 def _united(images: Sequence[np.ndarray], videos: Sequence[str]) -> tuple[np.ndarray, int]:
     """The names of `united`, and how many videos share a picture.
 
@@ -97,7 +102,7 @@ def _united(images: Sequence[np.ndarray], videos: Sequence[str]) -> tuple[np.nda
 
 def check_copies(images: Sequence[np.ndarray], videos: Sequence[str], test: np.ndarray) -> None:
     """Raises UserError where a given split has one picture on both sides."""
-    groups, _ = _united(images, videos)
+    groups = groups_of(images, videos)
     both = sorted(set(groups[test]) & set(groups[~test]))
     if both:
         here = sorted(

@@ -26,7 +26,7 @@ from medtune_jax.applications.embolism.truth import candidate_name, truth_files,
 from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.splits import test_split
 from medtune_jax.applications.truth import Truth
-from medtune_jax.datasets.frames import united
+from medtune_jax.datasets.frames import groups_of, united
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_VOLUME
 from medtune_jax.words import Words
@@ -49,13 +49,15 @@ def load(config: ConfigDict, size: int) -> Dataset:
     held = held_out(cohort.patients, data.test_fraction, data.split_seed)
     training = {name: p for name, p in cohort.patients.items() if name not in held}
     test = {name: p for name, p in cohort.patients.items() if name in held}
+    voxels = [patient.blocks for patient in cohort.patients.values()]
+    group = dict(zip(cohort.patients, groups_of(voxels, list(cohort.patients)), strict=True))
     truth = truth_of(test, baseline_scores(training, test))
     table = _table(cohort.patients, data.reduce)
     return Dataset(
         patches=planes(cohort.patients, data.representation, grid, window),
         labels=np.repeat(table["label"].astype(np.int32), grid.variants),
         classes=CLASSES,
-        groups=np.repeat(table["patient"], grid.variants),
+        groups=np.repeat([group[name] for name in table["patient"]], grid.variants),
         names=np.repeat(table["name"], grid.variants),
         test=np.repeat(np.isin(table["patient"], list(held)), grid.variants),
         units=np.repeat(table["unit"], grid.variants),

@@ -16,6 +16,7 @@ from medtune_jax.applications.frame_quality.truth import truth_files
 from medtune_jax.applications.kinds import Kinds, colours_of
 from medtune_jax.applications.protocol import Application, Dataset, sections_of
 from medtune_jax.datasets.colonoscopy.show import show
+from medtune_jax.datasets.frames import groups_of
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.evaluation.roc import FALSE_POSITIVE_RATES, sensitivities
 from medtune_jax.patches import Crops, padded
@@ -42,7 +43,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         patches=Crops(sources, shapes, frame, affines, size),
         labels=cases.quality[frame],
         classes=CLASSES,
-        groups=cases.videos[frame],
+        groups=groups_of(cases.images, cases.videos.tolist())[frame],
         names=cases.names[frame],
         test=cases.test[frame],
         units=cases.names[frame],

@@ -31,6 +31,7 @@ from medtune_jax.applications.intima_media.truth import (
 )
 from medtune_jax.applications.kinds import Kinds
 from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
+from medtune_jax.datasets.frames import groups_of
 from medtune_jax.evaluation import log_odds
 from medtune_jax.evaluation.metric import AUC
 from medtune_jax.patches import Crops, padded
@@ -61,17 +62,18 @@ def load(config: ConfigDict, size: int) -> Dataset:
     sources, shapes = padded([roi.image for roi in ordered])
     source = np.concatenate([centres.roi, pixels.roi + len(training)])
     where = np.concatenate([centres.centre, pixels.centres])
-    subjects = np.array([roi.subject for roi in ordered])[source]
+    subjects = [roi.subject for roi in ordered]
+    groups = groups_of([roi.image for roi in ordered], subjects)[source]
     baselines = baseline_rows(training, testing)
     warnings = [line for roi in rois for line in warn_about(roi)]
     return Dataset(
         patches=Crops(sources, shapes, source, patch_affines(where, data.patch, size), size),
         labels=np.concatenate([centres.label, pixels.label]),
         classes=CLASSES,
-        groups=subjects,
+        groups=groups,
         names=patch_names([roi.name for roi in ordered], source, where),
         test=source >= len(training),
-        units=subjects,
+        units=np.array(subjects)[source],
         judged=np.concatenate([np.ones(len(centres.label), bool), pixels.clear]),
         also={"regions": (len(training), len(testing))},
         notes=_few(warnings),

@@ -27,6 +27,7 @@ from medtune_jax.applications.polyps.truth import truth_files, truth_of
 from medtune_jax.applications.protocol import Application, Dataset, merit_of, points_of, sections_of
 from medtune_jax.applications.truth import Truth
 from medtune_jax.datasets.colonoscopy.show import show
+from medtune_jax.datasets.frames import groups_of
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.froc import PER_FRAME
 from medtune_jax.patches import Crops, padded
@@ -58,7 +59,7 @@ def load(config: ConfigDict, size: int) -> Dataset:
         patches=Crops(sources, shapes, frame.astype(np.int32), affines, size),
         labels=(table.lesion[candidate] >= 0).astype(np.int32),
         classes=CLASSES,
-        groups=cases.videos[frame],
+        groups=groups_of(images, cases.videos.tolist())[frame],
         names=table.names[candidate],
         test=np.arange(len(candidate)) >= training.shape[1],
         units=cases.videos[frame],

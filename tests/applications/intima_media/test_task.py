@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,14 @@ def test_subjects_that_share_a_picture_are_on_one_side(capsys, seed):
     test = held_out(rois, 0.5, seed)
     assert test[0] == test[5] and 0 < test.sum() < 6
     assert "2 subjects share regions of the same pixels" in capsys.readouterr().err
+
+
+def test_they_are_one_group_of_the_study_too(tmp_path):
+    write_subjects(tmp_path, subjects=5, rois=1, seed=0)
+    shutil.copy(tmp_path / "subject0000" / "roi0.png", tmp_path / "subject0001" / "roi0.png")
+    dataset = INTIMA_MEDIA.load(config(dir=str(tmp_path)), 67)
+    assert set(dataset.groups) == {f"subject000{k}" for k in (0, 2, 3, 4)}
+    assert len(set(dataset.units)) == 5
 
 
 def test_uncalibrated_regions_are_judged_in_pixels_only(tmp_path):
