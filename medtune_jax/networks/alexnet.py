@@ -49,6 +49,7 @@ def _two_groups(name: str, classes: int, ends: Layers, bias: float, release: Rel
         ),
         preprocessing=Preprocessing(227),
         initializer="gaussian",
+        smallest=63,
         sources=Sources({"Caffe": Format(), "ONNX": IN_ORDER}, (release,)),
     )
 
@@ -77,6 +78,7 @@ def alexnet_torchvision(classes: int = 1000) -> Network:
         ),
         preprocessing=preprocessing,
         initializer="msra",
+        smallest=63,
         sources=Sources(
             {
                 "torchvision": Format(_TORCHVISION),

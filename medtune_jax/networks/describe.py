@@ -17,7 +17,6 @@ def _describe(name: str) -> str:
     network = networks.get(name)
     params, shapes = network.abstract_params(), network.shapes()
     pixels = network.preprocessing
-    low = f" (from {network.smallest} px)" if network.smallest else " only"
     bundled = any(release.bundled for release in network.sources.releases)
     extra = next((release.extra for release in network.sources.releases if release.extra), "")
     weights = "come with the package" if bundled else "convert or fetch them"
@@ -29,7 +28,7 @@ def _describe(name: str) -> str:
     rates = network.rates
     return "\n".join(
         [
-            f"{name}: {parameter_count(params):,} parameters, input {pixels.size} px{low}",
+            f"{name}: {parameter_count(params):,} parameters, input {pixels.size} px (from {network.smallest} px)",
             f"  preprocessing: {pixels.order}, x {pixels.scale:.4g}, mean {pixels.mean}, std {pixels.std}",
             f"  rates: tuned {rates.tuned:g}, head {rates.head:g}, scratch {rates.scratch:g}"
             f" ({rates.source}); weights: {weights}",

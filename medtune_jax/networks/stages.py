@@ -130,8 +130,8 @@ class Network:
     """The one its authors trained it with: what plain `scratch` uses."""
     rates: Rates = Rates()
     auxiliary: tuple[Auxiliary, ...] = ()
-    smallest: int = 0
-    """Smallest input side in pixels; 0 where only `preprocessing.size` fits (fully connected stages)."""
+    smallest: int = 1
+    """Smallest input side in pixels."""
     released_head: Stage | None = None
     """The head that the released weights were trained with, where a new task wants another."""
     adapted: tuple[Path, ...] = ()
@@ -182,13 +182,11 @@ class Network:
             f"{self.name} has no stage '{name}'{hint} (its stages: {', '.join(self.names)})"
         )
 
+    def of_size(self, size: int) -> Network:
+        """The network whose own input side is `size`."""
+        return replace(self, preprocessing=replace(self.preprocessing, size=size))
+
     def check_size(self, size: int) -> None:
-        native = self.preprocessing.size
-        if not self.smallest and size != native:
-            raise UserError(
-                f"{self.name} takes images of {native} px only (its fully connected stages fix the size), not {size}; "
-                f"leave image_size at 0"
-            )
         if size < self.smallest:
             raise UserError(
                 f"{self.name} needs images of at least {self.smallest} px, not {size}; raise image_size"

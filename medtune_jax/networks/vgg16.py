@@ -76,6 +76,7 @@ def vgg16(classes: int = 1000) -> Network:
         # Its pixels are not divided: msra, which keeps their size, begins with logits near 100 and diverges. The
         # authors name Glorot and Bengio's as the initialisation that needs no shallower network (section 3.1).
         initializer="xavier",
+        smallest=32,
         rates=Rates(tuned=1e-4, head=1e-3, scratch=1e-3, source="docs/rates.md"),
         sources=Sources(
             formats={

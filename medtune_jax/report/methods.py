@@ -110,6 +110,7 @@ def provenance(evidence: Evidence) -> Section:
         **{f"data: {k}": v for k, v in _data(manifest.get("data", {})).items()},
         "augmentation": _augmentation(manifest.get("config", {})),
         **({"class balance": f"in training {study.balance.done}"} if study.balance else {}),
+        **_new_stages(network),
         **_norms(network, manifest.get("config", {}), study.known_depths.values()),
         **_stochastic_depth(network),
         "seeds": manifest.get("seeds"),
@@ -135,6 +136,14 @@ def provenance(evidence: Evidence) -> Section:
         head = ("Run", "Depth", "Training data", "Seed", "Reason")
         parts += [markup.paragraph("Failed runs:"), markup.table(head, failed, "facts")]
     return Section.of("Data and provenance", *parts)
+
+
+def _new_stages(network: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing where the weights hold every stage but the head."""
+    if not (new := network.get("new_stages")):
+        return {}
+    size = network["input_size"]
+    return {"stages without weights": f"{', '.join(new)} (at {size} px) and the head start anew"}
 
 
 def _norms(

@@ -10,11 +10,12 @@ from statistics import fmean
 import numpy as np
 from ml_collections import ConfigDict
 
-from medtune_jax import networks
+from medtune_jax import networks, weights
 from medtune_jax.applications.splits import Subset
 from medtune_jax.errors import UserError
 from medtune_jax.evaluation.foresight import Known, linear_probe, log_me
 from medtune_jax.paths import csv_bytes, write_whole, written_to
+from medtune_jax.study.plan import image_size
 from medtune_jax.study.prepare import Study, read_study
 from medtune_jax.training import devices
 from medtune_jax.training.devices import hosts
@@ -75,7 +76,7 @@ def probe(config: ConfigDict, output: str | Path = "") -> Foresight:
     if hosts.several():
         raise UserError("a probe is the work of one process: start it once, without srun or mpirun")
     config = config.copy_and_resolve_references()
-    config.sweep.depths = networks.get(config.network).head
+    config.sweep.depths = _shallowest(config)
     study = read_study(config, output or ".")
     fraction = max(study.plan.fractions)
     subsets = [study.subsets[fraction, seed] for seed in range(study.plan.seeds)]
@@ -86,6 +87,13 @@ def probe(config: ConfigDict, output: str | Path = "") -> Foresight:
     if output:
         _write(found, subsets, Path(output))
     return found
+
+
+def _shallowest(config: ConfigDict) -> str:
+    """The depth that freezes every stage for which there are weights."""
+    network, size = networks.get(config.network), image_size(config)
+    held = weights.pretrained(config.network, config.weights).fitted(network, size).params
+    return next((name for name in network.names if name not in held), network.head)
 
 
 def _known(

@@ -106,6 +106,7 @@ def read_study(config: ConfigDict, output: str | Path) -> Study:
     application = applications.get(config.application)
     source = weights.pretrained(config.network, config.weights, needs_weights(config))
     size = image_size(config)
+    source = source.fitted(networks.get(config.network), size)
     dataset = _with_debris(application.load(config, size), config.data.dir)
     check_split(dataset, application.words)
     plan = make_plan(
@@ -164,16 +165,27 @@ def _with_debris(dataset: Dataset, directory: str) -> Dataset:
 
 
 def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
-    """A stage without pre-trained weights must be tuned: frozen noise teaches nothing."""
-    missing = [name for name in plan.network.names[:-1] if name not in source.params]
+    """A stage without pre-trained weights must be tuned, in every phase: frozen noise teaches nothing."""
     for depth in plan.depths:
-        whole = set(depth.tuned) - set(depth.light)
-        frozen = [name for name in missing if name not in whole]
-        if frozen:
+        for phase in depth.steps:
+            whole = set(phase.tuned) - set(phase.light)
+            frozen = next((name for name in without_weights(plan, source) if name not in whole), "")
+            if not frozen:
+                continue
             raise UserError(
-                f"depth '{depth.name}' would freeze stage '{frozen[0]}', for which these weights hold nothing: "
-                f"start at '{frozen[0]}' or deeper"
+                f"depth '{depth.name}' would freeze stage '{frozen}', for which these weights hold nothing at "
+                f"{plan.size} px: "
+                + (
+                    f"write '{depth.tuned[0]}', which tunes it from the first step"
+                    if depth.way and frozen in depth.tuned and not depth.light
+                    else f"start at '{frozen}' or deeper"
+                )
             )
+
+
+def without_weights(plan: Plan, source: weights.Checkpoint) -> list[str]:
+    """The stages before the head that start from random numbers at every depth."""
+    return [name for name in plan.network.names[:-1] if name not in source.params]
 
 
 def _settings(config: ConfigDict) -> Settings:
@@ -246,6 +258,7 @@ def manifest_of(study: Study) -> dict[str, Any]:
                 for name in plan.network.names
             ],
             "weights": study.source.provenance,
+            **({"new_stages": new} if (new := without_weights(plan, study.source)) else {}),
         },
         "classes": list(dataset.classes),
         "findings": several(dataset.labels),

@@ -369,7 +369,7 @@ def checkpoint_of(study: Study, best: Candidate) -> weights.Checkpoint | None:
     return weights.Checkpoint(
         study.network.name,
         merged({**best.run.params, **best.fitted.params}),
-        study.source.preprocessing,
+        replace(study.source.preprocessing, size=study.plan.size),
         {**made_by, "config": study.config.to_dict()},
         study.network.classes,
     )

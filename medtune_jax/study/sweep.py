@@ -20,7 +20,7 @@ from medtune_jax.sharing.claims import Claims, LostError
 from medtune_jax.study.check import short_form
 from medtune_jax.study.jobs import Board, Job, Ours, jobs
 from medtune_jax.study.plan import PlannedRun
-from medtune_jax.study.prepare import Study, prepare
+from medtune_jax.study.prepare import Study, prepare, without_weights
 from medtune_jax.study.progress import Progress
 from medtune_jax.study.prune import check_names, prune
 from medtune_jax.study.runs import outcomes
@@ -127,6 +127,10 @@ def say_what_was_read(study: Study, progress: Progress) -> None:
     """The short form of `medtune check`."""
     for line in short_form(study.dataset, study.application.words):
         progress.note(line)
+    if new := without_weights(study.plan, study.source):
+        progress.note(
+            f"weights: none for {', '.join(new)} at {study.plan.size} px: these start anew at every depth"
+        )
 
 
 def _expect(study: Study, board: Board, progress: Progress) -> None:

@@ -8,7 +8,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _MEAN = "mean.npy"
 class Checkpoint:
     """Parameters of some or all stages of a network, and all one needs to use them.
 
+    preprocessing: its size is that of the images that the parameters are for.
     provenance: at least `source` (a name or address) and `sha256` (of the file it came from).
     classes: outputs of its head, None without one. released: whether that is the head of the released weights.
     """
@@ -42,7 +44,21 @@ class Checkpoint:
 
     def build(self) -> Network:
         """The network that these are parameters of."""
-        return networks.get(self.network, None if self.released else self.classes)
+        network = networks.get(self.network, None if self.released else self.classes)
+        return network.of_size(self.preprocessing.size)
+
+    def fitted(self, network: Network, size: int) -> Checkpoint:
+        """Without the stages from the first one on whose parameters are for images of another size than `size`.
+
+        Those are fully connected ones: behind one that starts anew, the others' parameters mean nothing.
+        """
+        if size == self.preprocessing.size:
+            return self
+        own, other = (network.abstract_params(s) for s in (self.preprocessing.size, size))
+        held = list(takewhile(lambda name: own[name] == other[name], network.names))
+        if len(held) == len(network.names):
+            return self
+        return replace(self, params={n: p for n, p in self.params.items() if n in held})
 
 
 def refuse_existing(directory: str | Path) -> None:

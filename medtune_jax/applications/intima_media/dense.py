@@ -24,7 +24,7 @@ from jax import Array, lax
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from medtune_jax import compilation, networks
+from medtune_jax import compilation
 from medtune_jax.applications.intima_media.patches import patch_affines
 from medtune_jax.errors import UserError
 from medtune_jax.networks import Network
@@ -52,7 +52,7 @@ class PixelClassifier:
         cut: str | None = None,
         spacing: tuple[float, float] = (1.25, 8.0),
     ) -> None:
-        self.network: Network = networks.get(checkpoint.network, checkpoint.classes or 0)
+        self.network: Network = checkpoint.build()
         self.network.check_size(size)
         self.params, self.size, self.patch = checkpoint.params, size, patch
         self.cut, self.spacing = cut or coarsest(self.network, size), spacing

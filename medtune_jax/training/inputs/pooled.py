@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,8 @@ from medtune_jax.training.inputs.prefix import PrefixCache
 
 
 def pooled_features(cache: PrefixCache, patches: np.ndarray) -> dict[str, np.ndarray]:
-    """{stage: float32 [n, C]}, of every stage but the head, of the patches int [n], under the pre-trained parameters.
+    """{stage: float32 [n, C]} of the patches int [n], under the pre-trained parameters: of every stage before the head,
+    and before the first one for which there are none.
 
     An output with places ([h, w, C], or [tokens, C]) is averaged over them.
     """
@@ -23,14 +26,15 @@ def pooled_features(cache: PrefixCache, patches: np.ndarray) -> dict[str, np.nda
 def _pass(cache: PrefixCache, patches: np.ndarray) -> dict[str, np.ndarray]:
     network, inputs = cache.network, cache.inputs(cache.network.names[0])
     read = jax.jit(inputs.take, compiler_options=compilation.options())
-    params = jax.device_put({name: cache.params[name] for name in network.names[:-1]})
+    known = list(takewhile(lambda stage: stage.name in cache.params, network.stages[:-1]))
+    params = jax.device_put({stage.name: cache.params[stage.name] for stage in known})
     width = min(cache.batch, len(patches))
     rows = np.pad(patches, (0, -len(patches) % width), mode="edge").astype(np.int32)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in network.names[:-1]}
+    found: dict[str, list[np.ndarray]] = {stage.name: [] for stage in known}
     for batch in inputs.batches(rows.reshape(-1, width)):
         signals.check()
         x = read(batch.arrays, batch.rows)
-        for stage in network.stages[:-1]:
+        for stage in known:
             x = stage.compiled(params[stage.name], x)
             found[stage.name].append(np.asarray(_over_places(x)))
     return {name: np.concatenate(parts)[: len(patches)] for name, parts in found.items()}
