@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from medtune_jax.networks.forms import forms
+from medtune_jax.networks.products import product
 
 _FEW_CHANNELS = 4
 _LANES = 8
@@ -99,29 +99,7 @@ def _in_blocks(x: Array, side: int) -> Array:
 def _convolve_pixels(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     """A 1x1 convolution of stride 1 as the matrix product it is."""
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    return _product(x, kernel[0, 0])
-
-
-@jax.custom_vjp
-def _product(x: Array, weights: Array) -> Array:
-    """x [N,H,W,I] @ weights [I,O], with another gradient of weights that are to fewer features."""
-    return x @ weights
-
-
-def _product_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
-    return x @ weights, (x, weights)
-
-
-def _product_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, weights = residuals
-    if weights.shape[0] < 8 * weights.shape[1]:
-        return g @ weights.T, jnp.einsum("nhwi,nhwo->io", x, g)
-    # Three times as fast in a head of two classes, whose rows are short; the barrier keeps XLA from turning it back.
-    transposed = lax.optimization_barrier(jnp.einsum("nhwi,nhwo->oi", x, g))
-    return g @ weights.T, transposed.T
-
-
-_product.defvjp(_product_forward, _product_backward)
+    return product(x, kernel[0, 0])
 
 
 def _pad_or_crop(x: Array, pad: int, height: int, width: int) -> Array:

@@ -24,6 +24,8 @@ class Forms:
     keep_powers: local response normalisation keeps its float32 powers for the gradient, or else computes them anew.
     window_products: its sums over channels as products with a matrix of ones beside the diagonal, which a compiler for
     matrix units merges with what comes before and after.
+    pool_by_taps: the gradient of max pooling as a sum over the taps of its windows, or else gathered by every pixel,
+    which makes one kernel of it.
     pool_in_halves: the winners of max pooling are made in two halves, or else XLA may make them anew in every use.
     pool_windows: max pooling as one operation over windows, which other programs know too; without a gradient of ours.
     """
@@ -34,6 +36,7 @@ class Forms:
     space_to_depth: bool
     keep_powers: bool
     window_products: bool
+    pool_by_taps: bool
     pool_in_halves: bool
     pool_windows: bool = False
 
@@ -46,6 +49,7 @@ CPU = Forms(
     space_to_depth=False,
     keep_powers=True,
     window_products=False,
+    pool_by_taps=True,
     pool_in_halves=True,
 )
 ACCELERATOR = Forms(
@@ -55,6 +59,7 @@ ACCELERATOR = Forms(
     space_to_depth=True,
     keep_powers=False,
     window_products=False,
+    pool_by_taps=False,
     pool_in_halves=False,
 )
 TPU = replace(ACCELERATOR, window_products=True)

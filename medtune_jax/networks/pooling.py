@@ -94,10 +94,36 @@ def _first_maximum(x: Array, window: int, stride: int, pad: int) -> Array:
 def _max_pool_backward(
     window: int, stride: int, pad: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array]:
+    winner, like = residuals
+    if forms().pool_by_taps:
+        return (_from_taps(window, stride, pad, winner, like, g),)
+    return (_from_windows(window, stride, pad, winner, like, g),)
+
+
+def _from_taps(window: int, stride: int, pad: int, winner: Array, like: Array, g: Array) -> Array:
+    """What each tap of the windows won, spread out to the map, summed over the taps."""
+    won = (
+        jnp.where(winner == np.uint8(i * window + j), g, 0)
+        for i, j in product(range(window), range(window))
+    )
+    spread = [
+        [(tap - pad, n + pad - tap - (count - 1) * stride - 1, stride - 1) for tap in range(window)]
+        for n, count in zip(like.shape[:2], g.shape[1:3], strict=True)
+    ]
+    whole, zero = (0, 0, 0), jnp.zeros((), g.dtype)
+    maps = (
+        lax.pad(part, zero, [whole, down, across, whole])
+        for part, (down, across) in zip(won, product(*spread), strict=True)
+    )
+    return reduce(jnp.add, maps)
+
+
+def _from_windows(
+    window: int, stride: int, pad: int, winner: Array, like: Array, g: Array
+) -> Array:
     """Every pixel gathers from the windows that it lies in: in blocks of stride * stride pixels, those of one block lie
     in the window that starts there and in the ones before it.
     """
-    winner, like = residuals
     height, width = like.shape[:2]
     batch, rows, columns, channels = g.shape
     before = -(-window // stride)
@@ -115,7 +141,7 @@ def _max_pool_backward(
         tap = np.where(inside, row * window + column, _NOBODY - 1).astype(np.uint8)
         total += jnp.where(won == tap[None, None, :, None, :, None], gradient, 0)
     total = total.reshape(batch, down * stride, across * stride, channels)
-    return (total[:, pad : pad + height, pad : pad + width],)
+    return total[:, pad : pad + height, pad : pad + width]
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)

@@ -91,9 +91,10 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         shape = (batch, tokens, 3, self.heads, width // self.heads)
         qkv = Positionwise(3 * width, name="qkv")(x).reshape(shape)
-        query, key, value = (qkv[:, :, n] for n in range(3))
-        y = jax.nn.dot_product_attention(query, key, value)
-        return Positionwise(width, name="proj")(y.reshape(x.shape))
+        query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))  # [N, heads, T, C / heads] each
+        scores = (query * shape[-1] ** -0.5) @ key.swapaxes(-1, -2)
+        y = jax.nn.softmax(scores.astype(jnp.float32)).astype(x.dtype) @ value
+        return Positionwise(width, name="proj")(y.swapaxes(1, 2).reshape(x.shape))
 
 
 class Block(nn.Module):
