@@ -15,7 +15,8 @@ Statistics 24, 1995) with the degrees of freedom of Hillis (Statistics in Medici
 `scale="identity"` is that analysis as published. The default departs from it where patients are few, runs are few
 and figures are near 1 (docs/statistics.md has both, simulated):
 
-- The analysis is done on the logit of the figure (of an error: its logarithm) by the delta method: it has no end.
+- The analysis is done on the logit of the figure (of an error: its logarithm) by the delta method, to its second order:
+  it has no end.
 - Patients are left out within their class: how many there are of each is no matter of chance.
 - The degrees of freedom (Satterthwaite) count patients as well as runs: of a class its patients less 1, or fewer
   where few of them carry the variance (by the kurtosis of their influence). Two or three runs may lie close
@@ -188,8 +189,12 @@ def of_mean(readings: Readings, scale: Scale = "logit") -> Estimate:
     reach = _reach(readings.times(slope), scale == "identity") if slope else None
     if reach is None:
         return Estimate(mean, why=_NO_SPREAD)
-    # A bent scale carries chance unevenly: the figure's scatter moves its mean there by half of bend times variance.
-    centre = _SCALES[scale].to(mean) - _SCALES[scale].bend(mean) * reach.error**2 / 2
+    # A bent scale carries chance u unevenly, as u + bend u^2 / 2: that moves the mean and adds to the variance. One
+    # run's interval is wide enough without (simulated): few patients carry what a single run errs by.
+    bend = _SCALES[scale].bend(mean)
+    centre = _SCALES[scale].to(mean) - bend * reach.error**2 / 2
+    if len(readings.figures) > 1:
+        reach = reach.widened(bend**2 * reach.error**4 / 2)
     low, high = (float(_SCALES[scale].back(centre + s * reach.half)) for s in (-1, 1))
     if scale == "logit" and high - low > _ALL:
         return Estimate(mean, why=_NOTHING_LEFT_OUT)
@@ -215,6 +220,8 @@ def of_difference(
     reach = _reach(one.plus(other.times(-1)), scale == "identity")
     if reach is None:
         return Estimate(difference, why=_NO_SPREAD)
+    bends = [_SCALES[scale].bend(readings.mean) for readings in (first, second)]
+    reach = reach.widened(_of_bends(one, other, bends, reach))
     # The interval on the scale, in the units of the figures: it holds 0 just where p says so.
     steps = float(_SCALES[scale].to(first.mean) - _SCALES[scale].to(second.mean))
     unit = difference / steps if steps else 1 / (slopes[0] or 1.0)
@@ -279,7 +286,27 @@ def slope(scale: Scale, figure: float) -> float | None:
 class _Reach(NamedTuple):
     error: float
     freedom: float
-    half: float  # of the interval
+
+    @property
+    def half(self) -> float:
+        """Of the interval."""
+        return float(student.ppf(0.5 + CONFIDENCE / 2, self.freedom)) * self.error
+
+    def widened(self, variance: float) -> _Reach:
+        return self._replace(error=(self.error**2 + variance) ** 0.5)
+
+
+def _of_bends(one: Readings, other: Readings, bends: Sequence[float], both: _Reach) -> float:
+    """What the bends a, b of a scale add to the variance of a difference there: that of (a u^2 - b w^2) / 2, where u
+    and w are the chance of either figure, normal, and share what the variance of u - w, `both`, leaves them.
+    """
+    if len(one.figures) == len(other.figures) == 1 or not any(bends):
+        return 0.0
+    parts = [_reach(readings, textbook=False) for readings in (one, other)]
+    (a, b), (v, w) = bends, (part.error**2 if part else 0.0 for part in parts)
+    most = (v * w) ** 0.5
+    common = min(max((v + w - both.error**2) / 2, -most), most)
+    return max((a * v) ** 2 / 2 + (b * w) ** 2 / 2 - a * b * common**2, 0.0)
 
 
 def _reach(readings: Readings, textbook: bool) -> _Reach | None:
@@ -296,7 +323,7 @@ def _reach(readings: Readings, textbook: bool) -> _Reach | None:
         freedom = satterthwaite(total, [Part(between, runs - 1)])
     else:
         freedom = of_both(between, runs, parts)
-    return _Reach(error, freedom, float(student.ppf(0.5 + CONFIDENCE / 2, freedom)) * error)
+    return _Reach(error, freedom)
 
 
 class Part(NamedTuple):
