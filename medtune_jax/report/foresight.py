@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -98,7 +98,9 @@ def _of_this_study(evidence: Evidence, table: Path) -> tuple[list[Known], str]:
         identity, stages = _read(table)
     except (OSError, ValueError, KeyError, csv.Error) as error:
         return [], f"The probe in {FOLDER}/ cannot be read ({error!r}): run medtune probe again."
-    names = evidence.study.stages[:-1]
+    # A stage for which there are no weights, and what is behind it, knew nothing.
+    new = manifest.get("network", {}).get("new_stages", [])
+    names = list(takewhile(lambda name: name not in new, evidence.study.stages[:-1]))
     if identity != manifest.get("identity") or [k.stage for k in stages] != names:
         return [], (
             f"The probe in {FOLDER}/ is of another config, other data or other weights than this study, so it is not "

@@ -55,6 +55,17 @@ def test_another_studys_probe_and_a_damaged_one_are_not_shown(study):
     assert "cannot be read" in made(study).html and not made(study).drawings
 
 
+def test_stages_without_weights_are_not_asked_of_a_probe(study):
+    identity, names = write(study, "x")
+    manifest = json.loads((study / "study.json").read_text())
+    new = manifest["network"] | {"new_stages": names[-3:-1]}
+    (study / "study.json").write_text(json.dumps(manifest | {"network": new}))
+    write(study, identity, names[:-3])
+    assert made(study).drawings
+    (study / "study.json").write_text(json.dumps(manifest))
+    assert "is of another config" in made(study).html
+
+
 def test_how_well_a_probe_orders_depths():
     figures = (("a", 3.0, 0.7), ("b", 2.0, 0.8), ("c", 1.0, 0.9))
     stages = [Known(name, 2, (logme,), (value,)) for name, logme, value in figures]
