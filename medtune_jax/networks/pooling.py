@@ -70,11 +70,15 @@ def _max_along(x: Array, window: int, stride: int, pad: int) -> Array:
 def _max_pool_forward(
     x: Array, window: int, stride: int, pad: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    # XLA's CPU backend would compute the winners anew in each of their uses, but it does not fuse a concatenation.
-    cut = x.shape[0] // 2 if forms().pool_in_halves else 0
-    winners = [_first_maximum(part, window, stride, pad) for part in (x[:cut], x[cut:])]
+    winners = [_first_maximum(part, window, stride, pad) for part in _halves(x)]
     like = jnp.zeros((*x.shape[1:3], 0), x.dtype)  # carries the static shape
     return max_pool(x, window, stride, pad), (jnp.concatenate(winners), like)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """XLA's CPU backend would compute what is made of x anew in each of its uses, but it does not fuse a concatenation."""
+    cut = x.shape[0] // 2 if forms().pool_in_halves else 0
+    return x[:cut], x[cut:]
 
 
 _NOBODY = 255  # no tap: windows are smaller than 16 x 16
@@ -96,7 +100,11 @@ def _max_pool_backward(
 ) -> tuple[Array]:
     winner, like = residuals
     if forms().pool_by_taps:
-        return (_from_taps(window, stride, pad, winner, like, g),)
+        parts = [
+            _from_taps(window, stride, pad, part, like, by)
+            for part, by in zip(_halves(winner), _halves(g), strict=True)
+        ]
+        return (jnp.concatenate(parts),)
     return (_from_windows(window, stride, pad, winner, like, g),)
 
 

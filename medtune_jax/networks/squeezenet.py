@@ -86,7 +86,7 @@ def squeezenet(classes: int = 1000) -> Network:
         name="squeezenet",
         classes=classes,
         stages=(
-            _stage("conv1", Conv(96, 7, stride=2), (max_pool,)),
+            Stage("conv1", Conv(96, 7, stride=2), (max_pool,)),
             _stage("fire2", Fire(16, 64)),
             _stage("fire3", Fire(16, 64)),
             _stage("fire4", Fire(32, 128), (max_pool,)),
