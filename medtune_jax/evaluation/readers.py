@@ -292,8 +292,10 @@ class _Reach(NamedTuple):
         """Of the interval."""
         return float(student.ppf(0.5 + CONFIDENCE / 2, self.freedom)) * self.error
 
-    def widened(self, variance: float) -> _Reach:
-        return self._replace(error=(self.error**2 + variance) ** 0.5)
+    def widened(self, bent: float) -> _Reach:
+        """By the second order's variance, of half of the first at most: beyond that the expansion says nothing."""
+        variance = self.error**2
+        return self._replace(error=(variance + min(bent, variance / 2)) ** 0.5)
 
 
 def _of_bends(one: Readings, other: Readings, bends: Sequence[float], both: _Reach) -> float:

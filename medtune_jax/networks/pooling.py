@@ -76,7 +76,7 @@ def _max_pool_forward(
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
-    """XLA's CPU backend would compute what is made of x anew in each of its uses, but it does not fuse a concatenation."""
+    """XLA on a CPU would compute what is made of x anew in each of its uses, but does not fuse a concatenation."""
     cut = x.shape[0] // 2 if forms().pool_in_halves else 0
     return x[:cut], x[cut:]
 

@@ -5,8 +5,8 @@ metric and its 95% interval over patients and runs, and MARGIN a difference too 
 Without such an interval (few patients, one run of each) a rule that needs it cannot say:
 
 1. "Adequately fine-tuned is at least as good as from scratch." D = recommended depth - best scratch
-   (by validation) at the largest fraction. Not supported if the interval lies below 0; supported if
-   it lies above -MARGIN (non-inferior); else cannot say.
+   (by validation) at the largest fraction. Supported if the interval lies above -MARGIN
+   (non-inferior), even wholly below 0; not supported if it lies below 0 otherwise; else cannot say.
 2. "More robust to small training sets, and converges faster." Both parts must hold; one that is not
    supported refutes the whole.
    Robust: D = (scratch's loss from the largest to the smallest fraction) - (the same loss of the
@@ -18,8 +18,8 @@ Without such an interval (few patients, one run of each) a rule that needs it ca
    between the extremes that beats both (both intervals above 0), but cannot refute it: otherwise
    cannot say.
 4. "Add layers until validation stops improving." D = the exhaustive sweep's depth (best mean
-   validation) - the rule's depth. Not supported if the interval lies above 0; supported if it lies
-   below MARGIN; else cannot say. It takes at least three depths to have a choice.
+   validation) - the rule's depth. Supported if the interval lies below MARGIN; not supported if it
+   lies above 0 otherwise; else cannot say. It takes at least three depths to have a choice.
 
 Where training collapsed at the largest fraction (`Run.collapsed`), every verdict is "cannot say": a
 broken run refutes no method and supports none. At smaller fractions a collapse may be the very
@@ -108,10 +108,10 @@ def _as_good(evidence: Evidence, main: float) -> tuple[str, str]:
     label, name = evidence.study.label, evidence.study.metric.title
     why = f"{label(depth)} minus {label(scratch)}: test {name} {_show(difference)}"
     low, high = _bounds(difference)
-    if high < 0:
-        return NOT_SUPPORTED, f"{why}, below 0."
     if low > -MARGIN:
         return SUPPORTED, f"{why}, not worse by {MARGIN} or more."
+    if high < 0:
+        return NOT_SUPPORTED, f"{why}, below 0."
     if math.isinf(low):
         return CANNOT_SAY, f"{why}."
     return CANNOT_SAY, f"{why}: the interval reaches below -{MARGIN}."
@@ -216,6 +216,6 @@ def _rule_works(evidence: Evidence, main: float) -> tuple[str, str]:
         f"{lost.validation:.3f} in validation {name} and by {_show(difference)} in test {name}."
     )
     low, high = _bounds(difference)
-    if low > 0:
-        return NOT_SUPPORTED, why
-    return (SUPPORTED if high < MARGIN else CANNOT_SAY), why
+    if high < MARGIN:
+        return SUPPORTED, why
+    return (NOT_SUPPORTED if low > 0 else CANNOT_SAY), why
