@@ -151,16 +151,23 @@ def gelu(x: Array) -> Array:
 
     Its gradient is computed from x alone: what JAX would keep for it is four times as much as x.
     """
-    return x * _share_below(x)
+    wide = _wide(x)
+    return (wide * _share_below(wide)).astype(x.dtype)
+
+
+def _wide(x: Array) -> Array:
+    """One plus the error function of a negative number has few digits left."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _share_below(x: Array) -> Array:
-    return 0.5 * (1 + lax.erf(x * np.asarray(0.5**0.5, x.dtype)))
+    return 0.5 * (1 + lax.erf(x * 0.5**0.5))
 
 
 def _gelu_backward(x: Array, g: Array) -> tuple[Array]:
-    density = jnp.exp(-0.5 * x * x) * np.asarray((2 * np.pi) ** -0.5, x.dtype)
-    return (g * (_share_below(x) + x * density),)
+    wide = _wide(x)
+    density = jnp.exp(-0.5 * wide * wide) * (2 * np.pi) ** -0.5
+    return ((_wide(g) * (_share_below(wide) + wide * density)).astype(x.dtype),)
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
