@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from jax import Array, lax
 
 from medtune_jax.networks.forms import forms
@@ -37,10 +36,9 @@ def _backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     narrow = inputs > outputs and (len(rows) > inputs or inputs >= _WIDE * outputs)
     if not narrow:
         return g @ weights.T, rows.T @ behind
-    turned = lax.optimization_barrier(
-        behind.T @ rows
-    )  # or else XLA makes it the other product again
-    return g @ weights.T, jnp.asarray(turned.T)
+    # Without the barrier XLA makes it the other product again.
+    turned: Array = lax.optimization_barrier(behind.T @ rows)
+    return g @ weights.T, turned.T
 
 
 _with_gradient.defvjp(_forward, _backward)

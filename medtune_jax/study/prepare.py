@@ -184,7 +184,9 @@ def _check_depths(plan: Plan, source: weights.Checkpoint) -> None:
 
 
 def without_weights(plan: Plan, source: weights.Checkpoint) -> list[str]:
-    """The stages before the head that start from random numbers at every depth."""
+    """The stages before the head that start from random numbers at every depth, though others have weights."""
+    if not source.params:
+        return []  # all runs are from scratch
     return [name for name in plan.network.names[:-1] if name not in source.params]
 
 
