@@ -42,6 +42,7 @@ depths_of() { # ways are compared with the depth that they start from
 study() { # chest|cvc|kvasir-NETWORK
     local set=${1%-*} network=${1##*-} weights= size=115 depths
     depths=$(depths_of "$network")
+    if [ "$SCALE" = small ]; then depths=${depths%,scratch} depths=${depths/,conv1_1/}; fi
     case $network in
     googlenet) weights=$(converted googlenet "$DATA/googlenet/bvlc_googlenet_main.caffemodel") ;;
     vgg16) weights=$(converted vgg16 "$DATA/vgg16/features.safetensors" --order=RGB --mean=123.68,116.779,103.939) size=0 ;;
@@ -60,9 +61,7 @@ study() { # chest|cvc|kvasir-NETWORK
     kvasir) fields+=(--config.data.dir="$DATA/kvasir-seg") ;;
     esac
     if [ "$SCALE" = small ]; then
-        depths=${depths%,scratch}
-        fields+=(--config.image_size=67 --config.sweep.seeds=3 --config.sweep.fractions=1.0 --config.rates.search=1
-            --config.sweep.depths="${depths/,conv1_1/}")
+        fields+=(--config.image_size=67 --config.sweep.seeds=3 --config.sweep.fractions=1.0 --config.rates.search=1)
         [ "$set" = chest ] || fields+=(--config.data.train_patches=1500)
     fi
     # shellcheck disable=SC2206

@@ -25,10 +25,10 @@ def _forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """Summed over one axis of rows, not over all of x's: XLA's CPU backend takes up to eight times as long for those.
+    """Summed over one axis of rows, not over all of x's: XLA's CPU backend takes up to five times as long for those.
 
     And that side is turned over which has fewer columns, unless there are so few rows that the gradient is the larger
-    part: two to four times as fast (scripts/bench/forms.py).
+    part: two to three times as fast (docs/notes/products.md).
     """
     x, weights = residuals
     inputs, outputs = weights.shape
