@@ -32,6 +32,19 @@ def xla_flags(*more: str) -> str:
     return " ".join([*(f"--{name}={int(value)}" for name, value in OPTIONS.items()), *more])
 
 
+def devices(count: int) -> dict[str, str]:
+    """An environment of so many simulated devices, which may stand still for long.
+
+    Each device's part of a program blocks a thread of XLA's pool until all of them meet, and by itself the pool has a
+    thread a device and no other; those that wait give up after 40 s of the clock, which a busy or paused machine takes.
+    """
+    flags = (
+        f"--xla_force_host_platform_device_count={count}",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=280",
+    )
+    return {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": str(2 * count), "XLA_FLAGS": xla_flags(*flags)}
+
+
 @contextmanager
 def programs() -> Iterator[None]:
     """Those that the package compiles with options of its own, too."""

@@ -9,21 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.quick import xla_flags
+from tests.quick import devices
 from tests.sharing.test_several_hosts import places
 
 
 def test_eight_devices_equal_one():
     """Batches, score batches and training sets that do not divide by eight; runs spread over the run axis."""
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": xla_flags("--xla_force_host_platform_device_count=8"),
-    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.quick", "tests.training.eight_devices"],
         cwd=Path(__file__).parents[2],
-        env=environment,
+        env={**os.environ, **devices(8)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -40,8 +35,7 @@ def test_each_of_two_processes_holds_its_part_of_patches_and_features():
 
     Of 80 crops there are 40 sources, and a streamed batch has 40 patches.
     """
-    four = xla_flags("--xla_force_host_platform_device_count=4")
-    alone, *both = _parted([{}, *({**place, "XLA_FLAGS": four} for place in places())])
+    alone, *both = _parted([devices(1), *({**place, **devices(4)} for place in places())])
     assert alone.pop("devices") == 1 and [each["devices"] for each in both] == [8, 8]
     for kind in alone:
         rows = 80 if kind in ("pixels", "features", "features of crops") else 40
@@ -58,7 +52,7 @@ def _parted(environments):
         subprocess.Popen(
             [sys.executable, "-m", "tests.quick", "tests.training.parted"],
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
