@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import cost
 import depth
 import jax
 import jax.numpy as jnp
@@ -35,12 +36,10 @@ import roofline
 import stacking
 import step
 
-from medtune_jax import networks, study, tuning
+from medtune_jax import networks, study
 from medtune_jax.networks import forms
-from medtune_jax.patches.crops import Crops
-from medtune_jax.patches.recipes import crop_affines
 from medtune_jax.phantoms.colonoscopy import write_image_folder
-from medtune_jax.training import Batch, Capacity, Memory, PrefixCache, Run, Settings, Task, fit
+from medtune_jax.training import Batch, Settings, Task
 from medtune_jax.training.step import loss_and_gradients
 
 GIGA = 1e9
@@ -352,65 +351,15 @@ def big_study(visit: Visit) -> None:
     """Nine AlexNet networks on patches cut from frames while training: seconds of every depth, with compiling."""
     name = "squeezenet" if visit.toy else "alexnet"
     network, params, size = common.network_and_params(name, visit.size(name))
-    patches, labels = _crops(visit.patches, size)
-    memory = Memory.of_this_machine()
-    cache = PrefixCache(network, params, patches, labels, size, memory, common.dtype(), batch=256)
     names = ("conv10", "fire9") if visit.toy else (*network.names[::-1], "scratch")
     if visit.depths and not visit.toy:
         names = tuple(visit.depths.split(","))
-    chosen_depths = [tuning.parse(network, name) for name in names]
-    boundaries = cache.expect([chosen.tuned[0] for chosen in chosen_depths])
-    train = np.arange(visit.patches * 4 // 5)
-    valid = np.arange(len(train), visit.patches)
     settings = Settings(batch=128, score_batch=256, epochs=10, patience=10)
-    capacity = Capacity.of(len(train), len(valid), settings)
     began = time.perf_counter()
-    for chosen, boundary in zip(chosen_depths, boundaries, strict=True):
-        begun = time.perf_counter()
-        inputs = cache.inputs(chosen.tuned[0])
-        featured = time.perf_counter() - begun
-        runner = common.runner_of(network, params, chosen, inputs)
-        ends: list[float] = []
-        (fitted,) = fit(
-            runner,
-            [Run(params, common.idle_rates(chosen), train, valid, 0)],
-            inputs,
-            settings,
-            capacity,
-            lambda labels, scores: 0.0,
-            lambda number, epoch, ends=ends: ends.append(time.perf_counter()),
-        )
-        epochs = np.diff(ends)
-        visit.write(
-            "big_study",
-            depth=chosen.label,
-            start=boundary.stage,
-            place=boundary.place,
-            patches=visit.patches,
-            seconds=time.perf_counter() - begun,
-            features=featured,
-            epoch=float(np.median(epochs)),
-            compiling=ends[0] - begun - featured - float(np.median(epochs)),
-            failure=fitted.failure or "",
-            peak_gib=(jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30,
-        )
+    for row in cost.by_depth(network, params, size, visit.patches, names, settings):
+        peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30
+        visit.write("big_study", **row, peak_gib=peak)
     visit.write("big_study", patches=visit.patches, total=time.perf_counter() - began)
-
-
-def _crops(count: int, size: int) -> tuple[Crops, np.ndarray]:
-    """Patches of drawn frames, and drawn labels."""
-    generator = np.random.default_rng(0)
-    frames = generator.integers(0, 256, (32, 480, 560, 3), np.uint8)
-    centre = generator.uniform((150, 150), (330, 410), (count, 2))
-    extent = generator.uniform(120, 260, (count, 1)).repeat(2, 1)
-    crops = Crops(
-        frames,
-        np.tile(np.int32([480, 560]), (32, 1)),
-        generator.integers(0, 32, count).astype(np.int32),
-        crop_affines(centre, extent, size),
-        size,
-    )
-    return crops, generator.integers(0, 2, count)
 
 
 def stages(visit: Visit) -> None:

@@ -46,6 +46,22 @@ def test_a_benchmark_prints_a_table_and_writes_its_rows(name, tmp_path, monkeypa
     assert "squeezenet" in capsys.readouterr().out
 
 
+def test_cost_grows_depth_by_depth_and_is_drawn(tmp_path, monkeypatch):
+    cost = import_module("cost")
+    file, picture = tmp_path / "cost.json", tmp_path / "cost.png"
+    words = ["--patches", "20,40", "--depths", "2", "--size", "63", "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", ["cost", *words, "--json", str(file), "--plot", str(picture)])
+    cost.main()
+    rows = json.loads(file.read_text())["rows"]
+    depths = ["only conv10", "fire9-conv10"]
+    assert [(row["patches"], row["depth"]) for row in rows] == [
+        (n, d) for n in (20, 40) for d in depths
+    ]
+    assert all(not row["failure"] and row["total"] >= row["seconds"] > 0 for row in rows)
+    assert rows[0]["total"] < rows[1]["total"] and rows[0]["peak_gib"] <= rows[1]["peak_gib"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("name", ["squeezenet", "googlenet"])
 def test_the_twin_has_the_same_scores(name):
     torch_networks = import_module("torch_networks")
