@@ -59,7 +59,8 @@ def _how_chosen(evidence: Evidence, fraction: float) -> str:
     if gap <= 0:
         return f"{text} It has the best mean, too."
     chance = f", and its chance is {chosen.chances[best]:.0%}" if chosen.chances else ""
-    return f"{text} The best mean is that of {study.label(best)}, by {gap:.4f}{chance}."
+    by = f"{gap:.4f}" if gap >= 0.00005 else "less than 0.0001"
+    return f"{text} The best mean is that of {study.label(best)}, by {by}{chance}."
 
 
 def _warnings(evidence: Evidence) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from medtune_jax.cli import run
 from medtune_jax.report import ANSWER, write_report
 from medtune_jax.report.conclusion import conclusion
 from medtune_jax.report.evidence import Evidence
+from medtune_jax.report.findings import _how_chosen
 from medtune_jax.report.load import load_study
 from medtune_jax.report.merit import Merit
 from medtune_jax.study import next_study, report
@@ -179,3 +181,18 @@ def test_no_chance_is_a_number_out_of_range(tmp_path):
         assert set(found) == set(DEPTHS[:-1])
         assert all(0 <= value <= 1 for value in found.values())
         assert np.sum(list(found.values())) >= 1  # one of them is the best
+
+
+def test_a_better_mean_is_never_better_by_nothing(tmp_path):
+    evidence = Evidence(load_study(write_study(tmp_path, depths=DEPTHS, fractions=(1.0,))))
+    (fraction,) = evidence.recommendations
+    chosen = evidence.recommendations[fraction]
+    rival = next(depth for depth in DEPTHS if depth != chosen.depth)
+    for gap, shown in (
+        (0.00004, "by less than 0.0001"),
+        (0.0123, "by 0.0123"),
+        (0.0, "It has the best mean"),
+    ):
+        means = {**chosen.means, chosen.depth: 0.8, rival: 0.8 + gap}
+        evidence.recommendations[fraction] = replace(chosen, best=rival, means=means)
+        assert shown in _how_chosen(evidence, fraction)
