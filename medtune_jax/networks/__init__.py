@@ -21,6 +21,7 @@ NETWORKS = {
     "mobilenet_v1": "mobilenet",
     "resnet18": "resnet",
     "resnet50": "resnet",
+    "resnet50_keras": "resnet",
     "squeezenet": "squeezenet",
     "vgg16": "vgg16",
     "vit_base_patch14_dinov2": "vit",

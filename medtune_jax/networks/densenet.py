@@ -73,6 +73,22 @@ def _names() -> dict[str, str]:
     return names
 
 
+def _keras(stem: str, head: str) -> Format:
+    """Of keras-applications, which counts blocks from conv2. stem, head: what begins the first names, and the last."""
+    last = len(_LAYERS)
+    names = {"conv0/conv0": f"{stem}conv", "conv0/norm0": f"{stem}bn"}
+    parts = {"norm1": "0_bn", "conv1": "1_conv", "norm2": "1_bn", "conv2": "2_conv"}
+    for block, layers in enumerate(_LAYERS, 1):
+        for n in range(1, layers + 1):
+            for ours, theirs in parts.items():
+                names[f"denseblock{block}/layer{n}_{ours}"] = f"conv{block + 1}_block{n}_{theirs}"
+        if block < last:
+            names[f"transition{block}/norm"] = f"pool{block + 1}_bn"
+            names[f"transition{block}/conv"] = f"pool{block + 1}_conv"
+    names |= {f"denseblock{last}/norm5": "bn", "classifier": head}
+    return Format(names, more_epsilon=1e-8)  # 1.001e-5 for our 1e-5
+
+
 _RELEASE = Release(
     name="densenet121",
     file="densenet121-a639ec97.pth",
@@ -85,6 +101,12 @@ _RELEASE = Release(
 
 def densenet121(classes: int = 1000) -> Network:
     """Four dense blocks of 6, 12, 24 and 16 layers, and what halves the map between them."""
+    formats = {
+        "torchvision": Format(_names()),
+        "Keras": _keras("conv1_", "predictions"),
+        "Keras 2": _keras("conv1/", "predictions"),
+        "Keras' release": _keras("conv1/", "fc1000"),
+    }
     last, stages = len(_LAYERS), [Stage("conv0", Stem(), (_pool,))]
     for n, layers in enumerate(_LAYERS, 1):
         end = (global_average_pool,) if n == last else ()
@@ -98,5 +120,5 @@ def densenet121(classes: int = 1000) -> Network:
         preprocessing=imagenet_rgb(224),
         initializer="msra",
         smallest=32,
-        sources=Sources({"torchvision": Format(_names())}, (_RELEASE,)),
+        sources=Sources(formats, (_RELEASE,)),
     )

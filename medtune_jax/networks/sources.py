@@ -19,6 +19,7 @@ class Format:
     prefix: what begins every name in such a file.
     preprocessing: what the weights were trained with; None: the network's own.
     epsilon: of the batch norms after the convolutions, which are folded into them; None: the files hold none.
+    more_epsilon: by how much that of the file's batch norms is above the network's: it is added to their variances.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Format:
     prefix: str = ""
     preprocessing: Preprocessing | None = None
     epsilon: float | None = None
+    more_epsilon: float = 0.0
 
 
 IN_ORDER = Format(ordered=True)

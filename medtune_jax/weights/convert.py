@@ -21,7 +21,7 @@ from medtune_jax.networks.norms import STATISTICS
 from medtune_jax.weights.columns import aligned
 from medtune_jax.weights.formats.layer import Layer
 from medtune_jax.weights.match import Match, main_slots, match
-from medtune_jax.weights.norms import fold_norms
+from medtune_jax.weights.norms import bring_norms, fold_norms
 from medtune_jax.weights.refusals import (
     refuse_another_network,
     refuse_copies,
@@ -104,6 +104,7 @@ def convert(
     refuse_other_strides(target, matched, where)
     preprocessing = preprocess(target.preprocessing, found, stated, where)
     wanted = slots(target)
+    notes = (*notes, *bring_norms(matched, wanted, found.format.more_epsilon))
     partial = {slot.stage for slot in wanted if slot.auxiliary and slot.name not in matched}
     loaded = [slot for slot in wanted if slot.name in matched and slot.stage not in partial]
     rows = _rows(layers, wanted, loaded, matched)

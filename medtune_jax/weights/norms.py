@@ -1,14 +1,15 @@
-"""Norms and scales of a file whose network has none: folded into the layers whose results they read."""
+"""What a file's norms and our network's do not share: norms folded into the layers before them, biases into norms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from medtune_jax.errors import UserError
 from medtune_jax.weights.formats.layer import Layer
+from medtune_jax.weights.slots import Slot
 
 
 def fold_norms(
@@ -71,3 +72,32 @@ def fold(layer: Layer, norm: Layer, epsilon: float, where: str = "the file") -> 
     weights = layer.weights * gain.reshape(-1, *(1,) * (layer.weights.ndim - 1))
     bias = (before - statistics["mean"]) * gain + shift
     return replace(layer, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def bring_norms(
+    matched: dict[str, Layer], wanted: Sequence[Slot], more_epsilon: float
+) -> tuple[str, ...]:
+    """Bring norms that the network has, too, to its own form: exact with stored statistics.
+
+    Keras gives a convolution ``X_conv`` a bias before its norm ``X_bn``. Ours has none: it goes into the norm's mean.
+    more_epsilon: what the file's norms add to a variance beyond what ours do.
+    """
+    slots = {matched[slot.name].name: slot for slot in wanted if slot.name in matched}
+    brought = 0
+    for name, slot in slots.items():
+        layer = matched[slot.name]
+        after = slots.get(name.removesuffix("_conv") + "_bn")
+        if layer.bias is None or "bias" in slot.kinds or after is None:
+            continue
+        norm = matched[after.name]
+        mean = (norm.extra or {})["mean"] - layer.bias
+        matched[after.name] = replace(norm, extra={**(norm.extra or {}), "mean": mean})
+        matched[slot.name] = replace(layer, bias=None)
+        brought += 1
+    for slot in slots.values():
+        extra = matched[slot.name].extra or {}
+        if more_epsilon and "variance" in extra:
+            extra = {**extra, "variance": extra["variance"] + np.float32(more_epsilon)}
+            matched[slot.name] = replace(matched[slot.name], extra=extra)
+    note = f"{brought} biases of convolutions are in the means of the norms that follow them."
+    return (note,) if brought else ()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from medtune_jax.networks import layers
+from medtune_jax.networks import layers, resnet
 from tests.networks.reference import draw, every_form, reference_convolution
 
 lrn_forms = every_form("keep_powers", "window_products")
@@ -86,3 +86,14 @@ def test_dropout_drops_each_value_by_itself(rate):
         pairs = dropped[:, distance:] * dropped[:, :-distance]
         assert abs(pairs.mean()) < 5 * rate * (1 - rate) / np.sqrt(pairs.size)
     assert abs((dropped[1:] * dropped[:-1]).mean()) < 5 * rate * (1 - rate) / np.sqrt(y.size)
+
+
+def test_a_block_with_the_stride_in_its_1x1_reads_every_second_pixel():
+    """Of Keras and the paper; torchvision's has it in the 3x3, which reads all."""
+    kind, x = resnet._bottleneck(4), draw(1, 6, 6, 3)
+    made = resnet.Residual(kind, 2, strided=1).init(jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: 100 * leaf if leaf.ndim == 4 else leaf, made)
+    every_second = resnet.Residual(kind, 1).apply(variables, x[:, ::2, ::2])
+    found = resnet.Residual(kind, 2, strided=1).apply(variables, x)
+    np.testing.assert_allclose(found, every_second, rtol=1e-4, atol=1e-4)
+    assert np.abs(resnet.Residual(kind, 2).apply(variables, x) - every_second).max() > 0.1

@@ -31,15 +31,15 @@ def written(path, layers, root=""):
     return path
 
 
-def as_keras(params, name, depthwise="depthwise_kernel"):
+def as_keras(params, name, depthwise="depthwise_kernel", kind="Keras"):
     """Our parameters by Keras' names in Keras' layout: of its kernels only those of single channels differ.
 
     depthwise: what those are called.
     """
     layers = {"input_1": {}}
-    for ours, theirs in networks.get(name).sources.formats["Keras"].names.items():
+    for ours, theirs in networks.get(name).sources.formats[kind].names.items():
         stage, _, layer = ours.partition("/")
-        if stage not in params:
+        if stage not in params or (layer and layer not in params[stage]):
             continue
         held = params[stage][layer] if layer else params[stage]
         if "scale" in held:
@@ -86,6 +86,47 @@ def test_convolutions_of_vgg16_are_read(tmp_path):
     assert conversion.names("new") == ("fc6", "fc7", "fc8")
     jax.tree.map(np.testing.assert_array_equal, conversion.params, params)
     assert conversion.preprocessing == networks.get("vgg16").preprocessing
+
+
+def test_biases_of_resnet50_go_into_the_means_of_their_norms(tmp_path):
+    """Keras' convolutions have them: norm(conv + bias) is our norm(conv), whose mean is less by the bias."""
+    params = drawn("resnet50_keras", networks.get("resnet50_keras").names, 7)
+    layers = as_keras(params, "resnet50_keras")
+    biases, rng = {}, np.random.default_rng(1)
+    for name in [name for name in layers if name.endswith("_conv")]:
+        biases[name] = rng.uniform(-1, 1, layers[name]["kernel"].shape[-1]).astype(np.float32)
+        layers[name]["bias"] = biases[name]
+    conversion = convert(read(written(tmp_path / "net.h5", layers)).layers, "resnet50_keras")
+    assert not conversion.names("new") and not conversion.names("left out")
+    assert conversion.notes == (
+        "53 biases of convolutions are in the means of the norms that follow them.",
+    )
+    for ours, theirs in networks.get("resnet50_keras").sources.formats["Keras"].names.items():
+        if theirs in biases:
+            stage, _, layer = ours.partition("/")
+            norm = layer.replace("conv", "bn")
+            expected = params[stage][norm]["mean"] - biases[theirs]
+            np.testing.assert_array_equal(conversion.params[stage][norm]["mean"], expected)
+            params[stage][norm]["mean"] = expected
+    jax.tree.map(np.testing.assert_array_equal, conversion.params, params)
+
+
+@pytest.mark.parametrize("kind", ["Keras", "Keras 2", "Keras' release"])
+def test_densenet121_is_read_with_its_epsilon(tmp_path, kind):
+    """Its head reads the map of all channels, of which the last convolution made but 32."""
+    params = drawn("densenet121", networks.get("densenet121").names, 7)
+    file = written(tmp_path / "net.h5", as_keras(params, "densenet121", kind=kind))
+    conversion = convert(read(file).layers, "densenet121")
+    assert not conversion.names("new") and not conversion.names("left out")
+    np.testing.assert_array_equal(
+        conversion.params["classifier"]["kernel"], params["classifier"]["kernel"]
+    )
+    found, small = conversion.params["transition1"]["norm"], params["transition1"]["norm"]
+    gain = found["scale"] / np.sqrt(found["variance"].astype(float) + 1e-5)
+    np.testing.assert_allclose(
+        gain, small["scale"] / np.sqrt(small["variance"].astype(float) + 1.001e-5), rtol=1e-6
+    )
+    np.testing.assert_array_equal(found["mean"], small["mean"])
 
 
 def test_an_inner_product_reads_the_map_as_keras_flattens_it(tmp_path):

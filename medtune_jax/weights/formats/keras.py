@@ -47,8 +47,9 @@ def read(path: str | Path) -> dict[str, Layer]:
         with h5py.File(path, "r") as file:
             for name, arrays in _arrays(file, path):
                 layer = _layer(name, arrays, channels, path)
-                if layer.kind != "batch_norm":  # what an inner product puts out is no map
-                    channels = len(layer.weights) if layer.kind == "convolution" else 0
+                # What an inner product puts out is no map. A norm may read several maps joined into one.
+                if layer.kind != "batch_norm" or channels:
+                    channels = 0 if layer.kind == "inner_product" else len(layer.weights)
                 layers[name] = layer
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
