@@ -98,7 +98,8 @@ def shown(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
 
     A window or VOI table that the file states is applied and not stretched again; without one, up to 8 bits keep their
     range and more are stretched from the darkest to the brightest value. White is high in the result, and padding is
-    black and takes no part in the range. Raises UserError as `stored`, and where all is padding.
+    black and takes no part in the range. Raises UserError as `stored`, where all is padding, and where
+    the file contradicts itself on what is white.
     """
     values = stored(data, path, first)
     try:
@@ -114,7 +115,13 @@ def shown(data: pydicom.Dataset, path: Path, first: bool = False) -> np.ndarray:
         raise UserError(
             f"{path}: its pixels cannot be shown ({reason(error)}); export it again."
         ) from error
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":
+    kind = data.get("PhotometricInterpretation")
+    if kind == "MONOCHROME2" and data.get("PresentationLUTShape") == "INVERSE":
+        raise UserError(
+            f"{path}: says that its high values are white (MONOCHROME2) and that they are black (PresentationLUTShape "
+            "INVERSE), which the standard forbids: look at it, and export it again."
+        )
+    if kind == "MONOCHROME1":
         gray = 255 - gray
     gray[outside] = (
         0  # also of MONOCHROME1, whose padding is its highest value (PS3.3, C.7.5.1.1.2)

@@ -287,6 +287,16 @@ class TestWindowAndRescale:
         )
         np.testing.assert_allclose(dark, RAMP, atol=1)
 
+    def test_white_stated_twice_must_agree(self, tmp_path):
+        low = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}
+        inverse = dicom.picture(write(tmp_path / "a.dcm", RAMP, **low))
+        np.testing.assert_array_equal(inverse, 255 - RAMP)
+        high = write(tmp_path / "b.dcm", RAMP, PresentationLUTShape="IDENTITY")
+        np.testing.assert_array_equal(dicom.picture(high), RAMP)
+        both = write(tmp_path / "c.dcm", RAMP, PresentationLUTShape="INVERSE")
+        with pytest.raises(UserError, match=r"c\.dcm: says .* white \(MONOCHROME2\) .* black"):
+            dicom.picture(both)
+
     def test_eight_bits_keep_their_brightness(self, tmp_path):
         dim = RAMP // 4 + 20
         np.testing.assert_array_equal(dicom.picture(write(tmp_path / "a.dcm", dim)), dim)
