@@ -7,7 +7,7 @@ improving. If it rises with the depth and then stays or falls, the depth at whic
    (`recommend`), depths shallower than it are skipped, else those deeper than it; and so on until none is left between.
 2. Of the depths that were tried, the better half is trained for twice as many epochs, and so on (successive halving:
    Jamieson and Talwalkar, AISTATS 2016). The depth that the paper's rule prefers is always in that half; the rest go by
-   their mean. One is trained to the end.
+   their mean. One is trained to the end; once it has no rival, `measure` may go on with fewer seeds.
 
 Of depths that are equally good bisection may find one that is deeper than need be, and what is better behind a dip may
 not be found: only a sweep tells. A deeper depth has to gain `recommend.MINIMUM_GAIN` in the mean. One standard error,

@@ -25,7 +25,15 @@ from medtune_jax.report.write import ANSWER, page, subtitle
 from medtune_jax.words import PATIENTS_AND_IMAGES, count
 
 RECORD = "tune.json"
-_COLUMNS = ("depth", "epochs", "trained_epochs", "validation", "seconds", "reason")
+_COLUMNS = (
+    "depth",
+    "epochs",
+    "trained_epochs",
+    "judged_after",
+    "validation",
+    "seconds",
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,13 @@ class Tuned:
     def seeds(self) -> int:
         return len(self.record["tried"][self.depth]["validation"])
 
+    def judged_after(self, depth: str) -> int:
+        """Epochs at the last look with all seeds, which its validation figures are of."""
+        entry = self.record["tried"].get(depth, {"epochs": 0})
+        return int(entry.get("judged_after", entry["epochs"]))
+
     def validation(self, depth: str) -> float | None:
-        """Mean over seeds of the best epoch yet; None where all diverged, or none was trained."""
+        """Mean over seeds of the best epoch by then; None where all diverged, or none was trained."""
         figures = self.record["tried"].get(depth, {}).get("validation", {})
         return fmean(figures.values()) if figures else None
 
@@ -109,8 +122,8 @@ def _rows(tuned: Tuned) -> list[tuple[Any, ...]]:
         seconds = f"{entry['seconds']:.6g}" if entry else None
         reason = tuned.record["reasons"].get(depth)
         figure = None if mean is None else f"{mean:.7g}"
-        trained = entry.get("trained", 0)
-        rows.append((depth, entry.get("epochs", 0), trained, figure, seconds, reason))
+        epochs, trained = entry.get("epochs", 0), entry.get("trained", 0)
+        rows.append((depth, epochs, trained, tuned.judged_after(depth), figure, seconds, reason))
     return rows
 
 
@@ -152,7 +165,8 @@ def _chosen(tuned: Tuned) -> str:
     title, mean = tuned.study.metric.title, tuned.validation(tuned.depth)
     share = tuned.trained / tuned.record["most_epochs"]
     return (
-        f"The depth was chosen on validation data ({title} {mean:.3f}, mean of {count(tuned.seeds, 'seeds')}): "
+        f"The depth was chosen on validation data ({title} {mean:.3f} after {tuned.judged_after(tuned.depth)} epochs "
+        f"at most, mean of {count(tuned.seeds, 'seeds')}): "
         f"{len(tuned.record['tried'])} of {count(len(tuned.study.depths), 'depths')} were tried, with {share:.0%} of "
         f"the epochs that a sweep of all may take."
     )
@@ -191,10 +205,12 @@ def _depths(tuned: Tuned) -> Section:
         spread = f"{min(figures):.3f}–{max(figures):.3f}" if len(figures) > 1 else "–"
         epochs = tried.get(depth, {}).get("epochs", 0)
         why = "chosen" if depth == tuned.depth else tuned.why(depth)
-        rows.append((tuned.label(depth), epochs or "–", shown, spread, why))
+        judged = tuned.judged_after(depth) or "–"
+        rows.append((tuned.label(depth), epochs or "–", judged, shown, spread, why))
     head = (
         "tuned stages",
         "epochs",
+        "judged after",
         f"validation {study.metric.title}",
         "seeds",
         "what became of it",
@@ -208,8 +224,9 @@ def _depths(tuned: Tuned) -> Section:
             f"Looks after {looks} epochs. By bisection from the head downwards the first look finds where one more "
             "layer no longer helps; the better half of the tried depths goes on at each further look. Before the end a "
             "depth is judged by its best validation figure and once more what the second half of its epochs brought; "
-            "a deeper one has to gain more than 0.002. A depth that was skipped might have been better: only a sweep "
-            "of all depths tells.",
+            "a deeper one has to gain more than 0.002. Where one depth is left, one seed goes on alone, to find for "
+            "how many epochs the network is to be trained. A depth that was skipped might have been better: only a "
+            "sweep of all depths tells.",
             "note",
         ),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,13 +31,12 @@ class Probe:
     """A depth that has been trained for `epochs`, or to the end of its patience before.
 
     tries: a row per seed and rate: `seed`, `rate_factor`, `curve` (validation figure after each epoch), `reason` (None,
-    or how it diverged). seconds: of training, from the first epoch on.
+    or how it diverged), `seconds` of training from the first epoch on.
     """
 
     depth: str
     epochs: int
     tries: tuple[Mapping[str, Any], ...]
-    seconds: float
 
     @property
     def factor(self) -> float:
@@ -69,36 +68,79 @@ class Probe:
         curves = self.curves.values()
         return round(fmean(curve.index(max(curve)) + 1 for curve in curves))
 
+
+@dataclass
+class Tried:
+    """All looks at a depth. judged: the last with all seeds. latest: the last of all, maybe with one seed alone."""
+
+    judged: Probe
+    latest: Probe
+    rows: dict[tuple[int, float], Mapping[str, Any]] = field(default_factory=dict)
+
     @property
-    def trained(self) -> int:
-        """Epochs, of all seeds and rates."""
-        return sum(len(row["curve"]) for row in self.tries)
+    def epochs(self) -> int:
+        """Trained, of all seeds and rates."""
+        return sum(len(row["curve"]) for row in self.rows.values())
+
+    @property
+    def seconds(self) -> float:
+        """Of training, of all seeds and rates."""
+        return sum(float(row["seconds"]) for row in self.rows.values())
+
+    def add(self, probe: Probe) -> None:
+        self.latest = probe
+        self.rows |= {(int(row["seed"]), float(row["rate_factor"])): row for row in probe.tries}
 
 
 class Probes:
-    """The looks of one search, made here or by other launchers."""
+    """The looks of one search, made here or by other launchers.
+
+    Where a depth has no rival left, all that is still to be known is after how many epochs it is best: one seed, at the
+    best rate, goes on alone.
+    """
 
     def __init__(self, study: Study, claims: Claims, progress: Progress) -> None:
         self._study, self._claims, self._progress = study, claims, progress
         self._depths = {depth.name: depth for depth in study.plan.depths}
-        self.latest: dict[str, Probe] = {}  # by depth
+        self.tried: dict[str, Tried] = {}  # by depth
 
     def measure(self, depths: Sequence[str], epochs: int) -> dict[str, dict[int, list[float]]]:
         """Validation curves by depth and seed, once each has been trained for so many epochs."""
-        jobs = {f"{depth}-e{epochs}": depth for depth in depths}
+        if len(depths) == 1 and depths[0] in self.tried:
+            return {depths[0]: self._alone(self.tried[depths[0]], epochs).curves}
+        found = self._looks({f"{depth}-e{epochs}": depth for depth in depths}, epochs)
+        for probe in found:
+            tried = self.tried.setdefault(probe.depth, Tried(probe, probe))
+            tried.judged = probe
+            tried.add(probe)
+        return {probe.depth: probe.curves for probe in found}
+
+    def _alone(self, tried: Tried, epochs: int) -> Probe:
+        """The first seed that does not diverge."""
+        depth, factor = tried.judged.depth, tried.judged.factor
+        for seed in tried.judged.curves:
+            job = {f"{depth}-e{epochs}-s{seed}": depth}
+            [probe] = self._looks(job, epochs, only=(seed, factor))
+            tried.add(probe)
+            if probe.curves:
+                break
+        return tried.latest
+
+    def _looks(
+        self, jobs: Mapping[str, str], epochs: int, only: tuple[int, float] | None = None
+    ) -> list[Probe]:
+        """Of depths by the file's name; what is not there is made. only: of this seed, at this factor on its rates."""
 
         def train(job: str, claim: Claim) -> None:
-            probe = self._train(self._depths[jobs[job]], epochs, claim)
+            probe = self._train(self._depths[jobs[job]], epochs, claim, only)
             with written_to(self._study.store.directory):
                 write_whole(self._path(job), json_with_sum(asdict(probe)))
             self._tell(probe)
 
         each_once(self._claims, jobs, lambda job: self._read(job) is not None, train)
-        for job, depth in jobs.items():
-            found = self._read(job)
-            assert found is not None
-            self.latest[depth] = found
-        return {depth: self.latest[depth].curves for depth in depths}
+        found = [probe for job in jobs if (probe := self._read(job)) is not None]
+        assert len(found) == len(jobs)
+        return found
 
     def _path(self, job: str) -> Path:
         return self._study.store.directory / "probes" / f"{job}.json"
@@ -111,18 +153,25 @@ class Probes:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def _train(self, depth: Depth, epochs: int, claim: Claim) -> Probe:
+    def _train(
+        self, depth: Depth, epochs: int, claim: Claim, only: tuple[int, float] | None
+    ) -> Probe:
         study = self._study
         settings = replace(study.settings, epochs=epochs)
         shared = shared_by(study, depth, self._progress, claim.check, lasting=True)
         planned = study.plan.of_depth(depth)
-        tries = [tried for run in planned for tried in shared.tries(run)]
+        tries = [
+            tried
+            for run in planned
+            for tried in shared.tries(run)
+            if only in (None, (run.seed, tried.factor))
+        ]
         candidates: list[Candidate] = []
         with failures_named(depth):
             for stack in stacks(shared, tries):
                 candidates += fitted(shared, stack, settings)
         rows = [_row(t.planned.seed, c) for t, c in zip(tries, candidates, strict=True)]
-        return Probe(depth.name, epochs, tuple(rows), sum(c.seconds for c in candidates))
+        return Probe(depth.name, epochs, tuple(rows))
 
     def _tell(self, probe: Probe) -> None:
         label, figures = self._depths[probe.depth].label, probe.figures.values()
@@ -132,8 +181,14 @@ class Probes:
 
 
 def _row(seed: int, candidate: Candidate) -> dict[str, Any]:
-    curve = [epoch.validation for epoch in candidate.fitted.history]
-    return {"seed": seed, **candidate.rates, "curve": curve, "reason": candidate.fitted.failure}
+    fit = candidate.fitted
+    return {
+        "seed": seed,
+        **candidate.rates,
+        "curve": [epoch.validation for epoch in fit.history],
+        "reason": fit.failure,
+        "seconds": candidate.seconds,
+    }
 
 
 @contextmanager

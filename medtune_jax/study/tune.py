@@ -67,7 +67,7 @@ def tune(config: ConfigDict, output: str | Path, quiet: bool = False) -> Tuned:
             raise UserError(
                 "every depth that was tried diverged: lower the rates (--config.rates.tuned, --config.rates.head)"
             )
-        probe = probes.latest[search.depth]
+        probe = probes.tried[search.depth].latest
         planned = planned_final(study, probe)
         _final(study, planned, probe, claims, progress)
     result = store.result(planned.name) or {}
@@ -123,22 +123,23 @@ def _final(
 
 def _record(study: Study, search: Search, probes: Probes, planned: PlannedRun) -> dict[str, Any]:
     """What the page needs beside the study's own files."""
-    latest = probes.latest
     tried = {
         depth: {
             "epochs": search.epochs[depth],
-            "trained": latest[depth].trained,
-            "validation": {str(seed): x for seed, x in latest[depth].figures.items()},
-            "seconds": latest[depth].seconds,
+            "judged_after": looks.judged.epochs,
+            "trained": looks.epochs,
+            "validation": {str(seed): x for seed, x in looks.judged.figures.items()},
+            "seconds": looks.seconds,
         }
-        for depth in search.tried
+        for depth, looks in ((depth, probes.tried[depth]) for depth in search.tried)
     }
+    chosen = probes.tried[planned.depth.name].latest
     runs = len(study.plan.runs) * len(study.factors)
     return {
         "depth": search.depth,
         "run": planned.name,
-        "best_epochs": latest[planned.depth.name].best_epochs,
-        "rate_factor": latest[planned.depth.name].factor,
+        "best_epochs": chosen.best_epochs,
+        "rate_factor": chosen.factor,
         "rungs": halving.rungs(study.settings.epochs),
         "tried": tried,
         "reasons": dict(search.reasons),

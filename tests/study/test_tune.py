@@ -17,6 +17,7 @@ from tests.sharing.launchers import command, finished, launch
 from tests.study.test_sweep import config
 
 RUNS = import_module("medtune_jax.study.runs")
+PROBES = import_module("medtune_jax.study.probes")
 DEPTHS = "conv10,fire9,fire8,scratch"
 
 
@@ -87,6 +88,39 @@ def test_the_page_says_what_was_skipped_and_why(tuned):
     assert "scored once" in said and "nan" not in page.read_text().lower().split()
     assert tuned.network.name in page.read_text()
     assert table(tuned.directory / "results.csv")[0]["status"] == "done"
+
+
+def test_without_a_rival_one_seed_goes_on_alone(tuned):
+    """Looks after 4 and 5 epochs: all seeds at the first, at the second one of the only depth that is left."""
+    looks = {p.stem: json.loads(p.read_text()) for p in tuned.directory.glob("probes/*.json")}
+    alone = looks.pop(f"{tuned.depth}-e5-s0")
+    assert {name.rpartition("-")[2] for name in looks} == {"e4"}
+    assert all([row["seed"] for row in look["tries"]] == [0, 1] for look in looks.values())
+    [row] = alone["tries"]
+    curve = row["curve"]
+    assert curve[:4] == looks[f"{tuned.depth}-e4"]["tries"][0]["curve"] and len(curve) == 5
+    assert tuned.epochs == curve.index(max(curve)) + 1
+    record = json.loads((tuned.directory / "tune.json").read_text())["tried"][tuned.depth]
+    assert (record["epochs"], record["judged_after"], record["trained"]) == (5, 4, 5 + 4)
+    assert len(record["validation"]) == 2
+    said = (tuned.directory / "answer.txt").read_text() if report(tuned.directory) else ""
+    assert "after 4 epochs at most, mean of 2 seeds" in said
+
+
+def test_a_seed_that_diverges_alone_is_replaced(images, tmp_path, monkeypatch):
+    train = PROBES._row
+
+    def diverging(seed, candidate):
+        row = train(seed, candidate)
+        lost = len(row["curve"]) == 5 and seed == 0
+        return {**row, "reason": "diverged at step 9: loss nan"} if lost else row
+
+    monkeypatch.setattr(PROBES, "_row", diverging)
+    found = tune(wanted(images), tmp_path, quiet=True)
+    names = sorted(path.stem for path in tmp_path.glob(f"probes/{found.depth}-e5-*"))
+    assert names == [f"{found.depth}-e5-s0", f"{found.depth}-e5-s1"]
+    [row] = json.loads((tmp_path / "probes" / f"{names[1]}.json").read_text())["tries"]
+    assert found.epochs == row["curve"].index(max(row["curve"])) + 1
 
 
 def test_the_same_command_trains_nothing_again(tuned, images, monkeypatch):
