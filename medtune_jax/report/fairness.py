@@ -30,6 +30,12 @@ def doubts(study: StudyResults) -> list[str]:
             "A rate beyond it may be better: widen the grid (rates.search) or move it (rates.tuned, rates.head, "
             "rates.scratch)."
         )
+    if undone := _told(study, lambda run: run.undone):
+        notes.append(
+            f"Undone: the last phase of {undone} never came back to the validation {study.metric.title} of the phase "
+            "before it, by more than 0.02. Its rates are too high for a head that is trained already, and say nothing "
+            "of this way to tune: search rates (rates.search), or lower them (rates.tuned, rates.head)."
+        )
     return notes
 
 

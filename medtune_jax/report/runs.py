@@ -23,6 +23,7 @@ from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _ROUNDING = 1e-6
+_CLEARLY = 0.02  # of the validation metric
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ class Run:
         if self.status != DONE or best is None or epochs is None:
             return False
         return still_improving(best, epochs)
+
+    @property
+    def undone(self) -> bool:
+        """Whether what it tuned last, of several phases, stayed clearly behind the best epoch of the phases before."""
+        before, curve = int(self.result.get("epochs_before") or 0), self.history[:, 1]
+        if self.status != DONE or not 0 < before < len(curve):
+            return False
+        return bool(curve[before:].max() < curve[:before].max() - _CLEARLY)
 
     @property
     def collapsed(self) -> bool:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medtune_jax.evaluation.convergence import still_improving
+from medtune_jax.paths import csv_bytes
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.fairness import doubts, rates
 from medtune_jax.report.load import load_study
@@ -60,6 +61,22 @@ def test_a_rate_at_the_edge_of_the_grid_is_said(tmp_path):
     assert page.count("×3 (edge), ×3 (edge)") == 1
     assert page.count("×1/3 (edge), ×1/3 (edge)") == 1
     assert "×1/3 0.800; ×1 0.900; ×3 2 diverged" in page
+
+
+@pytest.mark.parametrize(("after", "told"), [(0.70, True), (0.79, False), (0.85, False)])
+def test_a_last_phase_that_undoes_the_first_is_said(tmp_path, after, told):
+    """Two epochs of the head, which reach 0.8, then two of more stages."""
+    write_study(tmp_path, depths=("conv10", "fire9"), fractions=(1.0,), seeds=1)
+    [path] = tmp_path.glob("runs/fire9*/result.json")
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "epochs_before": 2, "best_epoch": 1})
+    )
+    rows = [(1, 9, 0.5, 0.7), (2, 18, 0.4, 0.8), (3, 27, 0.9, 0.5), (4, 36, 0.6, after)]
+    head = ("epoch", "batches", "loss", "validation")
+    (path.parent / "history.csv").write_bytes(csv_bytes([head, *rows]))
+    notes = [note for note in doubts(load_study(tmp_path)) if note.startswith("Undone")]
+    assert bool(notes) is told
+    assert not told or "of 1 of 2 runs (" in notes[0]
 
 
 def test_a_study_without_rates_on_record_is_read_all_the_same(tmp_path):
