@@ -38,7 +38,9 @@ def check(words: Sequence[str]) -> None:
             check(rest)
         case ["srun" | "mpirun", *rest] if "medtune" in rest:
             check(rest[rest.index("medtune") :])
-        case [variable, *rest] if variable.partition("=")[0].startswith(("JAX_", "SCALE", "OPTIONS")):
+        case [variable, *rest] if variable.partition("=")[0].startswith(
+            ("JAX_", "SCALE", "OPTIONS")
+        ):
             check(rest)
         case ["medtune", *rest]:
             _check_medtune(rest)
