@@ -127,6 +127,7 @@ def plot(rows: Sequence[Cost], path: Path) -> None:
         if len(points) == len(counts):
             left.loglog(*zip(*points, strict=True), marker="o", label=depth)
     left.set(xlabel="patches", ylabel="seconds of the depth", title="More patches")
+    left.set_xlim(left=counts[0] / 10)  # room for the names
     for count in counts:
         points = [(row["depths"], row["total"]) for row in rows if row["patches"] == count]
         right.plot(*zip(*points, strict=True), marker="o", label=f"{count:,} patches")
