@@ -9,7 +9,7 @@ from typing import Any
 from medtune_jax.report import markup
 from medtune_jax.report.evidence import Evidence
 from medtune_jax.report.figures import fraction_name
-from medtune_jax.report.runs import DONE, Run, StudyResults
+from medtune_jax.report.runs import CLEARLY, DONE, Run, StudyResults
 from medtune_jax.report.section import Section
 from medtune_jax.words import count
 
@@ -33,8 +33,8 @@ def doubts(study: StudyResults) -> list[str]:
     if undone := _told(study, lambda run: run.undone):
         notes.append(
             f"Undone: the last phase of {undone} never came back to the validation {study.metric.title} of the phase "
-            "before it, by more than 0.02. Its rates are too high for a head that is trained already, and say nothing "
-            "of this way to tune: search rates (rates.search), or lower them (rates.tuned, rates.head)."
+            f"before it, by more than {CLEARLY:g}. Its rates may be too high for a head that is trained already; such "
+            "runs say little of this way to tune: search rates (rates.search), or lower them (rates.tuned, rates.head)."
         )
     return notes
 

@@ -23,7 +23,8 @@ from medtune_jax.words import PATIENTS_AND_IMAGES, Words
 
 DONE, FAILED, MISSING = "done", "failed", "missing"
 _ROUNDING = 1e-6
-_CLEARLY = 0.02  # of the validation metric
+CLEARLY = 0.02
+"""Of the validation metric: how far a last phase is behind the one before it to be called undone."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Run:
         before, curve = int(self.result.get("epochs_before") or 0), self.history[:, 1]
         if self.status != DONE or not 0 < before < len(curve):
             return False
-        return bool(curve[before:].max() < curve[:before].max() - _CLEARLY)
+        return bool(curve[before:].max() < curve[:before].max() - CLEARLY)
 
     @property
     def collapsed(self) -> bool:
