@@ -14,10 +14,13 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,9 @@ from medtune_jax import tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.patches.crops import Crops
 from medtune_jax.patches.recipes import crop_affines
+from medtune_jax.study import default_config
 from medtune_jax.training import Capacity, Memory, PrefixCache, Run, Settings, fit
+from medtune_jax.training.inputs.disk import Disk
 
 Cost = dict[str, Any]
 """One depth of a study: seconds of it and of its parts."""
@@ -41,11 +46,13 @@ def by_depth(
     patches: int,
     depths: Sequence[str],
     settings: Settings,
+    memory: Memory,
 ) -> Iterator[Cost]:
     """A study's training, one seed a depth, on patches cut from drawn frames; four in five of them train."""
     images, labels = _crops(patches, size)
-    memory, batch = Memory.of_this_machine(), settings.score_batch
-    cache = PrefixCache(network, params, images, labels, size, memory, common.dtype(), batch=batch)
+    cache = PrefixCache(
+        network, params, images, labels, size, memory, common.dtype(), batch=settings.score_batch
+    )
     chosen_depths = [tuning.parse(network, name) for name in depths]
     boundaries = cache.expect([chosen.tuned[0] for chosen in chosen_depths])
     train, valid = np.split(np.arange(patches), [patches * 4 // 5])
@@ -94,14 +101,22 @@ def _crops(count: int, size: int) -> tuple[Crops, np.ndarray]:
     return crops, generator.integers(0, 2, count)
 
 
-def measure(given: argparse.Namespace) -> list[Cost]:
-    """Rows of one number of patches: seconds and peak memory of the study so far."""
+def measure(given: argparse.Namespace, patches: int) -> list[Cost]:
+    """Seconds and peak memory of the study so far, a row a depth. Features that memory does not hold go to disk, as a
+    sweep's do.
+    """
     common.use_all_allowed_cores()
+    with tempfile.TemporaryDirectory(dir=given.disk_dir) as folder:
+        disk = Disk(Path(folder), int(default_config().memory.disk_gib * 2**30))
+        return _measured(given, patches, Memory.of_this_machine(disk=disk))
+
+
+def _measured(given: argparse.Namespace, patches: int, memory: Memory) -> list[Cost]:
     network, params, size = common.network_and_params(given.network, given.size)
     settings = Settings(batch=32, score_batch=128, epochs=given.epochs, patience=given.epochs)
     began, rows = time.perf_counter(), []
     depths = network.names[::-1][: given.depths]
-    for row in by_depth(network, params, size, int(given.patches), depths, settings):
+    for row in by_depth(network, params, size, patches, depths, settings, memory):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append(
             {**row, "depths": len(rows) + 1, "total": time.perf_counter() - began, "peak_gib": peak}
@@ -152,6 +167,7 @@ def main() -> None:
     parser.add_argument("--patches", default="1000,10000")
     parser.add_argument("--depths", type=int, default=9, help="so many, from the head")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--disk-dir", help="where features may lie; default: the temporary folder")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--read", default="", help="rows of earlier runs, in place of measuring")
@@ -162,17 +178,13 @@ def main() -> None:
             for path in given.read.split(",")
             for row in json.loads(Path(path).read_text())["rows"]
         ]
-    elif given.patches.isdecimal():
-        rows = measure(given)
     else:
-        rows = []
-        for count in given.patches.split(","):
-            words = [__file__, *sys.argv[1:], f"--patches={count}", "--json=/dev/stdout", "--plot="]
-            made = subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, check=True)
-            rows += json.loads(made.stdout)["rows"]
+        counts = [int(count) for count in given.patches.split(",")]
+        with get_context("spawn").Pool(1, maxtasksperchild=1) as apart:
+            rows = [*chain(*apart.map(partial(measure, given), counts, chunksize=1))]
     if given.json:
         given.json.write_text(json.dumps({"machine": common.machine(), "rows": rows}, indent=1))
-    if given.plot and given.plot != Path():
+    if given.plot:
         plot(rows, given.plot)
 
 

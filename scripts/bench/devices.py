@@ -51,6 +51,8 @@ def started(processes: int, devices: int) -> dict[str, float]:
     variables = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
+        # Threads to spare: each device's part of a program blocks one until all have met.
+        "PJRT_NPROC": str(2 * devices),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     together = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}

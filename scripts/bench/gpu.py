@@ -39,7 +39,7 @@ import step
 from medtune_jax import networks, study
 from medtune_jax.networks import forms
 from medtune_jax.phantoms.colonoscopy import write_image_folder
-from medtune_jax.training import Batch, Settings, Task
+from medtune_jax.training import Batch, Memory, Settings, Task
 from medtune_jax.training.step import loss_and_gradients
 
 GIGA = 1e9
@@ -355,8 +355,8 @@ def big_study(visit: Visit) -> None:
     if visit.depths and not visit.toy:
         names = tuple(visit.depths.split(","))
     settings = Settings(batch=128, score_batch=256, epochs=10, patience=10)
-    began = time.perf_counter()
-    for row in cost.by_depth(network, params, size, visit.patches, names, settings):
+    memory, began = Memory.of_this_machine(), time.perf_counter()
+    for row in cost.by_depth(network, params, size, visit.patches, names, settings, memory):
         peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30
         visit.write("big_study", **row, peak_gib=peak)
     visit.write("big_study", patches=visit.patches, total=time.perf_counter() - began)
