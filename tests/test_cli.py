@@ -135,7 +135,7 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_runs(images, tmp_path):
         "--config.training.epochs=2",
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "medtune_jax", *arguments],
+        [sys.executable, "-m", "tests.quick", "medtune_jax", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
