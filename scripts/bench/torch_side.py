@@ -168,6 +168,7 @@ class Apart:
         self._process = context.Process(target=_serve, args=served, daemon=True)
         with _jax_on_cpu():
             self._process.start()
+        other.close()  # its own alone is left, so that reading ends where it has died
         self._names = self._pipe.recv()
 
     def __enter__(self) -> dict[str, Callable[[], float]]:
