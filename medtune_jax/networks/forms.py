@@ -16,7 +16,8 @@ import jax
 
 @dataclass(frozen=True)
 class Forms:
-    """products: 1x1 convolutions as matrix products and most 3x3 ones as Winograd's, in place of the compiler's own.
+    """products: convolutions of 1x1 and of maps smaller than the kernel as matrix products, and most 3x3 ones as
+    Winograd's, in place of the compiler's own.
     split_groups: a convolution in groups as one for each group.
     depthwise_products: a convolution of each channel alone as a sum of products of shifted maps.
     space_to_depth: a strided convolution of few channels, as of an image's colours, as one of stride 1 over blocks of

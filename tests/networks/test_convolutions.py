@@ -28,13 +28,39 @@ convolution_forms = every_form("products", "split_groups", "depthwise_products",
 )
 def test_every_form_has_the_gradients_of_the_convolution(size, stride, pad, channels):
     x, kernel = draw(2, 29, 30, channels), draw(size, size, channels, 4)
+    _assert_as_reference(x, kernel, stride, pad)
+
+
+@convolution_forms
+@pytest.mark.parametrize(
+    ("sides", "size", "stride", "pad"),
+    [
+        ((4, 4), 5, 1, 2),  # GoogLeNet's inception_4a to 4e at 64 px
+        ((2, 2), 3, 1, 1),  # and 5a, 5b
+        ((1, 1), 3, 1, 1),
+        ((6, 2), 3, 1, 1),
+        ((2, 3), 3, 2, 1),
+        ((4, 5), 5, 3, 3),
+    ],
+)
+def test_maps_smaller_than_the_kernel(sides, size, stride, pad):
+    x, kernel = draw(3, *sides, 8), draw(size, size, 8, 4)
+    assert convolutions._cpu_form(x, kernel, stride) is convolutions._convolve_windows
+    _assert_as_reference(x, kernel, stride, pad)
+
+
+def _assert_as_reference(x, kernel, stride, pad):
+    """The convolution and both its gradients."""
     weight = draw(*reference_convolution(x, kernel, stride, pad).shape)
 
-    def gradients(form):
-        total = jax.jit(jax.grad(lambda a, b: (form(a, b, stride, pad) * weight).sum(), (0, 1)))
-        return total(x, kernel)
+    def results(form):
+        def both(a, b):
+            y, back = jax.vjp(lambda a, b: form(a, b, stride, pad), a, b)
+            return y, *back(weight)
 
-    for got, want in zip(gradients(convolution), gradients(reference_convolution), strict=True):
+        return jax.jit(both)(x, kernel)
+
+    for got, want in zip(results(convolution), results(reference_convolution), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
