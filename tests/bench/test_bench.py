@@ -21,7 +21,7 @@ CASES = {
     "roofline": (["--depths", "fire9,conv10"], 6),
     "memory": (["--depths", "conv10"], 1),
     "stages": (["--depths", "conv10"], 4),
-    "sweep": (["--depths", "conv10", "--epochs", "1", "--videos", "4", "--batch", "32"], 3),
+    "sweep": (["--depths", "conv10", "--epochs", "1", "--videos", "4", "--batch", "32"], 4),
 }
 
 
