@@ -27,8 +27,8 @@ class Forms:
     matrix units merges with what comes before and after.
     pool_by_taps: the gradient of max pooling as a sum over the taps of its windows, or else gathered by every pixel,
     which makes one kernel of it.
-    pool_in_halves: the winners of max pooling, and its gradient by taps, are made in two halves, or else XLA may make
-    them anew in every use.
+    pool_in_halves: the gradient of max pooling by taps is made in two halves, or else XLA may make it anew in every
+    use.
     pool_windows: max pooling as one operation over windows, which other programs know too; without a gradient of ours.
     """
 
