@@ -142,3 +142,20 @@ def test_grouped_convolution_against_torch(size, stride, pad, side):
         (of_kernel, weights.grad.numpy().transpose(2, 3, 1, 0)),
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@convolution_forms
+@pytest.mark.parametrize(
+    ("size", "stride", "pad", "side"), [(5, 1, 2, 13), (3, 1, 1, 7), (3, 2, 0, 9), (1, 1, 2, 4)]
+)
+def test_each_channel_alone(size, stride, pad, side):
+    x, kernel = draw(3, side, side + 1, 6), draw(size, size, 1, 6)
+    y, backward = jax.vjp(lambda a, b: convolution(a, b, stride, pad, groups=6), x, kernel)
+    want, reference = jax.vjp(
+        lambda a, b: reference_convolution(a, b, stride, pad, groups=6), x, kernel
+    )
+    g = draw(*y.shape)
+    for ours, theirs in zip((y, *backward(g)), (want, *reference(g)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(backward))
+    assert kept <= x.size + kernel.size  # and not what each tap saw

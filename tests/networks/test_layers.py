@@ -32,6 +32,13 @@ def test_relu_and_its_gradient():
     assert half.dtype == jnp.bfloat16
 
 
+def test_relu6_and_its_gradient():
+    x = jnp.array([-2.0, 0.0, 3.0, 6.0, 7.0, jnp.nan])
+    value, backward = jax.vjp(layers.relu6, x)
+    np.testing.assert_array_equal(value, [0, 0, 3, 6, 6, jnp.nan])
+    np.testing.assert_array_equal(backward(jnp.full(6, 7.0))[0][:5], [0, 0, 7, 0, 0])
+
+
 def test_dense_flattens_rows_columns_channels():
     x = draw(2, 3, 4, 5)
     layer = layers.Dense(6, relu=False)
