@@ -120,8 +120,8 @@ _depthwise_products.defvjp(_depthwise_forward, _depthwise_backward)
 def _convolve_windows(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     """A convolution as one product with its windows, each a row.
 
-    For maps smaller than the kernel: XLA's CPU backend has no Eigen kernel for them, and its own loops take ten times
-    as long.
+    For maps smaller than the kernel: XLA's CPU backend has no Eigen kernel for them, and its own loops take two to
+    fourteen times as long (docs/notes/cpu-convolutions.md).
     """
     windows = jnp.concatenate(list(_views(x, kernel.shape[0], stride, pad)), -1)
     return product(windows, kernel.reshape(-1, kernel.shape[-1]))

@@ -22,13 +22,16 @@ from medtune_jax.networks import Network, convolutions, layers
 FORMS = {
     "direct": convolutions._convolve,
     "pixels": convolutions._convolve_pixels,
+    "windows": convolutions._convolve_windows,
     "winograd": convolutions._convolve_winograd,
 }
 
 
-def _fits(form: str, size: int, stride: int) -> bool:
+def _fits(form: str, side: int, size: int, stride: int) -> bool:
     if form == "pixels":
         return size == stride == 1
+    if form == "windows":
+        return size > 1 and side <= 2 * size  # of larger maps they are many times the map
     return form == "direct" or (size, stride) == (3, 1)
 
 
@@ -73,7 +76,7 @@ def _row(network: str, shape: tuple[int, ...], batch: int, repeats: int, clock) 
     generator = np.random.default_rng(0)
     x = generator.standard_normal((batch, side, side, channels), np.float32)
     kernel = generator.standard_normal((size, size, channels, features), np.float32)
-    names = [n for n in FORMS if _fits(n, size, stride)]
+    names = [n for n in FORMS if _fits(n, side, size, stride)]
     candidates = {n: _ours(FORMS[n], x, kernel, stride, pad, first) for n in names}
     candidates["torch"] = _torch(x, kernel, stride, pad, first)
     seconds = common.alternate(candidates, repeats, clock)

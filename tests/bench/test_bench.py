@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def test_a_benchmark_prints_a_table_and_writes_its_rows(name, tmp_path, monkeypa
     assert all(np.isfinite(row["medtune"]) and row["medtune"] > 0 for row in rows)
     assert {"network", "case", "medtune", "torch", "ratio", "unit"} <= rows[0].keys()
     assert "squeezenet" in capsys.readouterr().out
+
+
+def test_forms_compares_every_form_that_a_cpu_takes():
+    """A map smaller than its kernel, too: side, channels, features, kernel size, stride, pad, not the first."""
+    row = import_module("forms")._row("network", (2, 4, 4, 3, 1, 1, 0), 2, 1, time.perf_counter)
+    assert "direct" in row.note and "winograd" in row.note
+    assert row.note.endswith("chosen: windows")
 
 
 def test_cost_grows_depth_by_depth_and_is_drawn(tmp_path, monkeypatch):
