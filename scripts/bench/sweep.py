@@ -174,11 +174,13 @@ def _torch_run(planned: Study, depth: tuning.Depth, pixels: np.ndarray) -> Score
 
     def auc(name: str) -> float:
         scores = torch.cat([trainer.predict(prepared(x)) for x, _ in batches[name]])
+        if not scores.isfinite().all():  # diverged: the time that is measured stays that of all epochs
+            return float("nan")
         truth = torch.cat([y for _, y in batches[name]])
         return AUC(truth.numpy(), log_odds.of_probabilities(scores.cpu().numpy()))
 
     schedule = torch.optim.lr_scheduler.ExponentialLR(trainer.optimizer, config.training.rate_decay)
-    best, snapshot = -1.0, None
+    best, snapshot = float("-inf"), trainer.model.state_dict()
     for _ in range(config.training.epochs):
         for x, y in batches["train"]:
             trainer.step(prepared(x), y.to(torch_side.DEVICE))
