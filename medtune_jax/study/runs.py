@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medtune_jax import tuning, weights
+from medtune_jax import heap, tuning, weights
 from medtune_jax.evaluation.convergence import still_improving
 from medtune_jax.evaluation.scores import TestSet, score_rows
 from medtune_jax.networks import Params
@@ -40,7 +40,7 @@ from medtune_jax.training import (
     predict,
     runner_for,
 )
-from medtune_jax.training.devices import give_back_freed, hosts
+from medtune_jax.training.devices import hosts
 from medtune_jax.tuning import Depth, Optimizer
 
 FAILURES = (RuntimeError, ValueError, ArithmeticError, MemoryError)
@@ -222,7 +222,7 @@ def _together(shared: Shared, group: Sequence[PlannedRun]) -> Iterator[tuple[Pla
 
 def _train(shared: Shared, group: Sequence[PlannedRun]) -> list[Outcome]:
     """Runs and rates that stack are trained as one; else each alone."""
-    give_back_freed()
+    heap.give_back_freed()
     tries = [tried for planned in group for tried in shared.tries(planned)]
     candidates: list[Candidate] = []
     try:

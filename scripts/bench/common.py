@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from medtune_jax import networks, tuning
+from medtune_jax import heap, networks, tuning
 from medtune_jax.networks import Network, Params
 from medtune_jax.patches import Images
 from medtune_jax.training import (
@@ -38,7 +38,6 @@ from medtune_jax.training import (
     fit,
     runner_for,
 )
-from medtune_jax.training.devices import keep_freed_memory
 from medtune_jax.tuning import Depth, StageRates
 
 CLASSES = 2
@@ -100,7 +99,7 @@ def use_all_allowed_cores(keep_memory: bool = True) -> int:
     keep_memory: as a sweep does.
     """
     if keep_memory:
-        keep_freed_memory()
+        heap.keep_freed()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     return cores

@@ -19,10 +19,10 @@ import av
 import numpy as np
 from PIL import Image
 
+from medtune_jax import heap
 from medtune_jax.applications.predict import predict
 from medtune_jax.compilation import keep_programs
 from medtune_jax.study import default_config, sweep
-from medtune_jax.training.devices.choice import keep_freed_memory
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -98,7 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, default=1000)
     given = parser.parse_args()
-    keep_freed_memory()
+    heap.keep_freed()
     keep_programs()
     with tempfile.TemporaryDirectory() as made:
         root = Path(made)

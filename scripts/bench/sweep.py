@@ -174,7 +174,7 @@ def _torch_run(planned: Study, depth: tuning.Depth, pixels: np.ndarray) -> Score
 
     def auc(name: str) -> float:
         scores = torch.cat([trainer.predict(prepared(x)) for x, _ in batches[name]])
-        if not scores.isfinite().all():  # diverged: the time that is measured stays that of all epochs
+        if not scores.isfinite().all():  # diverged; it goes on, since its time is measured
             return float("nan")
         truth = torch.cat([y for _, y in batches[name]])
         return AUC(truth.numpy(), log_odds.of_probabilities(scores.cpu().numpy()))

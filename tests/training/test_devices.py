@@ -1,9 +1,5 @@
 """The device that was asked for, or a refusal."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import pytest
 
@@ -45,31 +41,3 @@ def test_a_platform_of_the_environment_that_jax_does_not_have(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", absent)
     with pytest.raises(UserError, match=r"JAX has no cuda .JAX_PLATFORMS=cuda.*medtune-jax.cuda"):
         devices.start("auto")
-
-
-_FAULTS = """
-import resource, sys
-from medtune_jax.training.devices import give_back_freed, keep_freed_memory
-
-if sys.argv[1] != "as it is":
-    keep_freed_memory()
-for last in (False, False, True):
-    if last and sys.argv[1] == "given back":
-        give_back_freed()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = bytes(2**27 - 64) + b"."
-    del block
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
-def test_freed_memory_is_kept():
-    """The third large block costs no page faults; without it, and once it is given back, each page does."""
-
-    def faults(kind):
-        environment = {**os.environ, "GLIBC_TUNABLES": ""}
-        command = [sys.executable, "-c", _FAULTS, kind]
-        return int(subprocess.check_output(command, env=environment, text=True))
-
-    assert faults("kept") < 100 < min(faults("as it is"), faults("given back"))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from pathlib import Path
 
 import jax
 
+from medtune_jax import heap
 from medtune_jax.errors import UserError
 from medtune_jax.training.devices import hosts
 
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 _NVIDIA = Path("/dev/nvidia0")
 _PLATFORMS = {"cuda": "gpu", "rocm": "gpu", "gpu": "gpu", "tpu": "tpu", "cpu": "cpu"}
-# malloc.h: no mapping of large blocks, no trimming of the heap, one heap for all threads.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_MALLOC = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1}
 _INSTALL = {"gpu": "pip install 'medtune-jax[cuda]'", "tpu": "pip install 'medtune-jax[tpu]'"}
 
 
@@ -33,33 +29,8 @@ def start(device: str = "auto") -> None:
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     hosts.join()
-    keep_freed_memory()
+    heap.keep_freed()
     _check(device, _backend(device))
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed instead of giving it back to the system.
-
-    XLA's CPU backend takes the memory of every step anew, more than a gigabyte for a batch of large images, and the
-    system maps and clears it page by page each time: 30% of a step (docs/benchmarks.md). Linux with glibc; elsewhere
-    nothing happens.
-    """
-    if libc := _glibc():
-        for option, value in _MALLOC.items():
-            libc.mallopt(option, value)
-
-
-def give_back_freed() -> None:
-    """Give back what the C library keeps free: of blocks of other sizes, what is done next could use a part only."""
-    if libc := _glibc():
-        libc.malloc_trim(0)
-
-
-def _glibc() -> ctypes.CDLL | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 def _backend(device: str) -> str:
